@@ -1,0 +1,85 @@
+"""What leaves the house: outbox rows, attempts, and what a channel says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class DeliveryState(StrEnum):
+    """Where an outbox row stands."""
+
+    PENDING = "pending"  # due at due_at
+    LEASED = "leased"  # somebody sends it until lease_until
+    SENT = "sent"  # the channel took it
+    DEAD = "dead"  # given up: seen by the operator, can be retried
+    DROPPED = "dropped"  # not needed any more (answered elsewhere, expired, address gone)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One touchpoint on one channel: a row of the outbox. `id` is the stable id receivers see."""
+
+    id: str
+    channel: str
+    """web_push, display, journal"""
+    target: str
+    """push subscription id, device id, or "journal\""""
+    key: str
+    """what replaces what: an effect is queued once per (channel, target, key)"""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    touchpoint: str | None = None
+    owner: str | None = None
+    state: DeliveryState = DeliveryState.PENDING
+    due_at: int = 0
+    attempts: int = 0
+    lease_until: int | None = None
+    created: int = 0
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One try of a delivery."""
+
+    delivery: str
+    number: int
+    at: int
+    result: str
+    """sent, retry, dropped, dead"""
+    detail: str
+    """status code or error, one line"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """The channel took it."""
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """Try again: on the schedule, or not before `after_ms` when the receiver said so."""
+
+    detail: str
+    after_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gone:
+    """The address is no more (404, 410): drop it and do not try again."""
+
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """The receiver will never take this: dead letter."""
+
+    detail: str
+
+
+Outcome = Sent | Retry | Gone | Refused

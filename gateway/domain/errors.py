@@ -1,0 +1,45 @@
+"""Errors of the domain.
+
+TouchpointError
+├── NotFoundError        what was asked for is not there
+├── NotAllowedError      the caller may not do this
+├── InvalidError         the request cannot be taken as it is; says which field and what is allowed
+├── ConflictError        it contradicts what already holds; carries what holds
+└── SlotTakenError       the chosen slot is gone; carries the next ones
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TouchpointError(Exception):
+    """Root of everything the domain refuses."""
+
+
+class NotFoundError(TouchpointError):
+    """What was asked for is not there."""
+
+
+class NotAllowedError(TouchpointError):
+    """The caller may not do this."""
+
+
+class InvalidError(TouchpointError):
+    """The request cannot be taken as it is; the message names the field and what is allowed."""
+
+
+class ConflictError(TouchpointError):
+    """It contradicts what already holds; `holds` is what holds."""
+
+    def __init__(self, message: str, holds: Any = None) -> None:
+        super().__init__(message)
+        self.holds = holds
+
+
+class SlotTakenError(TouchpointError):
+    """The chosen slot is gone; `next_slots` are the nearest free ones."""
+
+    def __init__(self, message: str, next_slots: Any = ()) -> None:
+        super().__init__(message)
+        self.next_slots = tuple(next_slots)

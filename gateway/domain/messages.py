@@ -1,0 +1,141 @@
+"""What arrives: messages as the broker delivered them, and what they decode to.
+
+Times are UTC milliseconds. The hot path hands over plain tuples, because a class
+instance per message costs more than the decoding itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rules.readings import Value
+
+BATCH_FORMAT = 1
+"""Format version of a stored batch body; an unknown one is refused."""
+
+Item = tuple[int, Mapping[str, Value]]
+"""One reading set: (ts in ms, {signal: value})."""
+
+Telemetry = tuple[int, str, Sequence[Item]]
+"""(position, device, items): one decoded telemetry message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceEvent:
+    """A message on …/event: something happened at the device (trip started, door closed)."""
+
+    position: int
+    device: str
+    ts: int
+    """when it happened, ms"""
+    event: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceStatus:
+    """A message on …/status: the device is connected or (its will) no longer is."""
+
+    position: int
+    device: str
+    online: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DisplayAnswer:
+    """A message on …/answer: what the owner tapped on the device's own display."""
+
+    position: int
+    device: str
+    touchpoint: str
+    action: str
+    ts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Undecodable:
+    """A message that no codec could take, kept as it came."""
+
+    position: int
+    topic: str
+    payload: bytes
+    reason: str
+    """short stable code, the label of the metric: not_json, no_signals, bad_ts, …"""
+    detail: str
+    """one sentence for the operator"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuarantineRow:
+    """An undecodable message as the operator sees it."""
+
+    position: int
+    received: int
+    topic: str
+    payload: bytes
+    reason: str
+    detail: str
+    replayed: int | None = None
+    """ms when it was put into the journal again"""
+
+
+@dataclass(kw_only=True, slots=True)
+class Decoded:
+    """One batch after decoding, shared by all readers of it."""
+
+    telemetry: list[Telemetry] = field(default_factory=list)
+    events: list[DeviceEvent] = field(default_factory=list)
+    statuses: list[DeviceStatus] = field(default_factory=list)
+    answers: list[DisplayAnswer] = field(default_factory=list)
+    undecodable: list[Undecodable] = field(default_factory=list)
+
+
+Message = tuple[str, bytes]
+"""(topic, payload) as it arrived."""
+
+
+class Batch:
+    """A run of journal entries received together: positions first … last.
+
+    kind "messages": `messages` holds (topic, payload). kind "control": `messages` is empty and
+    `controls` holds JSON objects {"type": "tick" | "reset" | "device" | "rules" | …}.
+    """
+
+    __slots__ = ("_decoded", "_decoder", "controls", "first", "kind", "messages", "received")
+
+    def __init__(
+        self,
+        *,
+        first: int,
+        received: int,
+        kind: Literal["messages", "control"] = "messages",
+        messages: Sequence[Message] = (),
+        controls: Sequence[Mapping[str, Any]] = (),
+        decoder: Callable[[Batch], Decoded] | None = None,
+    ) -> None:
+        self.first = first
+        self.received = received
+        self.kind = kind
+        self.messages = messages
+        self.controls = controls
+        self._decoder = decoder
+        self._decoded: Decoded | None = None
+
+    @property
+    def count(self) -> int:
+        """How many entries the batch holds."""
+        return len(self.messages) or len(self.controls)
+
+    @property
+    def last(self) -> int:
+        """Position of the batch's last entry."""
+        return self.first + self.count - 1
+
+    @property
+    def decoded(self) -> Decoded:
+        """The batch decoded; done once, whoever asks first."""
+        if self._decoded is None:
+            self._decoded = self._decoder(self) if self._decoder and self.messages else Decoded()
+        return self._decoded

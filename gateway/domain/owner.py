@@ -1,0 +1,73 @@
+"""Owners: who they are, what they agreed to, when they may be disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """A person who owns products."""
+
+    id: str
+    name: str
+    email: str | None = None
+    phone: str | None = None
+    address: str | None = None
+    language: str = "en"
+    """"en" or "de"; what is not spoken falls back to English"""
+    time_zone: str = "Europe/Berlin"
+    """IANA name; quiet hours and all times shown are in it"""
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    """what workshops may rely on, e.g. {"waits": True}"""
+    created: int = 0
+    """ms"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consent:
+    """One entry of the history of a consent; the newest one holds (GDPR Art. 7)."""
+
+    owner: str
+    purpose: str
+    """maintenance, usage, marketing, …: what a rule's `purpose` asks for"""
+    granted: bool
+    at: int
+    """ms"""
+    source: str
+    """who recorded it: owner, operator, import, demo"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preferences:
+    """When and how an owner wants to be reached."""
+
+    quiet_from: str = "21:00"
+    """local time HH:MM at which quiet hours begin"""
+    quiet_to: str = "07:00"
+    """local time HH:MM at which they end; equal to quiet_from means none"""
+    channels: tuple[str, ...] = ("web_push", "display")
+    muted: tuple[str, ...] = ()
+    """rule ids that the owner does not want to hear of"""
+    weekly_budget: int = 2
+    """service messages an owner allows a week (stated to the owner, enforced by the budget step)"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PushSubscription:
+    """A browser that an owner allowed to receive Web Push (RFC 8030, RFC 8291)."""
+
+    id: str
+    owner: str
+    endpoint: str
+    p256dh: str
+    """base64url, uncompressed P-256 point of the user agent"""
+    auth: str
+    """base64url, 16 bytes of authentication secret"""
+    label: str
+    """what the owner sees: "Chrome on Android", "loopback push (demo)\""""
+    created: int
+    dropped: int | None = None
+    """ms when the push service said it is gone (404, 410)"""

@@ -1,0 +1,515 @@
+"""The Protocols that the path needs from the world.
+
+One implementation per file in `gateway/adapters` and `gateway/channels`; every port has contract
+tests in `tests/contract` that each implementation passes. Times are UTC milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from gateway.domain.access import Token
+from gateway.domain.appointment import Appointment, AppointmentState, Hold, Workshop
+from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Outcome
+from gateway.domain.device import Device, Facts, Ownership
+from gateway.domain.feedback import Feedback
+from gateway.domain.messages import Batch, Message, QuarantineRow
+from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
+from rules.readings import Value
+
+T = TypeVar("T")
+
+
+# --- time -------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """The one clock. Everything that waits, waits through it, so that time can be played."""
+
+    def now(self) -> int:
+        """UTC milliseconds."""
+        ...
+
+    async def wait(self, event: asyncio.Event, until: int | None = None) -> bool:
+        """Return True when `event` is set, False when `until` (ms) has come. Never clears the event.
+
+        A task that stands in here with nothing to do counts as idle: a played clock advances
+        only when all its waiters stand here.
+        """
+        ...
+
+
+# --- journal ----------------------------------------------------------------------------------
+
+
+class JournalFullError(Exception):
+    """The journal has reached its size limit: nothing was appended; try again after trimming."""
+
+
+class JournalWriteError(Exception):
+    """The journal could not be written (disk full, I/O error): nothing was appended."""
+
+
+class Journal(Protocol):
+    """The spine: everything that arrived, in order, on disk before it is acknowledged.
+
+    Positions are consecutive integers from 1. Readers keep their own committed position.
+    """
+
+    async def append(self, messages: Sequence[Message], received: int) -> int:
+        """Append one batch, durable when this returns; gives the position of its first entry.
+
+        Raises JournalFullError, JournalWriteError; then nothing of the batch is stored.
+        """
+        ...
+
+    async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
+        """The same for control entries. Never refused for the size limit."""
+        ...
+
+    async def read(self, after: int, *, limit: int) -> list[Batch]:
+        """Batches that follow position `after`, oldest first, about `limit` entries at most (one batch
+        at least when there is one); the first batch may begin before `after + 1` when a reader
+        stopped inside it. Batches appended by this process are handed over from memory while
+        they are recent. Empty when there is nothing new."""
+        ...
+
+    async def commit(self, reader: str, position: int) -> None:
+        """Copy a reader's position here (its effects are committed elsewhere), for trimming and lag."""
+        ...
+
+    def head(self) -> int:
+        """Position of the newest entry known here, 0 when empty."""
+        ...
+
+    def appended(self) -> asyncio.Event:
+        """Set whenever something was appended; a reader clears it before it reads."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """{"head", "first", "bytes", "max_bytes", "readers": {name: {"position", "lag"}}}."""
+        ...
+
+
+# --- time series ------------------------------------------------------------------------------
+
+
+class StoreUnavailableError(Exception):
+    """The time-series store cannot take writes now; the same batch is tried again later."""
+
+
+class TimeSeries(Protocol):
+    """Readings by device, signal and time. Writing the same reading twice changes nothing."""
+
+    async def write(
+        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
+    ) -> Sequence[tuple[str, str]]:
+        """Write all telemetry of `batches`; `kinds(device)` gives (kind, model).
+
+        Returns refused points as (device, reason); they cost themselves, never the batch.
+        Raises StoreUnavailableError when nothing (or not everything) could be written.
+        `position` is committed with the data where the store can hold it.
+        """
+        ...
+
+    async def position(self) -> int | None:
+        """The position committed with the data, None where the store cannot hold one."""
+        ...
+
+    async def readings(
+        self, device: str, signal: str, *, start: int | None, end: int | None, after: int | None, limit: int
+    ) -> list[tuple[int, Value]]:
+        """(ts, value) ordered by ts, start <= ts < end, ts > after; one row per ts."""
+        ...
+
+    async def aggregates(
+        self, device: str, signal: str, *, start: int, end: int, every: int
+    ) -> list[tuple[int, float, float, float, int]]:
+        """(ts of the interval's start, min, mean, max, count) for intervals that hold numbers."""
+        ...
+
+    async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
+        """The newest value of every signal of one device."""
+        ...
+
+    async def check(self) -> str:
+        """One line for doctor; raises StoreUnavailableError with what to do."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- database ---------------------------------------------------------------------------------
+#
+# The domain's records. Everything here is synchronous: it runs in a thread, inside one
+# transaction that `Database.write` or `Database.read` opened.
+
+
+class Owners(Protocol):
+    """Owners, what they agreed to, when they may be reached."""
+
+    def add(self, owner: Owner) -> None:
+        """Raises ConflictError when the id exists."""
+        ...
+
+    def get(self, owner_id: str) -> Owner:
+        """Raises NotFoundError."""
+        ...
+
+    def page(self, *, after: str | None = None, limit: int = 100, find: str | None = None) -> list[Owner]:
+        """By id; `find` matches part of name or id, case-insensitive."""
+        ...
+
+    def consent(self, entry: Consent) -> None: ...
+    def consents(self, owner_id: str) -> list[Consent]:
+        """Newest first, with history."""
+        ...
+
+    def granted(self, owner_id: str, purpose: str) -> bool: ...
+    def preferences(self, owner_id: str) -> Preferences:
+        """The defaults when the owner never set any."""
+        ...
+
+    def prefer(self, owner_id: str, preferences: Preferences) -> None: ...
+    def subscribe(self, subscription: PushSubscription) -> None:
+        """Insert, or renew the one with the same endpoint."""
+        ...
+
+    def subscriptions(self, owner_id: str) -> list[PushSubscription]:
+        """Those not dropped."""
+        ...
+
+    def subscription(self, subscription_id: str) -> PushSubscription | None: ...
+    def drop_subscription(self, subscription_id: str, at: int) -> None: ...
+
+
+class Devices(Protocol):
+    """Devices, who owned them when, and facts."""
+
+    def add(self, device: Device) -> None:
+        """Registers it, with its ownership from `device.created` on. Raises ConflictError when it exists."""
+        ...
+
+    def get(self, device_id: str) -> Device:
+        """Raises NotFoundError."""
+        ...
+
+    def find(self, device_id: str) -> Device | None: ...
+    def page(
+        self, *, after: str | None = None, limit: int = 100, owner: str | None = None, find: str | None = None
+    ) -> list[Device]: ...
+    def update(self, device: Device) -> None:
+        """Everything but id and owner."""
+        ...
+
+    def transfer(self, device_id: str, owner: str | None, at: int) -> None:
+        """Ends the running ownership at `at` and begins the next."""
+        ...
+
+    def ownerships(self, device_id: str) -> list[Ownership]: ...
+    def owner_at(self, device_id: str, ts: int) -> str | None: ...
+    def facts(self, device_id: str) -> Facts:
+        """Empty facts for a device that never reported."""
+        ...
+
+    def put_facts(self, facts: Sequence[Facts]) -> None: ...
+    def unclaimed(self, *, after: str | None = None, limit: int = 100) -> list[Facts]:
+        """Facts of devices that reported but that nobody registered."""
+        ...
+
+    def connected(self, since: int) -> tuple[int, int]:
+        """(devices seen since, devices known)."""
+        ...
+
+
+class Touchpoints(Protocol):
+    """Findings, touchpoints and the ledger."""
+
+    def add_finding(self, finding: Finding) -> bool:
+        """Insert once; False when it is already there (then it is not decided again)."""
+        ...
+
+    def finding(self, finding_id: str) -> Finding | None: ...
+    def clear_finding(self, finding_id: str, at: int) -> None: ...
+    def findings(self, *, device: str | None = None, limit: int = 100) -> list[Finding]: ...
+    def add(self, touchpoint: Touchpoint) -> None: ...
+    def get(self, touchpoint_id: str) -> Touchpoint:
+        """Raises NotFoundError."""
+        ...
+
+    def save(self, touchpoint: Touchpoint) -> None:
+        """Replace the row; checks TRANSITIONS against the stored state, ConflictError otherwise."""
+        ...
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        device: str | None = None,
+        states: Sequence[State] = (),
+        rule: str | None = None,
+        finding: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Touchpoint]:
+        """Newest first by id; `after` is the last id of the page before."""
+        ...
+
+    def live_for(self, device: str, rule: str) -> Touchpoint | None:
+        """The one that still needs something, for this device and rule."""
+        ...
+
+    def due(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        """Deferred ones whose wake_at has come, oldest first."""
+        ...
+
+    def expired(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        """Open or deferred ones whose expires_at has come."""
+        ...
+
+    def next_wake(self) -> int | None:
+        """The earliest wake_at or expires_at of anything live and unanswered."""
+        ...
+
+    def deferred_for_device(self, device: str) -> list[Touchpoint]: ...
+    def sent_since(self, owner: str, since: int) -> int:
+        """How many were sent to an owner since."""
+        ...
+
+    def write_line(self, line: LedgerLine) -> None: ...
+    def ledger(
+        self,
+        *,
+        owner: str | None = None,
+        touchpoint: str | None = None,
+        finding: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[LedgerLine]:
+        """Newest first; for a touchpoint the lines of its finding too."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """{state: how many touchpoints}."""
+        ...
+
+    def funnel(self, since: int) -> list[Mapping[str, Any]]:
+        """Per rule: {"rule", "found", "sent", "answered", "booked", "fulfilled", "declined", "silent"}."""
+        ...
+
+
+class Workshops(Protocol):
+    """Workshops, appointments, holds."""
+
+    def add(self, workshop: Workshop) -> None: ...
+    def put(self, workshop: Workshop) -> None: ...
+    def get(self, workshop_id: str) -> Workshop: ...
+    def page(self, *, after: str | None = None, limit: int = 100) -> list[Workshop]: ...
+    def busy(self, workshop_id: str, start: int, end: int, now: int) -> list[tuple[str, int, int, str | None]]:
+        """(bay, start, end, touchpoint id of a hold or None) of appointments in BUSY states and of holds
+        running at `now` that overlap start … end."""
+        ...
+
+    def hold(self, holds: Sequence[Hold]) -> None:
+        """Replaces the holds of the touchpoints named."""
+        ...
+
+    def holds(self, workshop_id: str, start: int, end: int, now: int) -> list[Hold]: ...
+    def release(self, touchpoint_id: str) -> None: ...
+    def book(self, appointment: Appointment) -> None:
+        """Raises SlotTakenError when the bay is taken in that time: decided by the database."""
+        ...
+
+    def appointment(self, appointment_id: str) -> Appointment: ...
+    def save_appointment(self, appointment: Appointment) -> None: ...
+    def appointments(
+        self,
+        *,
+        workshop: str | None = None,
+        owner: str | None = None,
+        touchpoint: str | None = None,
+        device: str | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        states: Sequence[AppointmentState] = (),
+        after: str | None = None,
+        limit: int = 500,
+    ) -> list[Appointment]:
+        """By start; overlapping start … end."""
+        ...
+
+
+class Outbox(Protocol):
+    """Effects that leave the house, queued with the state they follow from."""
+
+    def add(self, delivery: Delivery) -> bool:
+        """Queue once per (channel, target, key); False when it is there already."""
+        ...
+
+    def claim(self, now: int, *, lease_ms: int, limit: int, channels: Sequence[str]) -> list[Delivery]:
+        """Lease what is due (or whose lease ran out), oldest first."""
+        ...
+
+    def finish(self, delivery: Delivery, attempt: Attempt) -> None:
+        """Store the delivery's new state with the attempt that led to it."""
+        ...
+
+    def get(self, delivery_id: str) -> Delivery: ...
+    def attempts(self, delivery_id: str) -> list[Attempt]: ...
+    def drop_pending(self, touchpoint_id: str, *, channel: str | None = None) -> int:
+        """Pending rows of a touchpoint that are not needed any more."""
+        ...
+
+    def page(
+        self,
+        *,
+        states: Sequence[DeliveryState] = (),
+        touchpoint: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Delivery]: ...
+    def retry(self, delivery_id: str, now: int) -> None:
+        """A dead letter becomes pending again."""
+        ...
+
+    def next_due(self, channels: Sequence[str]) -> int | None: ...
+    def counts(self) -> Mapping[str, int]:
+        """{state: how many}."""
+        ...
+
+
+class Feedbacks(Protocol):
+    """The questions afterwards."""
+
+    def ask(self, feedback: Feedback) -> None: ...
+    def get(self, feedback_id: str) -> Feedback: ...
+    def answer(self, feedback: Feedback) -> None: ...
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        touchpoint: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Feedback]: ...
+
+
+class Quarantine(Protocol):
+    """Messages that could not be decoded; unique by journal position, written by assess alone."""
+
+    def add(self, rows: Sequence[QuarantineRow]) -> None:
+        """Insert once by position."""
+        ...
+
+    def get(self, position: int) -> QuarantineRow: ...
+    def page(
+        self, *, after: int | None = None, limit: int = 100, reason: str | None = None
+    ) -> list[QuarantineRow]:
+        """Newest first; `after` is the last position of the page before."""
+        ...
+
+    def replayed(self, positions: Sequence[int], at: int) -> None: ...
+    def counts(self) -> Mapping[str, int]:
+        """{reason: how many not yet replayed}."""
+        ...
+
+
+class Tokens(Protocol):
+    """Bearer tokens and remembered POSTs."""
+
+    def add(self, token: Token) -> None: ...
+    def by_hash(self, token_hash: str) -> Token | None: ...
+    def page(self) -> list[Token]: ...
+    def revoke(self, token_id: str, at: int) -> bool: ...
+    def remembered(self, key: str) -> tuple[str, int, str] | None:
+        """(fingerprint of the request, status, body) kept under an Idempotency-Key."""
+        ...
+
+    def remember(self, key: str, fingerprint: str, status: int, body: str, at: int) -> None: ...
+
+
+class Records(Protocol):
+    """All records, inside one transaction."""
+
+    owners: Owners
+    devices: Devices
+    touchpoints: Touchpoints
+    workshops: Workshops
+    outbox: Outbox
+    feedback: Feedbacks
+    quarantine: Quarantine
+    tokens: Tokens
+
+    def position(self, reader: str) -> int:
+        """A reader's committed position, 0 when it never committed."""
+        ...
+
+    def set_position(self, reader: str, position: int) -> None: ...
+    def changed(self, subject: str, key: str) -> None:
+        """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
+        "device", "facts", "ledger", "feedback", "quarantine"; key: the id. Visible when committed."""
+        ...
+
+
+class Database(Protocol):
+    """The domain's store."""
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        """Run `work` in a thread inside one BEGIN IMMEDIATE transaction; commit, or roll back when it raises."""
+        ...
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        """Run `work` in a thread on a consistent snapshot."""
+        ...
+
+    def watch(self) -> ChangeFeed:
+        """A new subscription to the changes that are committed from now on, by any process."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ChangeFeed(Protocol):
+    """Changes in commit order; a slow reader gets them late, never twice."""
+
+    def event(self) -> asyncio.Event:
+        """Set while something waits to be taken."""
+        ...
+
+    def take(self) -> list[tuple[str, str]]:
+        """(subject, key) of what was committed since the last call; clears the event."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class RuleState(Protocol):
+    """What the rules remember, per device, with the journal position it stands for."""
+
+    async def load(self) -> tuple[int, list[tuple[str, bytes]]]:
+        """(position, [(device, state)])."""
+        ...
+
+    async def save(self, position: int, states: Sequence[tuple[str, bytes]]) -> None:
+        """Store these devices' states and the position, in one transaction."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+# --- channels ---------------------------------------------------------------------------------
+
+
+class Channel(Protocol):
+    """A way to reach somebody."""
+
+    name: str
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        """Send once. Returns what became of it; never raises for what the network does."""
+        ...
+
+    async def close(self) -> None: ...
