@@ -1,0 +1,53 @@
+# make demo | test | check | bench | lock | clean
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help demo test check bench lock clean debian
+
+help:
+	@echo "make demo    everything on a bare machine; prints the one address to open, Ctrl-C ends it (ARGS='--port 8090')"
+	@echo "make test    installs what the tests need, then runs them all (ARGS='-k journal')"
+	@echo "make check   ruff, mypy strict, import-linter"
+	@echo "make bench   the benchmarks, as JSON lines and a table"
+	@echo "make lock    resolves requirements*.lock anew from pyproject.toml"
+	@echo "make clean   removes the environment and what the tools left"
+
+# A stamp is older than what it stands for only when that has changed; a second run installs nothing.
+.venv/run.stamp: pyproject.toml requirements.lock requirements-build.lock tools/install.sh
+	@tools/install.sh run && touch $@
+
+.venv/dev.stamp: pyproject.toml requirements-dev.lock requirements-build.lock tools/install.sh
+	@tools/install.sh dev && touch $@ .venv/run.stamp
+
+# exec: Ctrl-C reaches the demo itself, and nothing is left between it and the terminal.
+demo: .venv/run.stamp
+	@exec $(BIN)/touchpoint demo $(ARGS)
+
+debian:
+	@tools/debian.sh
+
+test: .venv/dev.stamp debian
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/dev.stamp debian
+	$(BIN)/python tools/bench.py $(ARGS)
+
+# Names, versions and hashes only: whoever installs brings the registry. Runtime first, the others follow its versions.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
+lock: .venv/dev.stamp
+	$(LOCK) --upgrade -o requirements.lock pyproject.toml
+	$(LOCK) --upgrade -c requirements.lock --group dev -o requirements-dev.lock pyproject.toml
+	$(LOCK) --upgrade -c requirements-dev.lock --group build -o requirements-build.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .bench dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,86 @@
+"""Fixtures that every test may use; what they start is described in real_parts.py."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from real_parts import ROOT, Influx, Mosquitto, VictoriaMetrics, end, free_port, listens, need, wait_until
+
+
+@pytest.fixture
+def start_mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts brokers: ``start_mosquitto(persistence=True, options="…")``."""
+    brokers: list[Mosquitto] = []
+
+    def start(*, persistence: bool = False, options: str = "") -> Mosquitto:
+        broker = Mosquitto(
+            folder=tmp_path_factory.mktemp("mosquitto"), persistence=persistence, options=options
+        )
+        brokers.append(broker)
+        return broker.start()
+
+    yield start
+    for broker in brokers:
+        broker.stop()
+
+
+@pytest.fixture
+def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
+    """One running broker."""
+    return start_mosquitto()
+
+
+@pytest.fixture
+def victoria_metrics(tmp_path: Path) -> Iterator[VictoriaMetrics]:
+    program = need("victoria-metrics", "victoria-metrics")
+    port, folder = free_port(), tmp_path / "victoria-metrics"
+    folder.mkdir()
+    with open(folder / "log", "ab") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"-httpListenAddr=127.0.0.1:{port}",
+                f"-storageDataPath={folder}",
+                "-retentionPeriod=100y",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or listens(port), "victoria-metrics opens its port")
+        assert process.poll() is None, (folder / "log").read_text(errors="replace")
+        yield VictoriaMetrics(url=f"http://127.0.0.1:{port}")
+    finally:
+        end(process)
+
+
+@pytest.fixture(scope="session")
+def influx() -> Influx:
+    """From TOUCHPOINT_TEST_INFLUX_URL, _TOKEN and _ORG."""
+    url = os.environ.get("TOUCHPOINT_TEST_INFLUX_URL")
+    if not url:
+        pytest.skip("no InfluxDB: set TOUCHPOINT_TEST_INFLUX_URL, _TOKEN and _ORG to test against a real one")
+    return Influx(
+        url=url,
+        token=os.environ.get("TOUCHPOINT_TEST_INFLUX_TOKEN", ""),
+        org=os.environ.get("TOUCHPOINT_TEST_INFLUX_ORG", ""),
+    )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the browser, for Playwright's ``executable_path``."""
+    return need("chromium", "chromium")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Recorded trips and test vectors, which live beside the checkout and are not part of it."""
+    folder = Path(os.environ.get("TOUCHPOINT_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(
+            "recorded data not found: expected beside the checkout in shared/data, or under TOUCHPOINT_SHARED"
+        )
+    return folder
