@@ -1,0 +1,57 @@
+"""What decides when: the operator's settings and the rules' own wishes, without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleInfo:
+    """What deciding and wording need to know of a rule."""
+
+    id: str
+    version: int
+    kind: str
+    """device kind"""
+    purpose: str
+    severity: str
+    touchpoint_kind: str
+    """appointment, reminder, hint, notice"""
+    service: str | None
+    expires_ms: int | None
+    shadow: bool = False
+    resets: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    """the signals its condition mentions, in order; the first one is charted"""
+    limit: float | None = None
+    """the number the charted signal is compared with, in the signal's own unit"""
+    condition: str = ""
+    """the text of `when`, for those who want it"""
+    source: str | None = None
+    """where its threshold comes from, one sentence"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Everything the deciding steps are allowed to know besides the records."""
+
+    rules: Mapping[str, RuleInfo] = field(default_factory=dict)
+    quiet_from: str = "21:00"
+    quiet_to: str = "07:00"
+    """defaults for owners who set none; local times of the owner's zone"""
+    drive_settle_ms: int = 180_000
+    """how long after a trip's end the owner is left alone"""
+    moving_stale_ms: int = 6 * 3_600_000
+    """a device that reported moving and then nothing for so long is taken as parked"""
+    deferral_max_ms: int = 14 * 86_400_000
+    """a touchpoint without an expiry of its own expires after so long"""
+    hold_ms: int = 15 * 60_000
+    """how long a slot is kept after the owner opened the matter"""
+    snooze_ms: int = 7 * 86_400_000
+    """when a matter answered with "not now" may return"""
+    retry_schedule_s: tuple[int, ...] = (5, 30, 120, 600, 3600, 6 * 3600)
+    """seconds after the 1st, 2nd, … failed attempt; after the last one the delivery is dead"""
+    lease_ms: int = 30_000
+    ask_after_ms: int = 18 * 3_600_000
+    """how long after a job the one question is asked (moved out of quiet hours)"""

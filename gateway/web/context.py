@@ -1,0 +1,69 @@
+"""What the pages and the API stand on; made by app.py, read by every handler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiohttp import web
+
+from gateway.domain.counters import Counters
+from gateway.domain.policy import Policy
+from gateway.domain.texts import Texts
+from gateway.ports import Clock, Database, Journal, TimeSeries
+from rules import Catalogue
+
+
+class Demo(Protocol):
+    """The played story, when the gateway runs as a demo."""
+
+    def state(self) -> Mapping[str, Any]:
+        """{"now": ms, "speed": float, "mode": "story"|"fixed"|"paused", "waiting": str | None,
+        "steps": [{"key", "at": ms|None, "done": bool, "now": bool}], "cast": {"owner": id, "car": id,
+        "appliance": id, "workshop": id}, "pushes": [{"at", "owner", "title", "body", "touchpoint"}]}.
+        Step keys: reading, finding, moment, answer, booked, done, feedback."""
+        ...
+
+    def set_pace(self, pace: str) -> None:
+        """"pause", "story" (fast, and slow while a matter waits for the visitor), or a number as text."""
+        ...
+
+    async def act(self, action: str) -> None:
+        """What a visitor makes happen: "finish_job", …; raises InvalidError for an unknown one."""
+        ...
+
+    async def wait_changed(self) -> None:
+        """Returns when state() says something new (also about every second while time runs)."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Context:
+    """Everything a handler may use."""
+
+    clock: Clock
+    database: Database
+    timeseries: TimeSeries
+    journal: Journal
+    texts: Texts
+    policy: Policy
+    signals: Catalogue
+    counters: Counters
+    public_url: str
+    kind_of: Callable[[str], str | None]
+    """device id → kind, by registration pattern"""
+    checks: Sequence[Callable[[], Awaitable[tuple[str, bool, str]]]] = ()
+    """readiness: (what, good, what is wrong and what to do)"""
+    vapid_public_key: str | None = None
+    """what a browser needs to subscribe to Web Push"""
+    push_hosts_note: str | None = None
+    """says which push is shown where it is not the browser's own"""
+    announce: Callable[[], Awaitable[None]] | None = None
+    """carries queued control entries into the journal before the caller goes on"""
+    firmware: web.Application | None = None
+    demo: Demo | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+CONTEXT: web.AppKey[Context] = web.AppKey("context", Context)
