@@ -215,6 +215,10 @@ class Devices(Protocol):
         """Empty facts for a device that never reported."""
         ...
 
+    def all_facts(self) -> list[Facts]:
+        """Of every device that ever reported: assess takes them up at its start."""
+        ...
+
     def put_facts(self, facts: Sequence[Facts]) -> None: ...
     def unclaimed(self, *, after: str | None = None, limit: int = 100) -> list[Facts]:
         """Facts of devices that reported but that nobody registered."""

@@ -1,0 +1,171 @@
+"""What the others need to know of a device, gathered while the journal is assessed.
+
+Facts are kept in memory, changed by every message, and handed to the database in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from gateway.domain.device import Facts
+from gateway.domain.messages import DeviceEvent, DeviceStatus, Item
+from rules.readings import Value
+
+STANDSTILL_MS = 120_000
+"""A car that has reported speed 0 for so long (device time) is parked, even without a trip_ended event."""
+
+SILENT_SPEED_MS = 600_000
+"""A device that goes on reporting but no longer says how fast it moves is parked after so long."""
+
+
+class _Known:
+    """The facts of one device, mutable."""
+
+    __slots__ = ("kind", "moved_ts", "moving", "moving_since", "newest", "online", "open", "seen", "ts", "values")
+
+    def __init__(self) -> None:
+        self.kind: str | None = None
+        self.seen = 0
+        self.moving = False
+        self.moving_since: int | None = None
+        self.moved_ts = 0
+        self.newest = 0
+        self.online: bool | None = None
+        self.open: set[str] = set()
+        self.values: dict[str, Value] = {}
+        self.ts: dict[str, int] = {}
+
+    def frozen(self, device: str) -> Facts:
+        """As the database keeps it."""
+        times = self.ts
+        return Facts(
+            device=device,
+            kind=self.kind,
+            last_seen=self.seen,
+            moving=self.moving,
+            moving_since=self.moving_since,
+            online=self.online,
+            open=tuple(sorted(self.open)),
+            latest={name: (times[name], value) for name, value in self.values.items()},
+        )
+
+
+class FactBook:
+    """Facts of all devices; says which changed and which devices parked since it was last asked."""
+
+    def __init__(self, kind_of: Callable[[str], str | None]) -> None:
+        self._kind_of = kind_of
+        self._known: dict[str, _Known] = {}
+        self._dirty: set[str] = set()
+        self.parked: list[str] = []
+        """devices whose trip has ended since `take`"""
+        self.urgent = False
+        """whether something changed that deciding must know at once"""
+
+    def restore(self, facts: Iterable[Facts]) -> None:
+        """Begin with what the database holds."""
+        for row in facts:
+            known = self._of(row.device)
+            known.seen, known.online, known.open = row.last_seen, row.online, set(row.open)
+            known.moving, known.moving_since = row.moving, row.moving_since
+            known.kind = row.kind or known.kind
+            known.values = {name: value for name, (_, value) in row.latest.items()}
+            known.ts = {name: ts for name, (ts, _) in row.latest.items()}
+            known.newest = max(known.ts.values(), default=0)
+            known.moved_ts = known.ts.get("speed", 0)
+
+    def kind(self, device: str) -> str | None:
+        """The device's kind as registered, else by pattern."""
+        return self._of(device).kind
+
+    def register(self, device: str, kind: str | None) -> None:
+        """A registration said what it is."""
+        self._of(device).kind = kind or self._kind_of(device)
+        self._dirty.add(device)
+
+    def _of(self, device: str) -> _Known:
+        known = self._known.get(device)
+        if known is None:
+            known = self._known[device] = _Known()
+            known.kind = self._kind_of(device)
+        return known
+
+    def readings(self, device: str, received: int, items: Sequence[Item]) -> str | None:
+        """Take one message in; gives the device's kind."""
+        known = self._known.get(device) or self._of(device)
+        known.seen = received
+        self._dirty.add(device)
+        for ts, signals in items:
+            if ts >= known.newest:
+                known.newest = ts
+                known.values.update(signals)
+                known.ts.update(dict.fromkeys(signals, ts))
+            else:
+                self._late(known, ts, signals)
+            speed = signals.get("speed")
+            if speed is not None or known.moving:
+                self._motion(device, known, received, ts, speed)
+        return known.kind
+
+    @staticmethod
+    def _late(known: _Known, ts: int, signals: Mapping[str, Value]) -> None:
+        for name, value in signals.items():
+            if ts >= known.ts.get(name, 0):
+                known.values[name], known.ts[name] = value, ts
+
+    def _motion(self, device: str, known: _Known, received: int, ts: int, speed: Value | None) -> None:
+        if isinstance(speed, (int, float)) and speed > 0:
+            if ts >= known.moved_ts:
+                known.moved_ts = ts
+                if not known.moving:
+                    self._move(device, known, received, moving=True)
+        elif known.moving:
+            limit = SILENT_SPEED_MS if speed is None else STANDSTILL_MS
+            if ts - known.moved_ts >= limit:
+                self._move(device, known, received, moving=False)
+
+    def _move(self, device: str, known: _Known, received: int, *, moving: bool) -> None:
+        if known.moving == moving:
+            return
+        known.moving, known.moving_since = moving, received
+        self.urgent = True
+        if not moving:
+            self.parked.append(device)
+
+    def event(self, received: int, event: DeviceEvent) -> None:
+        """A trip's start or end is said outright."""
+        known = self._of(event.device)
+        known.seen = received
+        self._dirty.add(event.device)
+        if event.event == "trip_started":
+            known.moved_ts = max(known.moved_ts, event.ts)
+            self._move(event.device, known, received, moving=True)
+        elif event.event == "trip_ended" and event.ts >= known.moved_ts:
+            self._move(event.device, known, received, moving=False)
+
+    def status(self, received: int, status: DeviceStatus) -> None:
+        """Connected, or no longer."""
+        known = self._of(status.device)
+        known.online = status.online
+        if status.online:
+            known.seen = received
+        self._dirty.add(status.device)
+
+    def episode(self, device: str, finding: str, *, is_open: bool) -> None:
+        """A finding's episode began or ended."""
+        known = self._of(device)
+        (known.open.add if is_open else known.open.discard)(finding)
+        self._dirty.add(device)
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything changed since `take`."""
+        return bool(self._dirty)
+
+    def take(self) -> tuple[list[Facts], list[str]]:
+        """(changed facts, parked devices) since the last call."""
+        facts = [self._known[device].frozen(device) for device in sorted(self._dirty)]
+        parked, self.parked = self.parked, []
+        self._dirty.clear()
+        self.urgent = False
+        return facts, parked
