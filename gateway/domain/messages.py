@@ -15,6 +15,9 @@ from rules.readings import Value
 BATCH_FORMAT = 1
 """Format version of a stored batch body; an unknown one is refused."""
 
+KEPT_PAYLOAD = 65_536
+"""How many bytes of an undecodable payload are kept: noise of a megabyte is not worth a megabyte."""
+
 Item = tuple[int, Mapping[str, Value]]
 """One reading set: (ts in ms, {signal: value})."""
 
@@ -56,15 +59,32 @@ class DisplayAnswer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Undecodable:
-    """A message that no codec could take, kept as it came."""
+    """A message, or a part of one, that no codec could take. When other parts of the same message were
+    good, they stand in `Decoded.telemetry` under the same position."""
 
     position: int
     topic: str
     payload: bytes
+    """the payload's first KEPT_PAYLOAD bytes"""
     reason: str
     """short stable code, the label of the metric: not_json, no_signals, bad_ts, …"""
     detail: str
     """one sentence for the operator"""
+    size: int = 0
+    """bytes the payload had; more than `payload` holds means that it cannot be replayed from here"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ContextReading:
+    """A message on …/context/{name}: signals that many devices share (weather, city events, parking)."""
+
+    position: int
+    name: str
+    area: str
+    """what it holds for, as the sender names it; empty means everywhere"""
+    ts: int
+    """ms"""
+    signals: Mapping[str, Value]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +109,7 @@ class Decoded:
     events: list[DeviceEvent] = field(default_factory=list)
     statuses: list[DeviceStatus] = field(default_factory=list)
     answers: list[DisplayAnswer] = field(default_factory=list)
+    contexts: list[ContextReading] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
 
 

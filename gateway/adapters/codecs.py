@@ -1,0 +1,402 @@
+"""From payloads to readings: the native JSON form, and the reason for everything that is not.
+
+`make_decoder` gives the function that `Batch.decoded` calls. The way a good message takes is short: one
+look-up of its topic, one typed decoding, one test of its names, one of its time. Whatever fails there is
+looked at again, slowly, to keep its good parts and to say what is wrong with the rest. What is good and what
+is not: docs/decisions/0005-malformed-native-messages.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gateway.domain.messages import (
+    KEPT_PAYLOAD,
+    Batch,
+    ContextReading,
+    Decoded,
+    DeviceEvent,
+    DeviceStatus,
+    DisplayAnswer,
+    Item,
+    Undecodable,
+)
+from rules.readings import Value
+
+PREFIX = "touchpoint/v1/"
+DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+EARLIEST = 946_684_800_000
+"""2000-01-01T00:00:00Z in ms: a clock before it was never set."""
+AHEAD = 86_400_000
+"""ms that a device's clock may be ahead of the time of reception."""
+
+LONGEST_TEXT = 16_384
+LONGEST_LIST = 1_024
+LONGEST_NAME = 256
+"""Limits in characters and items; beyond them a value is not a reading."""
+
+KNOWN_NAMES = 50_000
+KNOWN_TOPICS = 200_000
+"""Bounds of the caches; a full one is emptied."""
+
+_Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*\Z")]
+_List = Annotated[list[_Text], Meta(max_length=LONGEST_LIST)]
+
+
+class _Reading(msgspec.Struct, gc=False):
+    signals: dict[str, float | _Int | bool | _Text | _List]
+    ts: int | float | str | None = None
+
+
+_decode_typed = msgspec.json.Decoder(_Reading | list[_Reading]).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+class MalformedError(Exception):
+    """A message, or a part of one, that is not what its topic promises: (reason, detail)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def parse_rfc3339(text: str) -> int:
+    """UTC milliseconds, finer fractions cut (RFC 3339 section 5.6). Raises ValueError.
+
+    A second 60 counts as the first of the next minute; -00:00 is UTC.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError("not RFC 3339 with a zone")
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    leap = second == 60
+    at = datetime(year, month, day, hour, minute, 59 if leap else second, tzinfo=UTC) - _EPOCH
+    ms = at // timedelta(milliseconds=1) + (1000 if leap else int(f"{match[7] or 0:0<3}"[:3]))
+    if match[8]:
+        if int(match[9]) > 23 or int(match[10]) > 59:
+            raise ValueError("no such offset")
+        offset = (int(match[9]) * 60 + int(match[10])) * 60_000
+        ms -= offset if match[8] == "+" else -offset
+    return ms
+
+
+def reading_ts(raw: Any, received: int) -> int:
+    """A payload's `ts` as UTC milliseconds; a missing one is the time of reception.
+
+    Raises MalformedError bad_ts, ts_before_2000, ts_in_future.
+    """
+    if raw is None:
+        return received
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise MalformedError("bad_ts", "ts is neither epoch milliseconds nor RFC 3339 text")
+    try:
+        ts = parse_rfc3339(raw) if isinstance(raw, str) else int(raw)
+    except (ValueError, OverflowError) as error:
+        raise MalformedError("bad_ts", f"ts {str(raw)[:64]!r}: {error}") from error
+    if ts < EARLIEST:
+        raise MalformedError(
+            "ts_before_2000", f"ts {str(raw)[:64]} lies before 2000 (milliseconds, not seconds)"
+        )
+    if ts > received + AHEAD:
+        raise MalformedError("ts_in_future", f"ts {str(raw)[:64]} lies over 24 h ahead of its reception")
+    return ts
+
+
+# --- topics ---------------------------------------------------------------------------------------
+
+Topic = tuple[str, str]
+"""(kind, device or context name); kinds are those of `_takers`, "ours" for downlinks, "bad"."""
+
+
+def parse_topic(topic: str) -> Topic:
+    """What a topic is for; for kind "bad" the second part says why."""
+    if not topic.startswith(PREFIX):
+        return "bad", f"the topic does not begin with {PREFIX}"
+    device, _, rest = topic[len(PREFIX) :].partition("/")
+    if device == "context":
+        return ("context", rest) if DEVICE.fullmatch(rest) else ("bad", "a context topic is context/{name}")
+    if rest == "command" or rest.startswith("touchpoint/"):
+        return "ours", device
+    if not DEVICE.fullmatch(device):
+        return (
+            "bad",
+            f"a device id matches {DEVICE.pattern}",
+        )
+    if rest not in ("telemetry", "event", "status", "answer"):
+        return "bad", "a device sends to telemetry, event, status or answer"
+    return rest, device
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> None:
+    """Raises MalformedError bad_name for what cannot name a signal."""
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise MalformedError("bad_name", f"a signal name has 1 to {LONGEST_NAME} printable characters")
+
+
+def check_value(name: str, value: Any) -> Value:
+    """The value when it is a number, boolean, string or list of strings. Raises MalformedError bad_value."""
+    if isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        if -(2**63) <= value < 2**63:
+            return value
+        raise MalformedError("bad_value", f"{name}: an integer beyond 64 bits")
+    if isinstance(value, str):
+        return _text(name, value)
+    if isinstance(value, list) and len(value) <= LONGEST_LIST and all(isinstance(v, str) for v in value):
+        return [_text(name, v) for v in value]
+    raise MalformedError("bad_value", f"{name}: not a number, boolean, string or list of strings")
+
+
+def _text(name: str, text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise MalformedError("bad_value", f"{name}: a text of more than {LONGEST_TEXT:,} characters")
+    if "\x00" in text:
+        raise MalformedError("bad_value", f"{name}: a text with U+0000")
+    return text
+
+
+def _parse(payload: bytes) -> Any:
+    """The JSON value. Raises MalformedError empty, not_json, too_deep, bad_number."""
+    if not payload:
+        raise MalformedError("empty", "the payload has no bytes")
+    try:
+        return _decode_any(payload)
+    except RecursionError as error:
+        raise MalformedError("too_deep", "JSON nested too deep") from error
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
+        if isinstance(error, msgspec.ValidationError):
+            raise MalformedError("bad_number", str(error)) from error
+        raise MalformedError("not_json", str(error)) from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedError("not_an_object", "the payload is JSON, but not an object")
+    return value
+
+
+class _Names:
+    """Signal names: known good ones are passed at a glance, VSS paths become snake_case."""
+
+    def __init__(self, aliases: Mapping[str, str]) -> None:
+        self.aliases = dict(aliases)
+        self.plain: set[str] = set(aliases.values())
+
+    def learn(self, name: str) -> str:
+        """The name to store under. Raises MalformedError bad_name."""
+        known = self.aliases.get(name)
+        if known is None:
+            check_name(name)
+            if len(self.plain) >= KNOWN_NAMES:
+                self.plain.clear()
+            self.plain.add(name)
+        return known or name
+
+    def good_parts(self, signals: Any, faults: list[MalformedError]) -> dict[str, Value]:
+        """What can be taken of a `signals` object; what cannot is added to `faults`."""
+        if not isinstance(signals, dict) or not signals:
+            raise MalformedError("no_signals", '"signals" is missing, empty or not an object')
+        good: dict[str, Value] = {}
+        for name, value in signals.items():
+            try:
+                stored = self.learn(name)
+                good[stored] = check_value(name[:64], value)
+            except MalformedError as fault:
+                faults.append(fault)
+        if not good:
+            raise faults.pop()
+        return good
+
+
+# --- the decoder ----------------------------------------------------------------------------------
+
+
+class _NativeDecoder:
+    def __init__(self, aliases: Mapping[str, str], claimed: Callable[[str], bool] | None) -> None:
+        self._names = _Names(aliases)
+        self._claimed = claimed
+        self._devices: dict[str, str] = {}
+        self._takers = {
+            "telemetry": self._telemetry,
+            "event": self._event,
+            "status": self._status,
+            "answer": self._answer,
+            "context": self._context,
+        }
+
+    def __call__(self, batch: Batch) -> Decoded:
+        """Decode one batch; never raises for what a device sent."""
+        decoded = Decoded()
+        take = decoded.telemetry.append
+        devices, plain, claimed = self._devices, self._names.plain, self._claimed
+        latest = batch.received + AHEAD
+        position = batch.first - 1
+        for topic, payload in batch.messages:
+            position += 1
+            device = devices.get(topic)
+            if device is not None and (claimed is None or claimed(device)):
+                try:
+                    reading = _decode_typed(payload)
+                except (msgspec.MsgspecError, ValueError, RecursionError):
+                    reading = None  # looked at again below, to say what is wrong
+                if (
+                    type(reading) is _Reading
+                    and reading.signals
+                    and reading.signals.keys() <= plain
+                    and type(reading.ts) is int
+                    and EARLIEST <= reading.ts <= latest
+                ):
+                    take((position, device, ((reading.ts, reading.signals),)))
+                    continue
+            self._slowly(decoded, batch, position, topic, payload)
+        return decoded
+
+    def _slowly(self, decoded: Decoded, batch: Batch, position: int, topic: str, payload: bytes) -> None:
+        kind, name = parse_topic(topic)
+        if kind == "ours":
+            return
+        try:
+            if kind == "bad":
+                raise MalformedError("bad_topic", name)
+            if kind not in ("context", "status") and self._claimed is not None and not self._claimed(name):
+                raise MalformedError("unknown_device", "nobody registered this device")
+            if kind == "telemetry":
+                self._remember(topic, name)
+            fault = self._takers[kind](decoded, batch.received, position, name, payload)
+            if fault is not None:
+                raise fault
+        except MalformedError as fault:
+            decoded.undecodable.append(
+                Undecodable(
+                    position=position,
+                    topic=topic,
+                    payload=payload[:KEPT_PAYLOAD],
+                    size=len(payload),
+                    reason=fault.reason,
+                    detail=fault.detail,
+                )
+            )
+
+    def _remember(self, topic: str, device: str) -> None:
+        if len(self._devices) >= KNOWN_TOPICS:
+            self._devices.clear()
+        self._devices[topic] = device
+
+    def _telemetry(
+        self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
+    ) -> MalformedError | None:
+        """Keep every good part; give one fault when there was any."""
+        value = _parse(payload)
+        items: list[Item] = []
+        faults: list[MalformedError] = []
+        for part in value if isinstance(value, list) else [value]:
+            try:
+                fields = _object(part)
+                signals = self._names.good_parts(fields.get("signals"), faults)
+                items.append((reading_ts(fields.get("ts"), received), signals))
+            except MalformedError as fault:
+                faults.append(fault)
+        if items:
+            decoded.telemetry.append((position, device, items))
+        elif not faults:
+            faults.append(MalformedError("no_signals", "an empty array"))
+        return _summary(faults, bool(items))
+
+    def _event(
+        self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
+    ) -> MalformedError | None:
+        fields = _object(_parse(payload))
+        event, data = fields.get("event"), fields.get("data")
+        if not isinstance(event, str) or not 0 < len(event) <= LONGEST_NAME:
+            raise MalformedError("bad_event", '"event" is a text that names what happened')
+        if not isinstance(data, dict | None):
+            raise MalformedError("bad_event", '"data" is an object')
+        ts = reading_ts(fields.get("ts"), received)
+        decoded.events.append(
+            DeviceEvent(position=position, device=device, ts=ts, event=event, data=data or {})
+        )
+        return None
+
+    def _status(
+        self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
+    ) -> MalformedError | None:
+        if payload not in (b"online", b"offline", b""):
+            raise MalformedError("bad_status", "a status is the text online or offline")
+        if payload:  # an empty one only clears what was retained
+            online = payload == b"online"
+            decoded.statuses.append(DeviceStatus(position=position, device=device, online=online))
+        return None
+
+    def _answer(
+        self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
+    ) -> MalformedError | None:
+        fields = _object(_parse(payload))
+        touchpoint, action = fields.get("touchpoint"), fields.get("action")
+        for text in (touchpoint, action):
+            if not isinstance(text, str) or not 0 < len(text) <= LONGEST_NAME:
+                raise MalformedError("bad_answer", '"touchpoint" and "action" are texts')
+        decoded.answers.append(
+            DisplayAnswer(
+                position=position,
+                device=device,
+                touchpoint=str(touchpoint),
+                action=str(action),
+                ts=reading_ts(fields.get("ts"), received),
+            )
+        )
+        return None
+
+    def _context(
+        self, decoded: Decoded, received: int, position: int, name: str, payload: bytes
+    ) -> MalformedError | None:
+        fields = _object(_parse(payload))
+        faults: list[MalformedError] = []
+        signals = self._names.good_parts(fields.get("signals"), faults)
+        area = fields.get("area") or ""
+        if not isinstance(area, str) or len(area) > LONGEST_NAME:
+            raise MalformedError("bad_context", '"area" is a text')
+        ts = reading_ts(fields.get("ts"), received)
+        decoded.contexts.append(
+            ContextReading(position=position, name=name, area=area, ts=ts, signals=signals)
+        )
+        return _summary(faults, True)
+
+
+def _summary(faults: list[MalformedError], partly: bool) -> MalformedError | None:
+    """One fault for one message: the first, with the number of the others."""
+    if not faults:
+        return None
+    more = f" (and {len(faults) - 1:,} more faults)" if len(faults) > 1 else ""
+    kept = "; the other readings were kept" if partly else ""
+    return MalformedError(faults[0].reason, faults[0].detail + more + kept)
+
+
+def make_decoder(
+    aliases: Mapping[str, str], *, claimed: Callable[[str], bool] | None = None
+) -> Callable[[Batch], Decoded]:
+    """The decoder of native messages.
+
+    `aliases` maps VSS paths to signal names. `claimed` says whether a device is registered; given it,
+    messages of others are undecodable with reason unknown_device (`devices.unclaimed = "quarantine"`).
+    """
+    return _NativeDecoder(aliases, claimed)

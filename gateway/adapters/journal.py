@@ -1,0 +1,463 @@
+"""The journal in one SQLite file: a row per batch, WAL, every commit on disk before it is acknowledged.
+
+Positions are given out inside the `BEGIN IMMEDIATE` transaction, so several processes may append; the
+newest row is never trimmed, for it carries the count on. Each process has one thread that writes and one
+that reads; the event loop never touches the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from gateway.domain.messages import BATCH_FORMAT, Batch, Decoded, Message
+from gateway.ports import JournalFullError, JournalWriteError
+
+PAGE_SIZE = 8192
+CHECKPOINT_PAGES = 1024
+"""Pages of WAL after which SQLite moves them into the file: 8 MiB, a few fsyncs a minute under load."""
+
+RECENT_MESSAGES = 40_000
+RECENT_BYTES = 64 * 2**20
+"""How much is kept in memory for readers that have caught up."""
+
+TRIM_EVERY = 1.0
+POLL_EVERY = 0.4
+"""Seconds of real time between trims (which also save the readers' positions), and between looks for
+what other processes appended."""
+
+KINDS: tuple[Literal["messages"], Literal["control"]] = ("messages", "control")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    first INTEGER PRIMARY KEY,  -- position of the first entry
+    count INTEGER NOT NULL,
+    received INTEGER NOT NULL,  -- ms
+    kind INTEGER NOT NULL,      -- 0 messages, 1 control
+    body BLOB NOT NULL          -- msgpack [format version, entries]
+);
+CREATE TABLE IF NOT EXISTS readers (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_head = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
+_decode_messages = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+_decode_controls = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
+
+
+class JournalFormatError(Exception):
+    """A batch was written by another version of this program: run `touchpoint setup`, which migrates it."""
+
+
+Row = tuple[int, int, int, int, bytes]
+"""(first, count, received, kind, body)."""
+
+
+class _File:
+    """What the two threads do with the file. Each instance belongs to one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        """The open connection; opened anew after an error."""
+        if self._connection is None:
+            self._connection = _open(self._path)
+        return self._connection
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def append(self, row: tuple[int, int, int, bytes], limit: int | None) -> int:
+        """Append one row (count, received, kind, body); gives the position of its first entry."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if limit is not None and live_bytes(connection) + len(row[3]) > limit:
+                raise JournalFullError(f"the journal holds {limit} bytes, its limit")
+            first = _head(connection) + 1
+            connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", (first, *row))
+            connection.execute("COMMIT")
+        except BaseException:
+            _rollback(connection)
+            raise
+        return first
+
+    def trim(self, positions: Mapping[str, int], readers: Sequence[str]) -> dict[str, int]:
+        """Save `positions`, drop what every reader has taken; gives all saved positions."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _save(connection, positions)
+            saved = _positions(connection)
+            if all(name in saved for name in readers):
+                _drop(connection, min((saved[name] for name in readers), default=0))
+            connection.execute("COMMIT")
+        except BaseException:
+            _rollback(connection)
+            raise
+        return saved
+
+    def read(self, after: int, limit: int) -> list[Row]:
+        """Rows that hold what follows `after`, about `limit` entries."""
+        rows: list[Row] = []
+        cursor = self.connection().execute(
+            "SELECT first, count, received, kind, body FROM batches WHERE first >= "
+            "coalesce((SELECT max(first) FROM batches WHERE first <= ?), 0) ORDER BY first",
+            (after + 1,),
+        )
+        for row in cursor:
+            if row[0] + row[1] - 1 > after:
+                rows.append(row)
+                limit -= row[1]
+            if limit <= 0:
+                break
+        cursor.close()
+        return rows
+
+    def look(self) -> dict[str, Any]:
+        """Head, first position, live bytes and readers as the file says."""
+        connection = self.connection()
+        first = connection.execute("SELECT min(first) FROM batches").fetchone()[0]
+        return {
+            "head": _head(connection),
+            "first": first or 0,
+            "bytes": live_bytes(connection),
+            "positions": _positions(connection),
+        }
+
+
+class SqliteJournal:
+    """Port Journal over one SQLite file. Open it, use it, close it: `async with SqliteJournal(…)`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        readers: Sequence[str],
+        decoder: Callable[[Batch], Decoded] | None = None,
+        max_bytes: int = 2**30,
+        poll: float = POLL_EVERY,
+    ) -> None:
+        """`readers` are all readers that trimming waits for, also those of other processes. `decoder` is what
+        `Batch.decoded` uses. `max_bytes` bounds the live pages. `poll` is how often (s, real time) entries of
+        other processes are looked for."""
+        self._path, self._readers, self._decoder = path, tuple(readers), decoder
+        self._max_bytes, self._poll = max_bytes, poll
+        self._writer_file, self._reader_file = _File(path), _File(path)
+        self._write_thread = ThreadPoolExecutor(1, "journal-write")
+        self._read_thread = ThreadPoolExecutor(1, "journal-read")
+        self._recent: deque[tuple[Batch, int]] = deque()
+        self._recent_messages = self._recent_bytes = 0
+        self._events: list[asyncio.Event] = []
+        self._positions: dict[str, int] = {}
+        self._unsaved: dict[str, int] = {}
+        self._head = self._first = self._bytes = 0
+        self._trimmed = 0.0
+        self._appending = asyncio.Lock()
+        self._upkeep: asyncio.Task[None] | None = None
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def open(self) -> SqliteJournal:
+        """Create the file when it is not there. Raises JournalWriteError, JournalFormatError."""
+        try:
+            await self._in(self._write_thread, self._create)
+            await self._refresh()
+            rows = await self._in(self._read_thread, self._reader_file.read, self._head - 1, 1)
+        except sqlite3.Error as error:
+            raise _cannot(self._path, error) from error
+        for row in rows:
+            self._batch(row)  # refuses an unknown format before anything is appended behind it
+        self._upkeep = asyncio.create_task(self._keep_up(), name="journal-upkeep")
+        return self
+
+    async def close(self) -> None:
+        """Write the readers' positions and close the file."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+            with contextlib.suppress(sqlite3.Error):
+                await self._trim()
+        await self._in(self._write_thread, self._writer_file.close)
+        await self._in(self._read_thread, self._reader_file.close)
+        self._write_thread.shutdown()
+        self._read_thread.shutdown()
+
+    async def __aenter__(self) -> SqliteJournal:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # --- append -------------------------------------------------------------------------------
+
+    async def append(self, messages: Sequence[Message], received: int) -> int:
+        """Append one batch of messages, on disk when this returns; gives its first position.
+
+        Raises JournalFullError, JournalWriteError; then nothing of it is stored.
+        """
+        batch = Batch(first=0, received=received, messages=messages, decoder=self._decoder)
+        try:
+            return await self._append(batch, messages, self._max_bytes)
+        except JournalFullError:
+            await self._trim_or_raise()
+            return await self._append(batch, messages, self._max_bytes)
+
+    async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
+        """The same for control entries; never refused for the size limit."""
+        batch = Batch(first=0, received=received, kind="control", controls=controls)
+        return await self._append(batch, controls, None)
+
+    async def _append(self, batch: Batch, entries: Sequence[object], limit: int | None) -> int:
+        if not entries:
+            raise ValueError("a batch holds one entry at least")
+        body = _encode((BATCH_FORMAT, entries))
+        row = (len(entries), batch.received, KINDS.index(batch.kind), body)
+        async with self._appending:
+            try:
+                first = await self._in(self._write_thread, self._writer_file.append, row, limit)
+            except sqlite3.Error as error:
+                await self._in(self._write_thread, self._writer_file.close)
+                raise _cannot(self._path, error) from error
+            batch.first = first
+            self._remember(batch, len(body))
+        self._announce()
+        return int(first)
+
+    def _remember(self, batch: Batch, size: int) -> None:
+        """Keep a fresh batch for caught-up readers. After a gap (another process appended) begin anew."""
+        if self._recent and self._recent[-1][0].last + 1 != batch.first:
+            self._recent.clear()
+            self._recent_messages = self._recent_bytes = 0
+        self._recent.append((batch, size))
+        self._recent_messages += batch.count
+        self._recent_bytes += size
+        while self._recent_messages > RECENT_MESSAGES or self._recent_bytes > RECENT_BYTES:
+            oldest, size = self._recent.popleft()
+            self._recent_messages -= oldest.count
+            self._recent_bytes -= size
+        self._head = max(self._head, batch.last)
+
+    def _announce(self) -> None:
+        for event in self._events:
+            event.set()
+
+    # --- read ---------------------------------------------------------------------------------
+
+    async def read(self, after: int, *, limit: int) -> list[Batch]:
+        """Batches that follow `after`, from memory while they are recent, else from the file.
+
+        Raises JournalFormatError when the file holds batches of an unknown format, JournalWriteError when it
+        cannot be read.
+        """
+        if after >= self._head:
+            return []
+        if self._recent and self._recent[0][0].first <= after + 1 <= self._recent[-1][0].last:
+            return self._from_memory(after, limit)
+        try:
+            rows = await self._in(self._read_thread, self._reader_file.read, after, limit)
+        except sqlite3.Error as error:
+            await self._in(self._read_thread, self._reader_file.close)
+            raise _cannot(self._path, error) from error
+        return [self._batch(row) for row in rows]
+
+    def _from_memory(self, after: int, limit: int) -> list[Batch]:
+        found: list[Batch] = []
+        for batch, _ in reversed(self._recent):
+            if batch.last <= after:
+                break
+            found.append(batch)
+        found.reverse()
+        taken = 0
+        for index, batch in enumerate(found):
+            taken += batch.count
+            if taken >= limit:
+                return found[: index + 1]
+        return found
+
+    def _batch(self, row: Row) -> Batch:
+        first, _, received, kind, body = row
+        version, entries = _decode_head(body)
+        if version != BATCH_FORMAT:
+            raise JournalFormatError(
+                f"{self._path} holds entries of format {version}, this program knows {BATCH_FORMAT}: "
+                "run `touchpoint setup`, which migrates it"
+            )
+        if KINDS[kind] == "control":
+            return Batch(first=first, received=received, kind="control", controls=_decode_controls(entries))
+        return Batch(
+            first=first, received=received, messages=_decode_messages(entries), decoder=self._decoder
+        )
+
+    def head(self) -> int:
+        """Position of the newest entry known here, 0 when empty."""
+        return self._head
+
+    def appended(self) -> asyncio.Event:
+        """An event of the caller's own, set whenever something was appended. Call it once a reader."""
+        event = asyncio.Event()
+        self._events.append(event)
+        if self._head:
+            event.set()
+        return event
+
+    # --- readers ------------------------------------------------------------------------------
+
+    async def commit(self, reader: str, position: int) -> None:
+        """Note how far a reader has come. Reaches the file within a second: it may lag behind the truth,
+        which stands where the reader's effects are."""
+        if position > self._positions.get(reader, -1):
+            self._positions[reader] = self._unsaved[reader] = position
+
+    def position(self, reader: str) -> int:
+        """The position noted last for a reader, 0 when there is none."""
+        return self._positions.get(reader, 0)
+
+    def status(self) -> Mapping[str, Any]:
+        """{"head", "first", "bytes", "max_bytes", "readers": {name: {"position", "lag"}}}."""
+        names = dict.fromkeys((*self._readers, *self._positions))
+        return {
+            "head": self._head,
+            "first": self._first,
+            "bytes": self._bytes,
+            "max_bytes": self._max_bytes,
+            "readers": {
+                name: {"position": self.position(name), "lag": self._head - self.position(name)}
+                for name in names
+            },
+        }
+
+    # --- upkeep -------------------------------------------------------------------------------
+
+    async def _keep_up(self) -> None:
+        """Look for other processes' entries, save positions, trim."""
+        while True:
+            await asyncio.sleep(self._poll)
+            try:
+                await self._refresh()
+                if self._unsaved and time.monotonic() - self._trimmed >= TRIM_EVERY:
+                    await self._trim()
+            except sqlite3.Error:
+                # A disk that is full or away shows itself, with words, at the next append.
+                await self._in(self._write_thread, self._writer_file.close)
+                await self._in(self._read_thread, self._reader_file.close)
+
+    async def _refresh(self) -> None:
+        found = await self._in(self._read_thread, self._reader_file.look)
+        self._first, self._bytes = found["first"], found["bytes"]
+        for name, position in found["positions"].items():
+            self._positions[name] = max(position, self._positions.get(name, -1))
+        if found["head"] > self._head:
+            self._head = found["head"]
+            self._announce()
+
+    async def _trim(self) -> None:
+        unsaved, self._unsaved = self._unsaved, {}
+        self._trimmed = time.monotonic()
+        try:
+            await self._in(self._write_thread, self._writer_file.trim, unsaved, self._readers)
+        except sqlite3.Error:
+            self._unsaved = unsaved | self._unsaved
+            raise
+
+    async def _trim_or_raise(self) -> None:
+        try:
+            await self._trim()
+        except sqlite3.Error as error:
+            await self._in(self._write_thread, self._writer_file.close)
+            raise _cannot(self._path, error) from error
+
+    def _create(self) -> None:
+        connection = self._writer_file.connection()
+        for statement in SCHEMA.split(";\n"):
+            connection.execute(statement)
+
+    @staticmethod
+    async def _in(thread: ThreadPoolExecutor, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+
+
+def live_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes in use: pages of the file without the free ones, which the next appends take."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    for pragma in (
+        f"page_size = {PAGE_SIZE}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
+        f"journal_size_limit = {2 * CHECKPOINT_PAGES * PAGE_SIZE}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
+    return connection
+
+
+def _head(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT first + count - 1 FROM batches ORDER BY first DESC LIMIT 1").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _positions(connection: sqlite3.Connection) -> dict[str, int]:
+    return dict(connection.execute("SELECT name, position FROM readers").fetchall())
+
+
+def _save(connection: sqlite3.Connection, positions: Mapping[str, int]) -> None:
+    if positions:
+        connection.executemany(
+            "INSERT INTO readers VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
+            "SET position = max(position, excluded.position)",
+            positions.items(),
+        )
+
+
+def _drop(connection: sqlite3.Connection, position: int) -> None:
+    """Drop batches that end at or before `position`, but never the newest."""
+    connection.execute(
+        "DELETE FROM batches WHERE first + count - 1 <= ? AND first <= ? "
+        "AND first < (SELECT max(first) FROM batches)",
+        (position, position),
+    )
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _cannot(path: Path, error: sqlite3.Error) -> JournalWriteError:
+    """SQLite's word for it, and what to do."""
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        todo = f"free space on the disk that holds {path.parent}"
+    elif "readonly" in text or "unable to open" in text:
+        todo = f"make {path.parent} exist and be writable for this user"
+    elif "malformed" in text or "not a database" in text:
+        todo = "restore the file from a backup, or move it away to begin anew"
+    else:
+        todo = f"look at {path.parent}"
+    return JournalWriteError(f"{path}: {text}: {todo}")
+
+
+__all__ = ["JournalFormatError", "SqliteJournal", "live_bytes"]

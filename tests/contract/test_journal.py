@@ -1,0 +1,250 @@
+"""What a journal promises, on a real file."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.adapters import journal as module
+from gateway.adapters.journal import JournalFormatError, SqliteJournal
+from gateway.domain.messages import Batch, Decoded, Message
+from gateway.ports import JournalFullError, JournalWriteError
+
+NOW = 1_795_363_200_000
+READERS = ("record", "assess")
+
+
+def some(count: int, mark: str = "m", size: int = 10) -> list[Message]:
+    return [
+        (f"touchpoint/v1/car-{i}/telemetry", f"{mark}{i}".encode().ljust(size, b".")) for i in range(count)
+    ]
+
+
+def payloads(batches: list[Batch]) -> list[bytes]:
+    return [payload for batch in batches for _, payload in batch.messages]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncIterator[SqliteJournal]:
+    async with SqliteJournal(path, readers=READERS, poll=0.01) as opened:
+        yield opened
+
+
+async def test_positions_count_on_from_one(journal: SqliteJournal) -> None:
+    assert journal.head() == 0
+    assert await journal.append(some(3), NOW) == 1
+    assert await journal.append_controls([{"type": "tick"}], NOW) == 4
+    assert await journal.append(some(2), NOW) == 5
+    assert journal.head() == 6
+
+
+async def test_gives_back_what_was_appended(journal: SqliteJournal) -> None:
+    await journal.append(some(3), NOW)
+    await journal.append_controls([{"type": "reset", "device": "car-1"}], NOW + 1)
+    first, second = await journal.read(0, limit=100)
+    assert (first.first, first.last, first.received, first.kind) == (1, 3, NOW, "messages")
+    assert list(first.messages) == some(3)
+    assert (second.first, second.received, second.kind) == (4, NOW + 1, "control")
+    assert list(second.controls) == [{"type": "reset", "device": "car-1"}]
+
+
+async def test_what_was_appended_survives(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as before:
+        await before.append(some(3), NOW)
+        await before.append_controls([{"type": "tick"}], NOW)
+        await before.commit("record", 2)
+    async with SqliteJournal(path, readers=READERS) as after:
+        assert after.head() == 4
+        assert payloads(await after.read(0, limit=100)) == payloads(
+            [Batch(first=1, received=0, messages=some(3))]
+        )
+        assert after.status()["readers"]["record"] == {"position": 2, "lag": 2}
+        assert await after.append(some(1), NOW) == 5
+
+
+async def test_a_reader_that_stopped_inside_a_batch_gets_it_whole(journal: SqliteJournal) -> None:
+    await journal.append(some(5), NOW)
+    await journal.append(some(5), NOW)
+    batches = await journal.read(7, limit=100)
+    assert [batch.first for batch in batches] == [6]
+
+
+async def test_reading_is_limited_but_never_to_nothing(journal: SqliteJournal) -> None:
+    for _ in range(5):
+        await journal.append(some(10), NOW)
+    assert [b.first for b in await journal.read(0, limit=1)] == [1]
+    assert [b.first for b in await journal.read(10, limit=20)] == [11, 21]
+    assert await journal.read(50, limit=20) == []
+
+
+async def test_nothing_new_is_an_empty_answer(journal: SqliteJournal) -> None:
+    assert await journal.read(0, limit=10) == []
+
+
+async def test_recent_batches_are_handed_over_and_decoded_once(path: Path) -> None:
+    calls = 0
+
+    def decoder(batch: Batch) -> Decoded:
+        nonlocal calls
+        calls += 1
+        return Decoded()
+
+    async with SqliteJournal(path, readers=READERS, decoder=decoder) as journal:
+        await journal.append(some(3), NOW)
+        [one], [other] = await journal.read(0, limit=10), await journal.read(0, limit=10)
+        assert one is other
+        assert one.decoded is other.decoded
+        assert calls == 1
+
+
+async def test_what_memory_has_forgotten_comes_from_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RECENT_MESSAGES", 25)
+    async with SqliteJournal(path, readers=READERS) as journal:
+        for i in range(10):
+            await journal.append(some(10, mark=f"{i}-"), NOW)
+        seen, after = [], 0
+        while batches := await journal.read(after, limit=10):
+            seen += payloads(batches)
+            after = batches[-1].last
+        assert seen == [payload for i in range(10) for _, payload in some(10, mark=f"{i}-")]
+
+
+async def test_every_reader_is_woken(journal: SqliteJournal) -> None:
+    one, other = journal.appended(), journal.appended()
+    assert not one.is_set()
+    await journal.append(some(1), NOW)
+    one.clear()
+    assert other.is_set(), "one reader's clearing must not swallow the other's wake-up"
+
+
+async def test_a_reader_that_begins_later_is_told_that_there_is_something(journal: SqliteJournal) -> None:
+    await journal.append(some(1), NOW)
+    assert journal.appended().is_set()
+
+
+async def test_several_processes_may_append(path: Path, journal: SqliteJournal) -> None:
+    woken = journal.appended()
+    async with SqliteJournal(path, readers=READERS, poll=0.01) as other:
+        assert await journal.append(some(2, "a"), NOW) == 1
+        assert await other.append(some(2, "b"), NOW) == 3
+        assert await journal.append(some(2, "c"), NOW) == 5
+        assert await other.append(some(2, "d"), NOW) == 7
+        async with asyncio.timeout(5):
+            while journal.head() < 8:
+                woken.clear()
+                await woken.wait()
+        expected = [payload for mark in "abcd" for _, payload in some(2, mark)]
+        assert payloads(await journal.read(0, limit=100)) == expected
+        assert payloads(await journal.read(6, limit=100)) == expected[6:]
+
+
+async def test_appending_at_once_keeps_every_batch_in_one_piece(journal: SqliteJournal) -> None:
+    firsts = await asyncio.gather(*(journal.append(some(7, f"{i}:"), NOW) for i in range(20)))
+    assert sorted(firsts) == list(range(1, 141, 7))
+    batches = await journal.read(0, limit=1000)
+    assert [b.first for b in batches] == sorted(firsts)
+
+
+async def settle(journal: SqliteJournal) -> None:
+    """Let the upkeep trim: it saves positions at most once a second of real time."""
+    await journal._trim()
+    await journal._refresh()
+
+
+async def test_trims_behind_the_slowest_reader(journal: SqliteJournal) -> None:
+    for _ in range(4):
+        await journal.append(some(10), NOW)
+    await journal.commit("record", 30)
+    await settle(journal)
+    assert journal.status()["first"] == 1, "assess has not said where it is"
+    await journal.commit("assess", 15)
+    await settle(journal)
+    assert journal.status()["first"] == 11, "the batch that assess stopped in stays"
+    assert journal.status()["readers"]["assess"] == {"position": 15, "lag": 25}
+
+
+async def test_never_trims_the_newest_for_it_carries_the_count_on(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as journal:
+        await journal.append(some(10), NOW)
+        await journal.commit("record", 10)
+        await journal.commit("assess", 10)
+    async with SqliteJournal(path, readers=READERS) as journal:
+        assert await journal.append(some(1), NOW) == 11
+
+
+async def test_a_position_never_goes_back(journal: SqliteJournal) -> None:
+    await journal.append(some(5), NOW)
+    await journal.commit("record", 4)
+    await journal.commit("record", 2)
+    assert journal.position("record") == 4
+
+
+async def fill(journal: SqliteJournal) -> int:
+    """Append ten messages at a time until the journal is full; how many it took."""
+    appended = 0
+    for _ in range(1000):
+        try:
+            await journal.append(some(10, size=10_000), NOW)
+        except JournalFullError:
+            return appended
+        appended += 10
+    raise AssertionError("never full")
+
+
+async def test_a_full_journal_refuses_messages_and_recovers_by_trimming(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS, max_bytes=2**20) as journal:
+        appended = await fill(journal)
+        assert 80 <= appended <= 110, "about a megabyte of ten kilobytes each"
+        assert await journal.append_controls([{"type": "tick"}], NOW) == appended + 1, "controls always fit"
+        with pytest.raises(JournalFullError):
+            await journal.append(some(10, size=10_000), NOW)
+        for reader in READERS:
+            await journal.commit(reader, appended - 20)
+        assert await journal.append(some(10, size=10_000), NOW) == appended + 2
+
+
+async def test_a_full_disk_is_told_with_what_to_do_and_nothing_is_half_stored(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as journal:
+        await journal.append(some(3), NOW)
+        connection = journal._writer_file.connection()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 3}")
+        with pytest.raises(JournalWriteError, match=r"full: free space on the disk"):
+            await journal.append(some(50, size=10_000), NOW)
+        assert journal.head() == 3
+        # Reopened without the limit: there is room again.
+        assert await journal.append(some(50, size=10_000), NOW) == 4
+
+
+async def test_an_unknown_format_is_refused_with_the_command_that_migrates(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as journal:
+        await journal.append(some(1), NOW)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE batches SET body = ?", (msgspec.msgpack.encode((99, [])),))
+    connection.commit()
+    connection.close()
+    with pytest.raises(JournalFormatError, match="touchpoint setup"):
+        await SqliteJournal(path, readers=READERS).open()
+
+
+async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(JournalWriteError, match="exist and be writable"):
+        await SqliteJournal(tmp_path / "nowhere" / "journal.db", readers=READERS).open()
+
+
+async def test_an_append_is_on_disk_when_it_returns(journal: SqliteJournal, path: Path) -> None:
+    await journal.append(some(3), NOW)
+    copy = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    assert copy.execute("SELECT first, count FROM batches").fetchall() == [(1, 3)]
+    copy.close()
+    assert journal._writer_file.connection().execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
