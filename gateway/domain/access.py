@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from gateway.domain.ids import new_id
+
+SECRET_PREFIX = "tp_"
+"""what every secret begins with, so that scanners find one that was left somewhere"""
 
 
 class Role(StrEnum):
@@ -15,11 +23,16 @@ class Role(StrEnum):
     INTEGRATION = "integration"  # another system of the manufacturer: the API like an operator, no pages
 
 
+WITH_SUBJECT = (Role.OWNER, Role.WORKSHOP)
+"""Roles whose token stands for one owner or one workshop."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
     """A bearer token; only its SHA-256 is kept."""
 
     id: str
+    """a UUIDv7; of a browser's session followed by "." and the hash of the token that opened it"""
     hash: str
     role: Role
     subject: str | None
@@ -27,3 +40,48 @@ class Token:
     created: int
     expires: int
     revoked: int | None = None
+
+    @property
+    def opened_by(self) -> str | None:
+        """Of a session: the hash of the token it was opened with, and ends with; else None."""
+        _, _, parent = self.id.partition(".")
+        return parent or None
+
+    def live(self, now: int) -> bool:
+        """Whether it opens anything at `now` (ms)."""
+        return self.revoked is None and now < self.expires
+
+
+def secret_hash(secret: str) -> str:
+    """What is kept of a secret: SHA-256, which is enough for 256 random bits (no password)."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def issue_token(
+    role: Role,
+    subject: str | None,
+    *,
+    ttl_ms: int,
+    now: int,
+    random: Callable[[int], bytes],
+    opened_by: Token | None = None,
+) -> tuple[Token, str]:
+    """A new token and its secret, which is shown once and kept nowhere.
+
+    `random(n)` gives n bytes from the system's generator. A session (`opened_by`) never outlives
+    the token it was opened with. Raises ValueError when the role needs a subject and none is given,
+    or the other way round.
+    """
+    if (role in WITH_SUBJECT) is not bool(subject):
+        raise ValueError(f"a token for {role} {'needs' if role in WITH_SUBJECT else 'takes no'} subject")
+    secret = SECRET_PREFIX + urlsafe_b64encode(random(32)).rstrip(b"=").decode()
+    expires = now + ttl_ms if opened_by is None else min(now + ttl_ms, opened_by.expires)
+    token = Token(
+        id=new_id(now) + (f".{opened_by.hash}" if opened_by else ""),
+        hash=secret_hash(secret),
+        role=role,
+        subject=subject or None,
+        created=now,
+        expires=expires,
+    )
+    return token, secret

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
+
+DELAY_BOUNDS_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0, 43_200.0, 604_800.0)
+"""Upper bounds in seconds: what is sent at once shows below a second, what waited for its moment above."""
 
 
 @dataclass(slots=True)
@@ -31,6 +35,18 @@ class Counters:
     """findings by rule"""
     quarantined: dict[str, int] = field(default_factory=dict)
     """messages put into quarantine by reason"""
+    decisions: dict[str, int] = field(default_factory=dict)
+    """decisions by outcome: send, defer, merge, suppress"""
+    deliveries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """attempts by (channel, result); results as in Attempt: sent, retry, dropped, dead"""
+    rule_errors: dict[str, int] = field(default_factory=dict)
+    """times a rule broke, by rule"""
+    late_readings: int = 0
+    """readings older than the newest of their signal"""
+    delivery_delays: list[int] = field(default_factory=lambda: [0] * (len(DELAY_BOUNDS_S) + 1))
+    """first deliveries by how long after the finding's reception, one more than DELAY_BOUNDS_S"""
+    delivery_delay_total_s: float = 0.0
+    """the sum of those delays"""
     refused_reasons: dict[str, int] = field(default_factory=dict)
     """refused points by short reason, bounded to a hundred reasons"""
 
@@ -40,3 +56,17 @@ class Counters:
         if reason not in self.refused_reasons and len(self.refused_reasons) >= 100:
             reason = "other"
         self.refused_reasons[reason] = self.refused_reasons.get(reason, 0) + 1
+
+    def decide(self, outcome: str) -> None:
+        """Count one decision."""
+        self.decisions[outcome] = self.decisions.get(outcome, 0) + 1
+
+    def attempt(self, channel: str, result: str) -> None:
+        """Count one attempt of a delivery."""
+        self.deliveries[channel, result] = self.deliveries.get((channel, result), 0) + 1
+
+    def delivered(self, delay_ms: int) -> None:
+        """Count a touchpoint's first delivery, `delay_ms` after the reading that it follows from was received."""
+        seconds = max(0, delay_ms) / 1000
+        self.delivery_delays[bisect_left(DELAY_BOUNDS_S, seconds)] += 1
+        self.delivery_delay_total_s += seconds
