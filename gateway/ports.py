@@ -148,6 +148,10 @@ class TimeSeries(Protocol):
 # transaction that `Database.write` or `Database.read` opened.
 
 
+class DatabaseUnavailableError(Exception):
+    """The domain's store cannot be read or written now; the message says what to do. Nothing was stored."""
+
+
 class Owners(Protocol):
     """Owners, what they agreed to, when they may be reached."""
 
