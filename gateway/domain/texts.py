@@ -1,0 +1,187 @@
+"""Texts for people: messages by language and key, and numbers, times and units as that language writes them.
+
+Messages are nested mappings; a key is their path with dots. `{name}` in a text is replaced by the
+parameter of that name. A mapping with `other` is a plural: the form is chosen by the parameter
+`count` (CLDR rules by babel). What is missing in a language falls back to English, then to the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from babel import Locale
+from babel.dates import format_datetime
+from babel.numbers import format_decimal
+
+from gateway.domain.moments import local
+
+NBSP = "\u00a0"
+FALLBACK = "en"
+
+_LOCALES = {"en": "en_GB", "de": "de_DE"}
+"""Day before month in English too, as the pages show it."""
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+_SYMBOLS = {
+    "percent": "%",
+    "celsius": "°C",
+    "kilometre": "km",
+    "kilometer": "km",
+    "volt": "V",
+    "litre": "l",
+    "liter": "l",
+}
+"""What a unit's long name is written as; units that are symbols already stand for themselves."""
+
+_FORMS = {
+    "date": "EEEE, {day}MMMM",
+    "date_short": "{day}MMM",
+    "date_year": "{day}MMMM\u00a0y",
+    "moment": "EEEE, {day}MMMM, H:mm",
+    "moment_short": "EEE, {day}MMM, H:mm",
+    "moment_button": "EEEE, {day}MMM, H:mm",
+    "weekday": "EEEE",
+    "weekday_short": "EEE",
+    "weekday_time": "EEEE H:mm",
+    "month": "MMM",
+    "time": "H:mm",
+}
+"""CLDR patterns by form; `{day}` is the day of the month as the language joins it to the month."""
+
+_DAYS = {"en": f"d{NBSP}", "de": f"d.{NBSP}"}
+
+
+@lru_cache(maxsize=16)
+def _locale(language: str) -> Locale:
+    return Locale.parse(_LOCALES.get(language, _LOCALES[FALLBACK]))
+
+
+class Texts:
+    """All messages of all languages."""
+
+    def __init__(self, messages: Mapping[str, Mapping[str, Any]]) -> None:
+        self._messages = {language: dict(_leaves(tree)) for language, tree in messages.items()}
+        self._unknown: set[str] = set()
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that have messages."""
+        return tuple(sorted(self._messages))
+
+    def language(self, wanted: str | None) -> str:
+        """The language for somebody who wants `wanted` ("de", "de-AT"); English for what is not spoken."""
+        short = (wanted or FALLBACK).replace("_", "-").split("-")[0].lower()
+        return short if short in self._messages else FALLBACK
+
+    def say(self, language: str, key: str, **params: Any) -> str:
+        """The text of `key`, its placeholders filled; numbers are written as the language writes them."""
+        spoken = self.language(language)
+        text = self._find(spoken, key, params)
+        if text is None and spoken != FALLBACK:
+            spoken, text = FALLBACK, self._find(FALLBACK, key, params)
+        if text is None:
+            self._unknown.add(key)
+            return key
+        return _PLACEHOLDER.sub(lambda found: self._param(spoken, found, params), text)
+
+    def has(self, key: str) -> bool:
+        """Whether any language has a text for `key`."""
+        return any(key in tree or f"{key}.other" in tree for tree in self._messages.values())
+
+    def needs(self, language: str, key: str) -> frozenset[str]:
+        """The placeholders in the text of `key`."""
+        spoken = self.language(language)
+        text = self._find(spoken, key, {}) or self._find(FALLBACK, key, {}) or ""
+        return frozenset(_PLACEHOLDER.findall(text))
+
+    def missing(self) -> list[str]:
+        """What falls back: "de: touchpoints.x.title" for keys that another language has, and keys that
+        were asked for and that no language has."""
+        every = {key for tree in self._messages.values() for key in tree}
+        gaps = [f"{lang}: {key}" for lang, tree in self._messages.items() for key in every - tree.keys()]
+        return sorted(gaps) + sorted(self._unknown)
+
+    def _find(self, language: str, key: str, params: Mapping[str, Any]) -> str | None:
+        tree = self._messages.get(language, {})
+        if key in tree:
+            return tree[key]
+        if f"{key}.other" not in tree:
+            return None
+        count = params.get("count", 0)
+        form = _locale(language).plural_form(count if isinstance(count, int | float) else 0)
+        return tree.get(f"{key}.{form}", tree[f"{key}.other"])
+
+    def _param(self, language: str, found: re.Match[str], params: Mapping[str, Any]) -> str:
+        value = params.get(found[1])
+        if value is None:
+            return found[0]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return self.number(language, value) if number else str(value)
+
+    # --- numbers and units --------------------------------------------------------------------
+
+    def number(self, language: str, value: float, decimals: int | None = None) -> str:
+        """48,210 or 48.210; at most two decimals, or exactly as many as asked for."""
+        pattern = "#,##0.##" if decimals is None else f"#,##0.{'0' * decimals}".rstrip(".")
+        return str(format_decimal(value, format=pattern, locale=_locale(self.language(language))))
+
+    def quantity(self, language: str, value: float, unit: str | None, decimals: int | None = None) -> str:
+        """A number with its unit, joined so that no line breaks between them."""
+        written = self.number(language, value, decimals)
+        return f"{written}{NBSP}{_SYMBOLS.get(unit, unit)}" if unit else written
+
+    def duration(self, language: str, minutes: int) -> str:
+        """ "1 hour", "45 minutes", "1½ hours" as the language says it."""
+        if minutes < 60 or minutes % 30:
+            return self.say(language, "units.minutes", count=minutes)
+        if minutes == 90:
+            return self.say(language, "units.hour_and_a_half")
+        return self.say(language, "units.hours", count=minutes / 60 if minutes % 60 else minutes // 60)
+
+    def price(self, language: str, low: int | None, high: int | None, currency: str = "EUR") -> str | None:
+        """ "180–220 €" with the unit behind in both languages; None where no price is stated."""
+        if low is None and high is None:
+            return None
+        symbol = {"EUR": "€", "CHF": "CHF", "GBP": "£"}.get(currency, currency)
+        ends = [self.number(language, end) for end in dict.fromkeys((low, high)) if end is not None]
+        return f"{'–'.join(ends)}{NBSP}{symbol}"
+
+    # --- times --------------------------------------------------------------------------------
+
+    def when(self, language: str, at: int, zone: str, form: str = "moment") -> str:
+        """An instant in a zone. Forms: date, date_short, date_year, moment ("Thursday, 3 December, 17:30"),
+        moment_short, moment_button, weekday, weekday_short, weekday_time, month, time."""
+        spoken = self.language(language)
+        pattern = _FORMS[form].replace("{day}", _DAYS.get(spoken, _DAYS[FALLBACK]))
+        return str(format_datetime(local(at, zone), pattern, locale=_locale(spoken)))
+
+    def time(self, language: str, at: int, zone: str) -> str:
+        """ "17:30"."""
+        return self.when(language, at, zone, "time")
+
+    def date(self, language: str, at: int, zone: str) -> str:
+        """ "Thursday, 3 December"."""
+        return self.when(language, at, zone, "date")
+
+    def moment(self, language: str, at: int, zone: str) -> str:
+        """ "Thursday, 3 December, 17:30"."""
+        return self.when(language, at, zone, "moment")
+
+    def listed(self, language: str, items: list[str], key: str = "units.and") -> str:
+        """ "a, b and c"; `units.or` for a choice."""
+        if len(items) < 2:
+            return "".join(items)
+        return f"{', '.join(items[:-1])} {self.say(language, key)} {items[-1]}"
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, str(value)

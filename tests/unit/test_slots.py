@@ -1,0 +1,190 @@
+"""Slots are real: within opening hours of the workshop's zone, on its grid, in a bay that is free."""
+
+import itertools
+from dataclasses import replace
+from datetime import date, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.appointment import Service, Workshop
+from gateway.domain.moments import local
+from gateway.domain.slots import Busy, choose, earliest_start, free, openings
+from gateway.domain.touchpoint import Slot
+
+BERLIN = "Europe/Berlin"
+WEEK = ("mon", "tue", "wed", "thu", "fri")
+BRAKES = Service(id="brakes-front", names={"en": "Front brakes"}, minutes=60, lead_days=1)
+NORD = Workshop(
+    id="nord",
+    name="Autohaus Nord",
+    bays=("Bay 1", "Bay 2"),
+    hours=dict.fromkeys(WEEK, (("08:00", "18:30"),)),
+    services=(BRAKES,),
+)
+
+
+def at(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def wall(slots: list[Slot], zone: str = BERLIN) -> list[str]:
+    return [local(slot.start, zone).strftime("%a %d %H:%M") for slot in slots]
+
+
+def test_the_last_slot_ends_when_the_workshop_closes() -> None:
+    slots = free(NORD, BRAKES, at("2026-12-01T00:00+01:00"), at("2026-12-02T00:00+01:00"), ())
+    assert wall(slots)[0] == "Tue 01 08:00"
+    assert wall(slots)[-1] == "Tue 01 17:30"
+    assert len(slots) == 20
+
+
+def test_weekends_holidays_and_lunch_are_closed() -> None:
+    lunch = replace(
+        NORD, hours={"thu": (("08:00", "12:00"), ("13:00", "15:00"))}, holidays=("2026-12-24", "2026-12-25")
+    )
+    week = (at("2026-12-14T00:00+01:00"), at("2026-12-28T00:00+01:00"))
+    assert wall(free(lunch, BRAKES, *week, ())) == [
+        f"Thu 17 {clock}"
+        for clock in (
+            "08:00",
+            "08:30",
+            "09:00",
+            "09:30",
+            "10:00",
+            "10:30",
+            "11:00",
+            "13:00",
+            "13:30",
+            "14:00",
+        )
+    ]
+    assert openings(lunch, date(2026, 12, 24)) == []
+
+
+def test_opening_at_a_quarter_to_begins_on_the_next_half_hour() -> None:
+    quarter = replace(NORD, hours={"tue": (("07:45", "09:15"),)})
+    slots = free(quarter, BRAKES, at("2026-12-01T00:00+01:00"), at("2026-12-02T00:00+01:00"), ())
+    assert wall(slots) == ["Tue 01 08:00"]
+
+
+def test_a_time_is_offered_while_any_bay_is_free_and_names_that_bay() -> None:
+    eight, nine = at("2026-12-01T08:00+01:00"), at("2026-12-01T09:00+01:00")
+    one = free(NORD, BRAKES, eight, eight + 1, [("Bay 1", eight, nine, None)])
+    assert [(slot.id, slot.bay) for slot in one] == [(f"nord@{eight}", "Bay 2")]
+    both: list[Busy] = [("Bay 1", eight, nine, None), ("Bay 2", nine - 1, nine, None)]
+    assert free(NORD, BRAKES, eight, eight + 1, both) == []
+
+
+def test_neighbours_that_only_touch_leave_the_slot_free() -> None:
+    single = replace(NORD, bays=("Bay 1",))
+    eight = at("2026-12-01T08:00+01:00")
+    hour = 3_600_000
+    around: list[Busy] = [
+        ("Bay 1", eight, eight + hour, None),
+        ("Bay 1", eight + 2 * hour, eight + 3 * hour, None),
+    ]
+    assert wall(free(single, BRAKES, eight, eight + 3 * hour, around)) == ["Tue 01 09:00"]
+
+
+def test_a_hold_takes_the_slot_from_others_and_not_from_its_holder() -> None:
+    single = replace(NORD, bays=("Bay 1",))
+    eight = at("2026-12-01T08:00+01:00")
+    held: list[Busy] = [("Bay 1", eight, eight + 3_600_000, "mine")]
+    assert free(single, BRAKES, eight, eight + 1, held) == []
+    assert free(single, BRAKES, eight, eight + 1, held, mine="other") == []
+    assert len(free(single, BRAKES, eight, eight + 1, held, mine="mine")) == 1
+
+
+def test_the_holder_keeps_its_bay() -> None:
+    eight = at("2026-12-01T08:00+01:00")
+    held: list[Busy] = [("Bay 2", eight, eight + 3_600_000, "mine")]
+    assert free(NORD, BRAKES, eight, eight + 1, held, mine="mine")[0].bay == "Bay 2"
+
+
+def test_clock_changes_move_the_instant_and_not_the_wall_time() -> None:
+    sunday = replace(NORD, hours={"sun": (("00:00", "05:00"),)})
+    spring = free(sunday, BRAKES, at("2026-03-29T00:00+01:00"), at("2026-03-30T00:00+02:00"), ())
+    assert wall(spring) == [
+        f"Sun 29 {t}" for t in ("00:00", "00:30", "01:00", "01:30", "03:00", "03:30", "04:00")
+    ]
+    autumn = free(sunday, BRAKES, at("2026-10-25T00:00+02:00"), at("2026-10-26T00:00+01:00"), ())
+    assert len(autumn) == len({slot.start for slot in autumn})
+    assert wall(autumn)[0] == "Sun 25 00:00"
+    assert autumn[-1].end == at("2026-10-25T05:00+01:00")
+    days = free(NORD, BRAKES, at("2026-10-23T00:00+02:00"), at("2026-10-27T00:00+01:00"), ())
+    assert {w[:6] for w in wall(days)} == {"Fri 23", "Mon 26"}
+    assert {w[7:] for w in wall(days) if w.startswith("Fri")} == {
+        w[7:] for w in wall(days) if w.startswith("Mon")
+    }
+
+
+def test_lead_time_counts_whole_days_of_the_workshop() -> None:
+    monday = at("2026-11-23T07:34+01:00")
+    assert earliest_start(NORD, BRAKES, monday) == at("2026-11-24T00:00+01:00")
+    assert earliest_start(NORD, replace(BRAKES, lead_days=8), monday) == at("2026-12-01T00:00+01:00")
+    assert earliest_start(NORD, replace(BRAKES, lead_days=0), monday) == monday + 1
+
+
+def gaps(*times: str) -> list[Slot]:
+    return [Slot(workshop="nord", start=at(t), end=at(t) + 3_600_000, bay="Bay 1") for t in times]
+
+
+def test_proposals_are_an_early_one_and_a_late_one_on_another_day() -> None:
+    calendar = gaps(
+        "2026-12-01T08:00+01:00",
+        "2026-12-01T17:30+01:00",
+        "2026-12-02T10:00+01:00",
+        "2026-12-02T13:00+01:00",
+        "2026-12-03T17:30+01:00",
+        "2026-12-04T17:00+01:00",
+    )
+    assert wall(choose(calendar, BERLIN, 2)) == ["Tue 01 08:00", "Thu 03 17:30"]
+
+
+def test_after_an_afternoon_comes_an_early_morning() -> None:
+    calendar = gaps("2026-12-01T14:00+01:00", "2026-12-02T10:30+01:00", "2026-12-03T08:00+01:00")
+    assert wall(choose(calendar, BERLIN, 2)) == ["Tue 01 14:00", "Thu 03 08:00"]
+
+
+def test_a_thin_calendar_still_gives_what_there_is() -> None:
+    assert choose([], BERLIN, 2) == []
+    assert wall(choose(gaps("2026-12-01T08:00+01:00"), BERLIN, 2)) == ["Tue 01 08:00"]
+    same_day = gaps("2026-12-01T08:00+01:00", "2026-12-01T08:30+01:00", "2026-12-01T09:00+01:00")
+    assert wall(choose(same_day, BERLIN, 2)) == ["Tue 01 08:00", "Tue 01 09:00"]
+    mornings = gaps("2026-12-01T08:00+01:00", "2026-12-01T14:00+01:00", "2026-12-02T09:00+01:00")
+    assert wall(choose(mornings, BERLIN, 2)) == ["Tue 01 08:00", "Wed 02 09:00"]
+
+
+@given(st.lists(st.integers(0, 2_000), max_size=60), st.integers(1, 4))
+def test_proposals_are_free_slots_that_do_not_overlap(halves: list[int], count: int) -> None:
+    base = at("2026-11-23T00:00+01:00")
+    slots = [
+        Slot(workshop="nord", start=base + h * 1_800_000, end=base + h * 1_800_000 + 3_600_000)
+        for h in sorted(set(halves))
+    ]
+    chosen = choose(slots, BERLIN, count)
+    assert all(slot in slots for slot in chosen)
+    assert all(a.end <= b.start for a, b in itertools.pairwise(chosen))
+    assert len(chosen) <= count
+    assert bool(chosen) == bool(slots)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40), st.integers(1, 8)), max_size=20),
+    st.integers(30, 200),
+)
+def test_no_free_slot_touches_anything_taken(taken: list[tuple[int, int, int]], minutes: int) -> None:
+    base = at("2026-12-01T06:00+01:00")
+    busy: list[Busy] = [
+        (NORD.bays[bay], base + start * 1_200_000, base + (start + length) * 1_200_000, None)
+        for bay, start, length in taken
+    ]
+    job = replace(BRAKES, minutes=minutes)
+    day = local(base, BERLIN).date()
+    for slot in free(NORD, job, base, base + 86_400_000, busy):
+        assert not any(
+            bay == slot.bay and start < slot.end and slot.start < end for bay, start, end, _ in busy
+        )
+        assert any(opens <= slot.start and slot.end <= closes for _, opens, closes in openings(NORD, day))
+        assert local(slot.start, BERLIN).minute in (0, 30)
