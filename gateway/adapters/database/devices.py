@@ -1,0 +1,175 @@
+"""Devices, whose they were when, and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import MANY, Shape, Transaction, contains, search_text
+from gateway.domain.device import Device, Facts, Ownership
+from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.ports import DatabaseUnavailableError
+
+_DEVICE = Shape(Device, tables.devices)
+_OWNERSHIP = Shape(Ownership, tables.ownerships)
+_FACTS = Shape(Facts, tables.facts)
+_FACTS_ROWS = _FACTS.select.add_columns(tables.facts.c.format)
+
+_json = msgspec.json.Encoder().encode
+
+# Written out, because a thousand rows come at once every second: the text is the same on every dialect.
+_PUT_FACTS = sa.text(
+    """
+    INSERT INTO facts (device, format, last_seen, moving, moving_since, online, kind, open, latest)
+    VALUES (:device, :format, :last_seen, :moving, :moving_since, :online, :kind, :open, :latest)
+    ON CONFLICT (device) DO UPDATE SET
+        format = excluded.format, last_seen = excluded.last_seen, moving = excluded.moving,
+        moving_since = excluded.moving_since, online = excluded.online, kind = excluded.kind,
+        open = excluded.open, latest = excluded.latest
+    """
+)
+
+
+class SqlDevices:
+    """See `gateway.ports.Devices`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    def add(self, device: Device) -> None:
+        if not self._on.insert_once(tables.devices, _row(device), "id"):
+            raise ConflictError(f"There is a device {device.id} already.", self.find(device.id))
+        if device.owner is not None:
+            self._begin_ownership(device.id, device.owner, device.created)
+        self._on.changed("device", device.id)
+
+    def get(self, device_id: str) -> Device:
+        device = self.find(device_id)
+        if device is None:
+            raise NotFoundError(f"There is no device {device_id}.")
+        return device
+
+    def find(self, device_id: str) -> Device | None:
+        return _DEVICE.by_id(self._connection, device_id)
+
+    def page(
+        self, *, after: str | None = None, limit: int = 100, owner: str | None = None, find: str | None = None
+    ) -> list[Device]:
+        c = tables.devices.c
+        query = _DEVICE.select.order_by(c.id).limit(limit)
+        if after is not None:
+            query = query.where(c.id > after)
+        if owner is not None:
+            query = query.where(c.owner == owner)
+        if find:
+            query = query.where(contains(c.search, find))
+        return _DEVICE.all(self._connection, query)
+
+    def update(self, device: Device) -> None:
+        row = _row(device)
+        del row["owner"], row["id"]
+        if not self._change(device.id, row):
+            raise NotFoundError(f"There is no device {device.id}.")
+        self._on.changed("device", device.id)
+
+    def _change(self, device_id: str, row: dict[str, Any]) -> bool:
+        statement = sa.update(tables.devices).where(tables.devices.c.id == device_id).values(row)
+        return self._connection.execute(statement).rowcount == 1
+
+    def transfer(self, device_id: str, owner: str | None, at: int) -> None:
+        if self.get(device_id).owner == owner:
+            return
+        c = tables.ownerships.c
+        self._connection.execute(
+            sa.update(tables.ownerships).where(c.device == device_id, c.until.is_(None)).values(until=at)
+        )
+        self._change(device_id, {"owner": owner})
+        if owner is not None:
+            self._begin_ownership(device_id, owner, at)
+        self._on.changed("device", device_id)
+
+    def _begin_ownership(self, device_id: str, owner: str, at: int) -> None:
+        row = {"device": device_id, "owner": owner, "since": at}
+        self._connection.execute(sa.insert(tables.ownerships).values(row))
+
+    def ownerships(self, device_id: str) -> list[Ownership]:
+        c = tables.ownerships.c
+        query = _OWNERSHIP.select.where(c.device == device_id).order_by(c.since, c.seq)
+        return _OWNERSHIP.all(self._connection, query)
+
+    def owner_at(self, device_id: str, ts: int) -> str | None:
+        c = tables.ownerships.c
+        query = (
+            sa.select(c.owner)
+            .where(c.device == device_id, c.since <= ts, sa.or_(c.until.is_(None), c.until > ts))
+            .order_by(c.since.desc(), c.seq.desc())
+            .limit(1)
+        )
+        return self._connection.scalar(query)
+
+    def facts(self, device_id: str) -> Facts:
+        found = self._facts(_FACTS_ROWS.where(tables.facts.c.device == device_id))
+        return found[0] if found else Facts(device=device_id)
+
+    def all_facts(self) -> list[Facts]:
+        return self._facts(_FACTS_ROWS.order_by(tables.facts.c.device))
+
+    def _facts(self, query: sa.Select[Any]) -> list[Facts]:
+        found = []
+        for row in self._connection.execute(query):
+            *fields, version = row
+            if version != tables.FACTS_FORMAT:
+                raise DatabaseUnavailableError(
+                    f"Facts are kept in format {version}; this version reads {tables.FACTS_FORMAT}. "
+                    "Run `touchpoint setup` of the version that wrote them, or of a newer one."
+                )
+            found.append(Facts(**dict(zip(_FACTS.names, fields, strict=True))))
+        return found
+
+    def put_facts(self, facts: Sequence[Facts]) -> None:
+        if facts:
+            self._connection.execute(_PUT_FACTS, [_facts_row(f) for f in facts])
+            self._on.changed("facts", facts[0].device if len(facts) == 1 else MANY)
+
+    def unclaimed(self, *, after: str | None = None, limit: int = 100) -> list[Facts]:
+        registered = sa.exists().where(tables.devices.c.id == tables.facts.c.device)
+        query = _FACTS_ROWS.where(~registered).order_by(tables.facts.c.device).limit(limit)
+        if after is not None:
+            query = query.where(tables.facts.c.device > after)
+        return self._facts(query)
+
+    def connected(self, since: int) -> tuple[int, int]:
+        facts, devices = tables.facts, tables.devices
+        seen = sa.select(sa.func.count()).select_from(facts).where(facts.c.last_seen >= since)
+        registered = sa.select(sa.func.count()).select_from(devices)
+        strangers = (
+            sa.select(sa.func.count())
+            .select_from(facts)
+            .where(~sa.exists().where(devices.c.id == facts.c.device))
+        )
+        count = self._connection.scalar
+        return count(seen) or 0, (count(registered) or 0) + (count(strangers) or 0)
+
+
+def _row(device: Device) -> dict[str, Any]:
+    search = search_text(device.id, device.name, device.model, device.plate, device.serial)
+    return _DEVICE.row(device, search=search)
+
+
+def _facts_row(facts: Facts) -> dict[str, Any]:
+    return {
+        "device": facts.device,
+        "format": tables.FACTS_FORMAT,
+        "last_seen": facts.last_seen,
+        "moving": facts.moving,
+        "moving_since": facts.moving_since,
+        "online": facts.online,
+        "kind": facts.kind,
+        "open": _json(facts.open).decode(),
+        "latest": _json(facts.latest).decode(),
+    }

@@ -1,0 +1,143 @@
+"""Effects that leave the house, queued with the state they follow from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import Shape, Transaction
+from gateway.domain.delivery import Attempt, Delivery, DeliveryState
+from gateway.domain.errors import ConflictError, NotFoundError
+
+_DELIVERY = Shape(Delivery, tables.outbox)
+_ATTEMPT = Shape(Attempt, tables.attempts)
+
+_WAITING = (DeliveryState.PENDING, DeliveryState.LEASED)
+
+
+class SqlOutbox:
+    """See `gateway.ports.Outbox`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    def add(self, delivery: Delivery) -> bool:
+        added = self._on.insert_once(tables.outbox, _DELIVERY.row(delivery), "channel", "target", "key")
+        if added:
+            self._on.changed("outbox", delivery.id)
+        return added
+
+    def claim(self, now: int, *, lease_ms: int, limit: int, channels: Sequence[str]) -> list[Delivery]:
+        found = [row for channel in channels for row in self._claimable(channel, now, limit)]
+        found.sort(key=lambda row: row[0])
+        claimed = [
+            dataclasses.replace(delivery, state=DeliveryState.LEASED, lease_until=now + lease_ms)
+            for _, delivery in found[:limit]
+        ]
+        for delivery in claimed:
+            self._store(delivery.id, {"state": DeliveryState.LEASED, "lease_until": delivery.lease_until})
+        return claimed
+
+    def _claimable(self, channel: str, now: int, limit: int) -> list[tuple[tuple[int, int], Delivery]]:
+        """One channel at a time, so that the index gives the oldest however many wait."""
+        c = tables.outbox.c
+        due = sa.and_(c.state == DeliveryState.PENDING, c.due_at <= now)
+        lapsed = sa.and_(c.state == DeliveryState.LEASED, c.lease_until <= now)
+        rows: list[tuple[tuple[int, int], Delivery]] = []
+        for condition in (due, lapsed):
+            query = (
+                _DELIVERY.select.add_columns(c.seq)
+                .where(c.channel == channel, condition)
+                .order_by(c.due_at, c.seq)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
+            for *fields, seq in self._connection.execute(query):
+                delivery = Delivery(**dict(zip(_DELIVERY.names, fields, strict=True)))
+                rows.append(((delivery.due_at, seq), delivery))
+        return rows
+
+    def _store(self, delivery_id: str, values: dict[str, Any]) -> None:
+        self._connection.execute(
+            sa.update(tables.outbox).where(tables.outbox.c.id == delivery_id).values(values)
+        )
+
+    def finish(self, delivery: Delivery, attempt: Attempt) -> None:
+        stored = self.get(delivery.id)
+        self._connection.execute(sa.insert(tables.attempts).values(_ATTEMPT.row(attempt)))
+        row = _DELIVERY.row(delivery)
+        if stored.state not in _WAITING and delivery.state != DeliveryState.SENT:
+            # It ended while it was being sent: a late failure must not bring it back.
+            row = {"attempts": delivery.attempts}
+        self._store(delivery.id, row)
+        self._on.changed("outbox", delivery.id)
+
+    def get(self, delivery_id: str) -> Delivery:
+        delivery = _DELIVERY.by_id(self._connection, delivery_id)
+        if delivery is None:
+            raise NotFoundError(f"There is no delivery {delivery_id}.")
+        return delivery
+
+    def attempts(self, delivery_id: str) -> list[Attempt]:
+        c = tables.attempts.c
+        query = _ATTEMPT.select.where(c.delivery == delivery_id).order_by(c.seq)
+        return _ATTEMPT.all(self._connection, query)
+
+    def drop_pending(self, touchpoint_id: str, *, channel: str | None = None) -> int:
+        c = tables.outbox.c
+        query = sa.select(c.id).where(c.touchpoint == touchpoint_id, c.state.in_(_WAITING))
+        if channel is not None:
+            query = query.where(c.channel == channel)
+        dropped = list(self._connection.scalars(query))
+        for delivery_id in dropped:
+            self._store(delivery_id, {"state": DeliveryState.DROPPED, "lease_until": None})
+            self._on.changed("outbox", delivery_id)
+        return len(dropped)
+
+    def page(
+        self,
+        *,
+        states: Sequence[DeliveryState] = (),
+        touchpoint: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Delivery]:
+        c = tables.outbox.c
+        query = _DELIVERY.select.order_by(c.seq.desc()).limit(limit)
+        if states:
+            query = query.where(c.state.in_(states))
+        if touchpoint is not None:
+            query = query.where(c.touchpoint == touchpoint)
+        if after is not None:
+            query = query.where(c.seq < sa.select(c.seq).where(c.id == after).scalar_subquery())
+        return _DELIVERY.all(self._connection, query)
+
+    def retry(self, delivery_id: str, now: int) -> None:
+        delivery = self.get(delivery_id)
+        if delivery.state != DeliveryState.DEAD:
+            raise ConflictError(
+                f"This delivery is {delivery.state}; only a dead one is tried again.", delivery
+            )
+        self._store(delivery_id, {"state": DeliveryState.PENDING, "due_at": now, "lease_until": None})
+        self._on.changed("outbox", delivery_id)
+
+    def next_due(self, channels: Sequence[str]) -> int | None:
+        c = tables.outbox.c
+        times = [
+            self._connection.scalar(
+                sa.select(sa.func.min(column)).where(c.channel == channel, c.state == state)
+            )
+            for channel in channels
+            for column, state in ((c.due_at, DeliveryState.PENDING), (c.lease_until, DeliveryState.LEASED))
+        ]
+        return min((t for t in times if t is not None), default=None)
+
+    def counts(self) -> Mapping[str, int]:
+        c = tables.outbox.c
+        rows = self._connection.execute(sa.select(c.state, sa.func.count()).group_by(c.state))
+        return {state.value: 0 for state in DeliveryState} | {str(state): n for state, n in rows}

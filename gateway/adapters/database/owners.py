@@ -1,0 +1,97 @@
+"""Owners, what they agreed to, when they may be reached, and their browsers."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import Shape, Transaction, contains, search_text
+from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+
+_OWNER = Shape(Owner, tables.owners)
+_CONSENT = Shape(Consent, tables.consents)
+_PREFERENCES = Shape(Preferences, tables.preferences)
+_SUBSCRIPTION = Shape(PushSubscription, tables.subscriptions)
+
+
+class SqlOwners:
+    """See `gateway.ports.Owners`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    def add(self, owner: Owner) -> None:
+        row = _OWNER.row(owner, search=search_text(owner.name, owner.id))
+        if not self._on.insert_once(tables.owners, row, "id"):
+            raise ConflictError(
+                f"There is an owner {owner.id} already.", _OWNER.by_id(self._connection, owner.id)
+            )
+
+    def get(self, owner_id: str) -> Owner:
+        owner = _OWNER.by_id(self._connection, owner_id)
+        if owner is None:
+            raise NotFoundError(f"There is no owner {owner_id}.")
+        return owner
+
+    def page(self, *, after: str | None = None, limit: int = 100, find: str | None = None) -> list[Owner]:
+        query = _OWNER.select.order_by(tables.owners.c.id).limit(limit)
+        if after is not None:
+            query = query.where(tables.owners.c.id > after)
+        if find:
+            query = query.where(contains(tables.owners.c.search, find))
+        return _OWNER.all(self._connection, query)
+
+    def consent(self, entry: Consent) -> None:
+        self._connection.execute(sa.insert(tables.consents).values(_CONSENT.row(entry)))
+
+    def consents(self, owner_id: str) -> list[Consent]:
+        c = tables.consents.c
+        query = _CONSENT.select.where(c.owner == owner_id).order_by(c.at.desc(), c.seq.desc())
+        return _CONSENT.all(self._connection, query)
+
+    def granted(self, owner_id: str, purpose: str) -> bool:
+        c = tables.consents.c
+        query = (
+            sa.select(c.granted)
+            .where(c.owner == owner_id, c.purpose == purpose)
+            .order_by(c.at.desc(), c.seq.desc())
+            .limit(1)
+        )
+        return bool(self._connection.scalar(query))
+
+    def preferences(self, owner_id: str) -> Preferences:
+        query = _PREFERENCES.select.where(tables.preferences.c.owner == owner_id)
+        return _PREFERENCES.first(self._connection, query) or Preferences()
+
+    def prefer(self, owner_id: str, preferences: Preferences) -> None:
+        self._on.put(tables.preferences, _PREFERENCES.row(preferences, owner=owner_id), "owner")
+
+    def subscribe(self, subscription: PushSubscription) -> None:
+        # A browser that changed hands is another address: what waits for its former owner must not reach it.
+        c = tables.subscriptions.c
+        self._connection.execute(
+            sa.delete(tables.subscriptions).where(
+                c.endpoint == subscription.endpoint, c.owner != subscription.owner
+            )
+        )
+        statement = self._on.insert(tables.subscriptions).values(_SUBSCRIPTION.row(subscription))
+        renewed = {name: statement.excluded[name] for name in ("p256dh", "auth", "label", "dropped")}
+        self._connection.execute(statement.on_conflict_do_update(index_elements=["endpoint"], set_=renewed))
+
+    def subscriptions(self, owner_id: str) -> list[PushSubscription]:
+        c = tables.subscriptions.c
+        query = _SUBSCRIPTION.select.where(c.owner == owner_id, c.dropped.is_(None)).order_by(c.created, c.id)
+        return _SUBSCRIPTION.all(self._connection, query)
+
+    def subscription(self, subscription_id: str) -> PushSubscription | None:
+        return _SUBSCRIPTION.by_id(self._connection, subscription_id)
+
+    def drop_subscription(self, subscription_id: str, at: int) -> None:
+        c = tables.subscriptions.c
+        self._connection.execute(
+            sa.update(tables.subscriptions)
+            .where(c.id == subscription_id, c.dropped.is_(None))
+            .values(dropped=at)
+        )

@@ -1,0 +1,68 @@
+"""All records inside one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.devices import SqlDevices
+from gateway.adapters.database.feedback import SqlFeedbacks
+from gateway.adapters.database.outbox import SqlOutbox
+from gateway.adapters.database.owners import SqlOwners
+from gateway.adapters.database.quarantine import SqlQuarantine
+from gateway.adapters.database.rows import Transaction
+from gateway.adapters.database.tokens import SqlTokens
+from gateway.adapters.database.touchpoints import SqlTouchpoints
+from gateway.adapters.database.workshops import SqlWorkshops
+from gateway.ports import (
+    Devices,
+    Feedbacks,
+    Outbox,
+    Owners,
+    Quarantine,
+    Tokens,
+    Touchpoints,
+    Workshops,
+)
+
+_POSITION = sa.select(tables.positions.c.position).where(tables.positions.c.reader == sa.bindparam("reader"))
+_SET_POSITION = sa.text(
+    "INSERT INTO positions (reader, position) VALUES (:reader, :position) "
+    "ON CONFLICT (reader) DO UPDATE SET position = excluded.position"
+)
+
+
+class SqlRecords:
+    """See `gateway.ports.Records`."""
+
+    owners: Owners
+    devices: Devices
+    touchpoints: Touchpoints
+    workshops: Workshops
+    outbox: Outbox
+    feedback: Feedbacks
+    quarantine: Quarantine
+    tokens: Tokens
+
+    def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
+        self.transaction = transaction = Transaction(connection, now)
+        self._connection = connection
+        self.owners = SqlOwners(transaction)
+        self.devices = SqlDevices(transaction)
+        self.touchpoints = SqlTouchpoints(transaction)
+        self.workshops = SqlWorkshops(transaction)
+        self.outbox = SqlOutbox(transaction)
+        self.feedback = SqlFeedbacks(transaction)
+        self.quarantine = SqlQuarantine(transaction)
+        self.tokens = SqlTokens(transaction)
+
+    def position(self, reader: str) -> int:
+        return self._connection.scalar(_POSITION, {"reader": reader}) or 0
+
+    def set_position(self, reader: str, position: int) -> None:
+        self._connection.execute(_SET_POSITION, {"reader": reader, "position": position})
+
+    def changed(self, subject: str, key: str) -> None:
+        self.transaction.changed(subject, key)

@@ -1,0 +1,106 @@
+"""How values lie in tables, and the transaction that the repositories share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.adapters.database import tables
+
+V = TypeVar("V")
+
+MANY = ""
+"""Key of a change that concerns several things at once."""
+
+_INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+_INSERT_CHANGE = sa.insert(tables.changes)
+_TRIM_CHANGES = sa.delete(tables.changes).where(
+    tables.changes.c.id
+    <= sa.select(sa.func.max(tables.changes.c.id)).scalar_subquery() - sa.bindparam("keep")
+)
+
+
+class Transaction:
+    """One running transaction: its connection, the time, and what it changes for others to see."""
+
+    def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
+        self.connection = connection
+        self.now = now
+        self._changes: dict[tuple[str, str], None] = {}
+
+    def changed(self, subject: str, key: str) -> None:
+        """Note a change; the same one is told once a transaction."""
+        self._changes[subject, key] = None
+
+    def store_changes(self) -> int:
+        """Write what was noted, in the order it was noted; gives how many."""
+        if self._changes:
+            at = self.now()
+            rows = [{"at": at, "subject": subject, "key": key} for subject, key in self._changes]
+            self.connection.execute(_INSERT_CHANGE, rows)
+        return len(self._changes)
+
+    def trim_changes(self, keep: int) -> None:
+        """Forget all changes but the newest `keep`."""
+        self.connection.execute(_TRIM_CHANGES, {"keep": keep})
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that knows ON CONFLICT, which Core words per dialect."""
+        return _INSERTS[self.connection.dialect.name](table)
+
+    def insert_once(self, table: sa.Table, row: dict[str, Any], *key: str) -> bool:
+        """Insert unless a row with the same `key` (or any unique one) is there; whether it was inserted."""
+        statement = self.insert(table).values(row).on_conflict_do_nothing(index_elements=key or None)
+        return bool(self.connection.execute(statement).rowcount == 1)
+
+    def put(self, table: sa.Table, row: dict[str, Any], key: str) -> None:
+        """Insert, or replace the row with the same `key`."""
+        statement = self.insert(table).values(row)
+        rest = {name: statement.excluded[name] for name in row if name != key}
+        self.connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=rest))
+
+
+class Shape(Generic[V]):
+    """A frozen dataclass whose fields are columns of one table."""
+
+    def __init__(self, kind: type[V], table: sa.Table) -> None:
+        self.kind = kind
+        self.table = table
+        self.names = tuple(f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]
+        self.select = sa.select(*(table.c[name] for name in self.names))
+
+    def row(self, value: V, **extra: Any) -> dict[str, Any]:
+        """The value as a row, with columns that are no fields in `extra`."""
+        return {name: getattr(value, name) for name in self.names} | extra
+
+    def value(self, row: sa.Row[Any]) -> V:
+        """The value that a row of `select` holds."""
+        return self.kind(**dict(zip(self.names, row, strict=True)))
+
+    def all(self, connection: sa.Connection, query: sa.Select[Any]) -> list[V]:
+        """The values of all rows of a query that began as `select`."""
+        return [self.value(row) for row in connection.execute(query)]
+
+    def first(self, connection: sa.Connection, query: sa.Select[Any]) -> V | None:
+        """The value of the first row, None when there is none."""
+        row = connection.execute(query.limit(1)).first()
+        return None if row is None else self.value(row)
+
+    def by_id(self, connection: sa.Connection, key: str) -> V | None:
+        """The value of that id."""
+        return self.first(connection, self.select.where(self.table.c.id == key))
+
+
+def search_text(*parts: str | None) -> str:
+    """What part of a name is looked up in, whatever its case."""
+    return "\n".join(part for part in parts if part).casefold()
+
+
+def contains(column: sa.Column[str], find: str) -> sa.ColumnElement[bool]:
+    """Whether a `search_text` contains what somebody typed, taken literally."""
+    return column.contains(find.strip().casefold(), autoescape=True)

@@ -1,0 +1,442 @@
+"""The tables of the domain's store, in the portable words of SQLAlchemy Core.
+
+Columns are named as the fields of the domain's values, so that a row is a value's keyword arguments.
+Times are UTC milliseconds. What changes here needs a migration in `migrations/versions`; a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from gateway.domain.access import Role
+from gateway.domain.appointment import AppointmentState, Service
+from gateway.domain.delivery import DeliveryState
+from gateway.domain.touchpoint import Answer, Slot, State
+from rules.readings import Known
+
+FACTS_FORMAT = 1
+"""Version of the form in which facts are kept; another one is refused."""
+
+Latest = dict[str, tuple[int, Known | None]]
+
+
+class Coded(TypeDecorator[StrEnum]):
+    """A member of an enum, stored as its text."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, members: type[StrEnum]) -> None:
+        super().__init__()
+        self.members = members
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.members(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A value of type `shape`, stored as JSON; None is SQL's NULL."""
+
+    impl = sa.JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, shape: Any) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return None if value is None else msgspec.convert(value, self.shape)
+
+
+def _id(*constraints: Any, key: bool = True) -> sa.Column[str]:
+    return sa.Column("id", sa.Text, *constraints, primary_key=key, nullable=False)
+
+
+def _sequence(name: str = "seq") -> sa.Column[int]:
+    """Counts rows in the order they were committed."""
+    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+
+
+def _text(name: str, *constraints: Any, null: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, *constraints, nullable=null)
+
+
+def _whole(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=null)
+
+
+def _ms(name: str, *, null: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null)
+
+
+def _flag(name: str, *, null: bool = False) -> sa.Column[bool]:
+    return sa.Column(name, sa.Boolean, nullable=null)
+
+
+def _json(name: str, shape: Any, *, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, Json(shape), nullable=null)
+
+
+metadata = sa.MetaData()
+
+owners = sa.Table(
+    "owners",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("email", null=True),
+    _text("phone", null=True),
+    _text("address", null=True),
+    _text("language"),
+    _text("time_zone"),
+    _json("wishes", Mapping[str, Any]),
+    _ms("created"),
+    _text("search"),  # name and id, case folded
+)
+
+consents = sa.Table(
+    "consents",
+    metadata,
+    _sequence(),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("purpose"),
+    _flag("granted"),
+    _ms("at"),
+    _text("source"),
+    sa.Index("consents_owner", "owner", "purpose", "at"),
+    sqlite_autoincrement=True,
+)
+
+preferences = sa.Table(
+    "preferences",
+    metadata,
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("quiet_from"),
+    _text("quiet_to"),
+    _json("channels", tuple[str, ...]),
+    _json("muted", tuple[str, ...]),
+    _whole("weekly_budget"),
+    sa.PrimaryKeyConstraint("owner"),
+)
+
+subscriptions = sa.Table(
+    "push_subscriptions",
+    metadata,
+    _id(),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("endpoint"),
+    _text("p256dh"),
+    _text("auth"),
+    _text("label"),
+    _ms("created"),
+    _ms("dropped", null=True),
+    sa.Index("push_subscriptions_endpoint", "endpoint", unique=True),
+    sa.Index("push_subscriptions_owner", "owner"),
+)
+
+devices = sa.Table(
+    "devices",
+    metadata,
+    _id(),
+    _text("kind"),
+    _text("model", null=True),
+    _text("owner", sa.ForeignKey("owners.id"), null=True),
+    _text("name", null=True),
+    _text("plate", null=True),
+    _text("serial", null=True),
+    _text("purchased", null=True),
+    _text("warranty_until", null=True),
+    _text("workshop", null=True),
+    _text("firmware", null=True),
+    _ms("created"),
+    _text("search"),  # id, name, model, plate and serial, case folded
+    sa.Index("devices_owner", "owner", "id"),
+)
+
+ownerships = sa.Table(
+    "ownerships",
+    metadata,
+    _sequence(),
+    _text("device", sa.ForeignKey("devices.id")),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _ms("since"),
+    _ms("until", null=True),
+    sa.Index("ownerships_device", "device", "since"),
+    sa.Index("ownerships_owner", "owner"),
+    sqlite_autoincrement=True,
+)
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    _text("device"),  # no foreign key: it reports before anybody registers it
+    _whole("format"),
+    _ms("last_seen"),
+    _flag("moving"),
+    _ms("moving_since", null=True),
+    _flag("online", null=True),
+    _text("kind", null=True),
+    _json("open", tuple[str, ...]),
+    _json("latest", Latest),
+    sa.PrimaryKeyConstraint("device"),
+)
+
+findings = sa.Table(
+    "findings",
+    metadata,
+    _id(),
+    _text("device"),
+    _text("rule"),
+    _whole("version"),
+    _text("severity"),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    _ms("began_ts"),
+    _ms("found_at"),
+    _flag("shadow"),
+    _json("evidence", Mapping[str, Any]),
+    _ms("cleared_at", null=True),
+    sa.Index("findings_device", "device", "found_at", "id"),
+    sa.Index("findings_found", "found_at", "id"),
+)
+
+touchpoints = sa.Table(
+    "touchpoints",
+    metadata,
+    _id(),
+    _text("finding", sa.ForeignKey("findings.id")),
+    _text("device"),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("rule"),
+    _whole("rule_version"),
+    _text("kind"),
+    _text("service", null=True),
+    _text("severity"),
+    _text("purpose"),
+    sa.Column("state", Coded(State), nullable=False),
+    _ms("created"),
+    _ms("wake_at", null=True),
+    _ms("sent_at", null=True),
+    _ms("expires_at", null=True),
+    _json("answer", Answer, null=True),
+    _text("action", null=True),  # the answer's, to be counted
+    _ms("closed_at", null=True),
+    _json("slots", tuple[Slot, ...]),
+    _json("evidence", Mapping[str, Any]),
+    sa.Index("touchpoints_owner", "owner", "id"),
+    sa.Index("touchpoints_owner_sent", "owner", "sent_at"),
+    sa.Index("touchpoints_device", "device", "rule", "state"),
+    sa.Index("touchpoints_rule", "rule", "id"),
+    sa.Index("touchpoints_finding", "finding"),
+    sa.Index("touchpoints_state", "state", "id"),
+    sa.Index("touchpoints_wake", "state", "wake_at"),
+    sa.Index("touchpoints_expires", "state", "expires_at"),
+    sa.Index("touchpoints_created", "created"),
+)
+
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    _sequence(),
+    _id(key=False),
+    _ms("at"),
+    _text("code"),
+    _json("params", Mapping[str, Any]),
+    _text("owner", sa.ForeignKey("owners.id"), null=True),
+    _text("device", null=True),
+    _text("finding", null=True),
+    _text("touchpoint", null=True),
+    sa.Index("ledger_id", "id", unique=True),
+    sa.Index("ledger_owner", "owner", "seq"),
+    sa.Index("ledger_touchpoint", "touchpoint", "seq"),
+    sa.Index("ledger_finding", "finding", "seq"),
+    sqlite_autoincrement=True,
+)
+
+workshops = sa.Table(
+    "workshops",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("address", null=True),
+    _text("phone", null=True),
+    _text("time_zone"),
+    _json("bays", tuple[str, ...]),
+    _json("hours", Mapping[str, tuple[tuple[str, str], ...]]),
+    _json("holidays", tuple[str, ...]),
+    _json("services", tuple[Service, ...]),
+    _text("books"),
+    _ms("created"),
+)
+
+_BUSY = sa.text("state IN ('requested', 'confirmed', 'done')")
+
+appointments = sa.Table(
+    "appointments",
+    metadata,
+    _id(),
+    _text("workshop", sa.ForeignKey("workshops.id")),
+    _text("service"),
+    _text("bay"),
+    _ms("start"),
+    _ms("end"),
+    sa.Column("state", Coded(AppointmentState), nullable=False),
+    _ms("created"),
+    _text("owner", sa.ForeignKey("owners.id"), null=True),
+    _text("device", null=True),
+    _text("touchpoint", sa.ForeignKey("touchpoints.id"), null=True),
+    _text("label", null=True),
+    _json("diagnosis", Mapping[str, Any]),
+    _ms("done_at", null=True),
+    _json("work", Mapping[str, Any]),
+    sa.Index("appointments_end", "workshop", "end", "start"),  # what is still to come, or lies in a day
+    sa.Index("appointments_owner", "owner", "start"),
+    sa.Index("appointments_device", "device", "start"),
+    sa.Index("appointments_touchpoint", "touchpoint"),
+    # The second line behind `Workshops.book`; on SQLite triggers guard whole overlaps as well.
+    sa.Index(
+        "appointments_slot",
+        "workshop",
+        "bay",
+        "start",
+        unique=True,
+        sqlite_where=_BUSY,
+        postgresql_where=_BUSY,
+    ),
+)
+
+holds = sa.Table(
+    "holds",
+    metadata,
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("workshop", sa.ForeignKey("workshops.id")),
+    _text("bay"),
+    _ms("start"),
+    _ms("end"),
+    _ms("until"),
+    sa.PrimaryKeyConstraint("touchpoint", "workshop", "bay", "start"),
+    sa.Index("holds_workshop", "workshop", "end", "start"),
+    sa.Index("holds_until", "until"),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _sequence(),
+    _id(key=False),
+    _text("channel"),
+    _text("target"),
+    _text("key"),
+    _json("payload", Mapping[str, Any]),
+    _text("touchpoint", null=True),
+    _text("owner", null=True),
+    sa.Column("state", Coded(DeliveryState), nullable=False),
+    _ms("due_at"),
+    _whole("attempts"),
+    _ms("lease_until", null=True),
+    _ms("created"),
+    _ms("expires_at", null=True),
+    sa.Index("outbox_id", "id", unique=True),
+    sa.Index("outbox_once", "channel", "target", "key", unique=True),
+    sa.Index("outbox_due", "channel", "state", "due_at", "seq"),
+    sa.Index("outbox_state", "state", "seq"),
+    sa.Index("outbox_touchpoint", "touchpoint"),
+    sqlite_autoincrement=True,
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    _sequence(),
+    _text("delivery", sa.ForeignKey("outbox.id")),
+    _whole("number"),
+    _ms("at"),
+    _text("result"),
+    _text("detail"),
+    sa.Index("attempts_delivery", "delivery", "seq"),
+    sqlite_autoincrement=True,
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    _id(),
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("question"),
+    _ms("asked_at"),
+    _whole("score", null=True),
+    _text("comment", null=True),
+    _ms("answered_at", null=True),
+    sa.Index("feedback_owner", "owner", "id"),
+    sa.Index("feedback_touchpoint", "touchpoint", "id"),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column(
+        "position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), autoincrement=False, nullable=False
+    ),
+    _ms("received"),
+    _text("topic"),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    _text("reason"),
+    _text("detail"),
+    _ms("replayed", null=True),
+    sa.PrimaryKeyConstraint("position"),
+    sa.Index("quarantine_reason", "reason", "position"),
+    sa.Index("quarantine_waiting", "replayed", "reason"),
+)
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _id(),
+    _text("hash"),
+    sa.Column("role", Coded(Role), nullable=False),
+    _text("subject", null=True),
+    _ms("created"),
+    _ms("expires"),
+    _ms("revoked", null=True),
+    sa.Index("tokens_hash", "hash", unique=True),
+)
+
+remembered = sa.Table(
+    "remembered_posts",
+    metadata,
+    _text("key"),
+    _text("fingerprint"),
+    _whole("status"),
+    _text("body"),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("key"),
+    sa.Index("remembered_posts_at", "at"),
+)
+
+positions = sa.Table(
+    "positions",
+    metadata,
+    _text("reader"),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("reader"),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    _sequence("id"),
+    _ms("at"),
+    _text("subject"),
+    _text("key"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,222 @@
+"""Findings, touchpoints and the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import Shape, Transaction
+from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.domain.touchpoint import LIVE, Finding, LedgerLine, State, Touchpoint, check_move
+
+_FINDING = Shape(Finding, tables.findings)
+_TOUCHPOINT = Shape(Touchpoint, tables.touchpoints)
+_LINE = Shape(LedgerLine, tables.ledger)
+
+_DECLINED = ("not_now", "already_done")
+"""Actions by which an owner turns the offer down."""
+
+
+class SqlTouchpoints:
+    """See `gateway.ports.Touchpoints`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    # --- findings
+
+    def add_finding(self, finding: Finding) -> bool:
+        return self._on.insert_once(tables.findings, _FINDING.row(finding), "id")
+
+    def finding(self, finding_id: str) -> Finding | None:
+        return _FINDING.by_id(self._connection, finding_id)
+
+    def clear_finding(self, finding_id: str, at: int) -> None:
+        c = tables.findings.c
+        self._connection.execute(
+            sa.update(tables.findings).where(c.id == finding_id, c.cleared_at.is_(None)).values(cleared_at=at)
+        )
+
+    def findings(self, *, device: str | None = None, limit: int = 100) -> list[Finding]:
+        c = tables.findings.c
+        query = _FINDING.select.order_by(c.found_at.desc(), c.id.desc()).limit(limit)
+        if device is not None:
+            query = query.where(c.device == device)
+        return _FINDING.all(self._connection, query)
+
+    # --- touchpoints
+
+    def add(self, touchpoint: Touchpoint) -> None:
+        if not self._on.insert_once(tables.touchpoints, _row(touchpoint), "id"):
+            raise ConflictError(f"There is a touchpoint {touchpoint.id} already.", self.get(touchpoint.id))
+        self._on.changed("touchpoint", touchpoint.id)
+
+    def get(self, touchpoint_id: str) -> Touchpoint:
+        touchpoint = _TOUCHPOINT.by_id(self._connection, touchpoint_id)
+        if touchpoint is None:
+            raise NotFoundError(f"There is no touchpoint {touchpoint_id}.")
+        return touchpoint
+
+    def save(self, touchpoint: Touchpoint) -> None:
+        stored = self.get(touchpoint.id)
+        if touchpoint.state != stored.state:
+            check_move(stored, touchpoint.state)
+        self._connection.execute(
+            sa.update(tables.touchpoints)
+            .where(tables.touchpoints.c.id == touchpoint.id)
+            .values(_row(touchpoint))
+        )
+        self._on.changed("touchpoint", touchpoint.id)
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        device: str | None = None,
+        states: Sequence[State] = (),
+        rule: str | None = None,
+        finding: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.order_by(c.id.desc()).limit(limit)
+        for column, wanted in ((c.owner, owner), (c.device, device), (c.rule, rule), (c.finding, finding)):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if states:
+            query = query.where(c.state.in_(states))
+        if after is not None:
+            query = query.where(c.id < after)
+        return _TOUCHPOINT.all(self._connection, query)
+
+    def live_for(self, device: str, rule: str) -> Touchpoint | None:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.device == device, c.rule == rule, c.state.in_(LIVE))
+        return _TOUCHPOINT.first(self._connection, query.order_by(c.id.desc()))
+
+    def due(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.state == State.DEFERRED, c.wake_at <= now)
+        return _TOUCHPOINT.all(self._connection, query.order_by(c.wake_at).limit(limit))
+
+    def expired(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.state.in_((State.OPEN, State.DEFERRED)), c.expires_at <= now)
+        return _TOUCHPOINT.all(self._connection, query.order_by(c.expires_at).limit(limit))
+
+    def next_wake(self) -> int | None:
+        c = tables.touchpoints.c
+        times = (
+            self._earliest(c.wake_at, State.DEFERRED),
+            self._earliest(c.expires_at, State.DEFERRED),
+            self._earliest(c.expires_at, State.OPEN),
+        )
+        return min((t for t in times if t is not None), default=None)
+
+    def _earliest(self, column: sa.Column[int], state: State) -> int | None:
+        query = sa.select(column).where(tables.touchpoints.c.state == state, column.is_not(None))
+        return self._connection.scalar(query.order_by(column).limit(1))
+
+    def deferred_for_device(self, device: str) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.device == device, c.state == State.DEFERRED).order_by(c.id)
+        return _TOUCHPOINT.all(self._connection, query)
+
+    def sent_since(self, owner: str, since: int) -> int:
+        c = tables.touchpoints.c
+        query = sa.select(sa.func.count()).where(c.owner == owner, c.sent_at >= since)
+        return self._connection.scalar(query) or 0
+
+    # --- ledger
+
+    def write_line(self, line: LedgerLine) -> None:
+        self._connection.execute(sa.insert(tables.ledger).values(_LINE.row(line)))
+        self._on.changed("ledger", line.id)
+
+    def ledger(
+        self,
+        *,
+        owner: str | None = None,
+        touchpoint: str | None = None,
+        finding: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[LedgerLine]:
+        c = tables.ledger.c
+        query = _LINE.select.order_by(c.seq.desc()).limit(limit)
+        if owner is not None:
+            query = query.where(c.owner == owner)
+        if touchpoint is not None:
+            query = query.where(_about(touchpoint))
+        if finding is not None:
+            query = query.where(c.finding == finding)
+        if after is not None:
+            query = query.where(c.seq < sa.select(c.seq).where(c.id == after).scalar_subquery())
+        return _LINE.all(self._connection, query)
+
+    # --- figures
+
+    def counts(self) -> Mapping[str, int]:
+        c = tables.touchpoints.c
+        rows = self._connection.execute(sa.select(c.state, sa.func.count()).group_by(c.state))
+        return {state.value: 0 for state in State} | {str(state): n for state, n in rows}
+
+    def funnel(self, since: int) -> list[Mapping[str, Any]]:
+        f = tables.findings.c
+        found = sa.select(f.rule, sa.func.count()).where(f.found_at >= since, ~f.shadow).group_by(f.rule)
+        rules: dict[str, dict[str, Any]] = {
+            rule: _step(rule, n) for rule, n in self._connection.execute(found)
+        }
+        for rule, *numbers in self._connection.execute(_steps(since)):
+            rules.setdefault(rule, _step(rule, 0)).update(zip(_STEPS, numbers, strict=True))
+        return [rules[rule] for rule in sorted(rules)]
+
+
+_STEPS = ("sent", "answered", "booked", "fulfilled", "declined", "silent")
+
+
+def _step(rule: str, found: int) -> dict[str, Any]:
+    return {"rule": rule, "found": found} | dict.fromkeys(_STEPS, 0)
+
+
+def _steps(since: int) -> sa.Select[Any]:
+    """Per rule the numbers of _STEPS, of the touchpoints created since."""
+    c = tables.touchpoints.c
+    booked = sa.exists().where(tables.appointments.c.touchpoint == c.id)
+
+    def number(condition: Any) -> sa.Function[int]:
+        return sa.func.count(sa.case((condition, 1)))
+
+    return (
+        sa.select(
+            c.rule,
+            number(c.sent_at.is_not(None)),
+            number(c.action.is_not(None)),
+            number(booked),
+            number(c.state == State.FULFILLED),
+            number(c.action.in_(_DECLINED)),
+            number(sa.and_(c.state == State.EXPIRED, c.action.is_(None))),
+        )
+        .where(c.created >= since)
+        .group_by(c.rule)
+    )
+
+
+def _about(touchpoint: str) -> sa.ColumnElement[bool]:
+    """Lines of a touchpoint, and those of its finding from before there was a touchpoint."""
+    c = tables.ledger.c
+    its_finding = sa.select(tables.touchpoints.c.finding).where(tables.touchpoints.c.id == touchpoint)
+    return sa.or_(
+        c.touchpoint == touchpoint,
+        sa.and_(c.finding == its_finding.scalar_subquery(), c.touchpoint.is_(None)),
+    )
+
+
+def _row(touchpoint: Touchpoint) -> dict[str, Any]:
+    answer = touchpoint.answer
+    return _TOUCHPOINT.row(touchpoint, action=answer.action if answer else None)
