@@ -151,8 +151,9 @@ class FirmwareStore:
         base.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=base))
         for old in base.iterdir():  # what a process that was killed left, a day ago or more
-            if old.stat().st_mtime < work.stat().st_mtime - 86_400:
-                shutil.rmtree(old, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another upload tidies up too
+                if old.stat().st_mtime < work.stat().st_mtime - 86_400:
+                    shutil.rmtree(old, ignore_errors=True)
         try:
             yield work
         finally:
