@@ -43,12 +43,14 @@ TRIM_EVERY = 1_000
 class SqlDatabase:
     """See `gateway.ports.Database`. `now` gives UTC milliseconds: it says which holds still run."""
 
-    def __init__(self, url: str, *, now: Callable[[], int]) -> None:
-        """Opens nothing yet. Raises DatabaseUnavailableError for a URL it cannot serve."""
+    def __init__(self, url: str, *, now: Callable[[], int], patience: float = BUSY_TIMEOUT_S) -> None:
+        """Opens nothing yet. `patience`: seconds to wait for another process's write lock.
+
+        Raises DatabaseUnavailableError for a URL it cannot serve."""
         self._now = now
         self.path = _sqlite_path(url)
-        self._writing = _Side(self.path, "database-write", threads=1, begin="BEGIN IMMEDIATE")
-        self._reading = _Side(self.path, "database-read", threads=READERS, begin="BEGIN", query_only=True)
+        self._writing = _Side(self.path, patience, threads=1)
+        self._reading = _Side(self.path, patience, threads=READERS, query_only=True)
         self._changes = Changes(self._reading.connect)
         self._untrimmed = 0
 
@@ -119,15 +121,18 @@ class SqlDatabase:
 class _Side:
     """Threads with one connection each, which begin their transactions in one way."""
 
-    def __init__(self, path: Path, name: str, *, threads: int, begin: str, query_only: bool = False) -> None:
+    def __init__(self, path: Path, patience: float, *, threads: int, query_only: bool = False) -> None:
+        name = "database-read" if query_only else "database-write"
+        begin = "BEGIN" if query_only else "BEGIN IMMEDIATE"
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._patience = patience
         self._query_only = query_only
         self._own = threading.local()
         self._open: list[sa.Connection] = []
         self._engine = sa.create_engine(
             sa.URL.create("sqlite", database=str(path)),
             poolclass=NullPool,
-            connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_S},
+            connect_args={"check_same_thread": False, "timeout": patience},
             json_serializer=lambda value: msgspec.json.encode(value).decode(),
             json_deserializer=msgspec.json.decode,
         )
@@ -136,7 +141,7 @@ class _Side:
 
     def _on_connect(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
-        _use_wal(connection)
+        _use_wal(connection, self._patience)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         if self._query_only:
@@ -194,9 +199,9 @@ def _create_private(path: Path) -> None:
         ) from error
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+def _use_wal(connection: sqlite3.Connection, patience: float) -> None:
     """Switching a new file to WAL does not wait for other processes by itself, so it is tried again."""
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
