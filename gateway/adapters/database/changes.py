@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 
@@ -121,9 +122,8 @@ class Changes:
     async def _poll(self) -> None:
         while self._feeds:
             await asyncio.sleep(POLL_EVERY)
-            with contextlib.suppress(
-                sa.exc.SQLAlchemyError
-            ):  # whoever reads or writes next says what is wrong
+            # What is wrong is said to whoever reads or writes next.
+            with contextlib.suppress(sa.exc.SQLAlchemyError, sqlite3.Error):
                 await asyncio.to_thread(self.tell)
 
     async def close(self) -> None:

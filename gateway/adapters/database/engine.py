@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,7 +83,8 @@ class SqlDatabase:
                     records.transaction.trim_changes(KEEP)
             self._untrimmed = (self._untrimmed + changed) % TRIM_EVERY
         if changed:
-            with contextlib.suppress(exc.SQLAlchemyError):  # it is committed; the next look tells it
+            # It is committed; if it cannot be told now, the next look tells it.
+            with contextlib.suppress(exc.SQLAlchemyError, sqlite3.Error):
                 self._changes.tell()
         return result
 
@@ -107,15 +108,11 @@ class SqlDatabase:
         await self._writing.close()
 
     @contextlib.contextmanager
-    def _translating(self) -> Any:
+    def _translating(self) -> Iterator[None]:
         try:
             yield
-        except exc.SQLAlchemyError as error:
+        except (exc.SQLAlchemyError, sqlite3.Error) as error:
             raise translated(error, str(self.path)) from error
-        except sqlite3.Error as error:
-            raise DatabaseUnavailableError(
-                f"The database {self.path} cannot be used now ({error})."
-            ) from error
 
 
 class _Side:
@@ -152,14 +149,20 @@ class _Side:
         return self._engine.connect()
 
     @contextlib.contextmanager
-    def begun(self) -> Any:
-        """This thread's connection inside a transaction."""
+    def begun(self) -> Iterator[sa.Connection]:
+        """This thread's connection inside a transaction; after trouble the next one opens it anew."""
         connection: sa.Connection | None = getattr(self._own, "connection", None)
         if connection is None:
             connection = self._own.connection = self.connect()
             self._open.append(connection)
-        with connection.begin():
-            yield connection
+        try:
+            with connection.begin():
+                yield connection
+        except exc.OperationalError:
+            del self._own.connection
+            self._open.remove(connection)
+            connection.close()
+            raise
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from sqlalchemy import exc
 
 from gateway.domain.errors import ConflictError, NotFoundError, SlotTakenError
@@ -20,7 +22,7 @@ SLOT_GUARD = "appointments_slot"
 
 _ADVICE = (
     ("disk is full", "has no room: free some on its disk or raise its quota; nothing was stored"),
-    ("locked", "is being written by another process for more than 5 s: end it, or try again"),
+    ("locked", "is being written by another process for longer than can be waited: find which one holds it"),
     ("readonly", "may not be written: give this user the right to write the file and its folder"),
     ("read-only", "may not be written: give this user the right to write the file and its folder"),
     ("unable to open", "cannot be opened: check that its folder exists and that this user may write it"),
@@ -32,7 +34,7 @@ _ADVICE = (
 )
 
 
-def translated(error: exc.SQLAlchemyError, where: str) -> Exception:
+def translated(error: exc.SQLAlchemyError | sqlite3.Error, where: str) -> Exception:
     """What to raise from `error`; `where` says which database."""
     cause = str(getattr(error, "orig", None) or error)
     if isinstance(error, exc.IntegrityError):
@@ -41,7 +43,7 @@ def translated(error: exc.SQLAlchemyError, where: str) -> Exception:
     for sign, advice in _ADVICE:
         if sign in said:
             return DatabaseUnavailableError(f"The database {where} {advice} ({cause}).")
-    if isinstance(error, exc.OperationalError):
+    if isinstance(error, (exc.OperationalError, sqlite3.OperationalError)):
         return DatabaseUnavailableError(f"The database {where} cannot be used now ({cause}).")
     return error
 
