@@ -1,21 +1,40 @@
 """Conditions over signals, and what they lead to: pure, without I/O, event loop or clock."""
 
-from rules.engine import Cleared, ClearReason, Episode, Found
+from rules.catalogue import Contact, Example, Rule, RuleSet, check, load
+from rules.engine import Cleared, ClearReason, Engine, Episode, Found
+from rules.examples import ExampleResult, run_examples
+from rules.expressions import FUNCTIONS, Function
 from rules.readings import Known, Value
 from rules.signals import Catalogue, Display, Kind, Signal, SignalType, Wear
-from rules.texts import Fault, RuleErrors, RulesError, SignalErrors, StateVersionError, TextErrors
+from rules.texts import (
+    Fault,
+    RuleErrors,
+    RulesError,
+    SignalErrors,
+    StateVersionError,
+    TextErrors,
+    span_ms,
+)
 
 __all__ = [
+    "FUNCTIONS",
     "Catalogue",
     "ClearReason",
     "Cleared",
+    "Contact",
     "Display",
+    "Engine",
     "Episode",
+    "Example",
+    "ExampleResult",
     "Fault",
     "Found",
+    "Function",
     "Kind",
     "Known",
+    "Rule",
     "RuleErrors",
+    "RuleSet",
     "RulesError",
     "Signal",
     "SignalErrors",
@@ -24,4 +43,8 @@ __all__ = [
     "TextErrors",
     "Value",
     "Wear",
+    "check",
+    "load",
+    "run_examples",
+    "span_ms",
 ]

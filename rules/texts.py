@@ -12,6 +12,7 @@ Errors of this package, all of them rooted in `RulesError`:
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,20 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+_SPAN = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d|w))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+LONGEST_SPAN = 400 * _MS["d"]
+
+
+def span_ms(text: str) -> int | None:
+    """Milliseconds of a span such as 90s, 10m, 1h30m, 14d, 2w; None if it is none, or over 400 days."""
+    if len(text) > 40 or not _SPAN.fullmatch(text):
+        return None
+    ms = round(sum(float(number) * _MS[unit] for number, unit in _PART.findall(text)))
+    return ms if ms <= LONGEST_SPAN else None
+
+
 class Place:
     """A node of a YAML text together with the reporter of faults about it."""
 
@@ -100,6 +115,13 @@ class Place:
                 file=self.file, line=self.line, column=column or self.column, rule=self.rule, message=message
             )
         )
+
+    def column_of(self, offset: int) -> int:
+        """The column of a character of the value; the value's own where the text was folded."""
+        node = self.node
+        if not isinstance(node, ScalarNode) or node.start_mark.line != node.end_mark.line:
+            return self.column
+        return self.column + offset + (1 if node.style in ("'", '"') else 0)
 
     def named(self, rule: str) -> Place:
         return Place(self.node, self.file, self.faults, rule)
@@ -174,6 +196,16 @@ class Place:
             self.fault(f"expected a number, found {self.describe()}")
             return None
         return value
+
+    def span(self) -> int | None:
+        """Milliseconds; anything but a span is reported."""
+        text = self.word()
+        if text is None:
+            return None
+        ms = span_ms(text)
+        if ms is None:
+            self.fault(f"{text!r} is no span of time up to 400 days: write 90s, 10m, 1h30m, 14d")
+        return ms
 
     def flag(self) -> bool | None:
         value = self.plain()
