@@ -1,104 +1,100 @@
-"""What the command line does with releases; printing is the caller's.
+"""What `touchpoint firmware …` does: prints, and returns the exit status, 1 for what is refused."""
 
-All raise FirmwareError for a release that is refused, and OSError for a file that cannot be read or written.
-"""
-
-import hashlib
-import os
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
+from typing import Any, ParamSpec
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from firmware_api import signing
+from firmware_api.release import FirmwareError, ManifestError
+from firmware_api.routes import public
+from firmware_api.store import FirmwareStore
 
-from firmware_api import release
-from firmware_api.release import Manifest, SignatureError
-from firmware_api.store import FirmwareStore, Release
+P = ParamSpec("P")
+
+LIFE_MS = 2 * 365 * 86_400_000
+"""How long a release may be installed when nothing is said: two years."""
 
 
-def keygen(path: Path, store: FirmwareStore | None = None) -> Path:
-    """Makes a signing key at `path`, readable by its owner alone, and returns its public half, `path`.pub.
+def _refusals(command: Callable[P, None]) -> Callable[P, int]:
+    @wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> int:
+        try:
+            command(*arguments, **options)
+        except FirmwareError as error:
+            print(f"refused: {error}", file=sys.stderr)
+            return 1
+        return 0
 
-    With a store the store takes this key's releases from now on. Raises FileExistsError rather than
-    overwriting a key.
-    """
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(pem)
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    public_path = path.with_name(path.name + ".pub")
-    public_path.write_bytes(public)
-    if store is not None:
-        store.trust(hashlib.sha256(public).hexdigest()[:16], public)
-    return public_path
+    return run
 
 
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@_refusals
+def keygen(path: Path) -> None:
+    """Makes a signing key and its public half."""
+    print(
+        f"{path}: the signing key, keep it secret\n{signing.keygen(path)}: its public half, for those who verify"
+    )
+
+
+@_refusals
 def sign(
     artifact: Path,
-    key: Path,
     *,
+    key: Path,
     version: str,
-    kind: str,
     sequence: int,
-    now: int,
-    expires: int,
+    kind: str,
     models: Sequence[str] = (),
+    expires: str | None = None,
     downgrade: bool = False,
-) -> tuple[Path, Path]:
-    """Writes `artifact`.manifest.json and .manifest.sig beside the artifact and returns their paths.
-
-    Times in UTC ms. Raises SignatureError when `key` is no Ed25519 private key.
-    """
-    with open(artifact, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    manifest = Manifest(
+) -> None:
+    """Signs an artifact as a release of `kind`; `expires` is a date, the end of which is meant in UTC."""
+    now = _now()
+    manifest, signature = signing.sign(
+        artifact,
+        key,
         version=version,
         kind=kind,
-        models=tuple(models),
-        sha256=digest,
-        size=artifact.stat().st_size,
-        created=now,
-        expires=expires,
         sequence=sequence,
+        models=models,
+        now=now,
+        expires=now + LIFE_MS if expires is None else _end_of(expires),
         downgrade=downgrade,
     )
-    raw = manifest.to_bytes()
-    beside, signature = _beside(artifact)
-    beside.write_bytes(raw)
-    signature.write_bytes(release.sign(raw, _private_key(key)) + b"\n")
-    return beside, signature
+    print(f"{manifest}\n{signature}")
 
 
-def upload(store: FirmwareStore, artifact: Path, now: int) -> Release:
-    """Takes in an artifact with the manifest and signature that `sign` wrote beside it."""
-    manifest, signature = _beside(artifact)
-    with open(artifact, "rb") as content:
-        return store.upload(manifest.read_bytes(), signature.read_bytes(), content, now)
-
-
-def releases(store: FirmwareStore) -> list[Release]:
-    """All releases, the highest sequence of each kind first."""
-    return store.releases()
-
-
-def _beside(artifact: Path) -> tuple[Path, Path]:
-    return artifact.with_name(f"{artifact.name}.manifest.json"), artifact.with_name(
-        f"{artifact.name}.manifest.sig"
-    )
-
-
-def _private_key(path: Path) -> Ed25519PrivateKey:
+def _end_of(date: str) -> int:
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
-        raise SignatureError(f"{path} is not a private key in PEM without password") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SignatureError(f"{path} is not an Ed25519 key")
-    return key
+        day = datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ManifestError(f"expires {date}: write a date, for example 2028-12-31") from error
+    return round(day.timestamp() * 1000) + 86_400_000
+
+
+@_refusals
+def upload(folder: Path, manifest: Path, artifact: Path) -> None:
+    """Checks a signed release and takes it into the store in `folder`."""
+    release = signing.upload(FirmwareStore(folder), manifest, artifact, _now()).manifest
+    print(f"{release.kind} {release.version}, {release.size:,} bytes, {release.sha256}")
+
+
+@_refusals
+def trust(folder: Path, key: Path) -> None:
+    """The store in `folder` takes releases of this public key."""
+    print(f"releases signed with key {signing.trust(FirmwareStore(folder), key)} are taken from now on")
+
+
+def releases(folder: Path) -> list[Mapping[str, Any]]:
+    """The releases in the store in `folder`, a row each, the newest of each kind first."""
+    columns = ("kind", "version", "sequence", "models", "size", "created", "expires", "sha256")
+    rows = (public(release) for release in FirmwareStore(folder).releases())
+    return [{name: row[name] for name in columns} for row in rows]

@@ -46,16 +46,8 @@ class FirmwareStore:
 
     def trusted(self) -> list[Ed25519PublicKey]:
         """The keys in trusted/. Raises SignatureError for a file that holds no Ed25519 public key."""
-        keys = []
-        for file in sorted((self.folder / "trusted").glob("*.pub")):
-            try:
-                key = load_pem_public_key(file.read_bytes())
-            except ValueError as error:
-                raise SignatureError(f"{file} is not a public key in PEM") from error
-            if not isinstance(key, Ed25519PublicKey):
-                raise SignatureError(f"{file} is not an Ed25519 key")
-            keys.append(key)
-        return keys
+        files = sorted((self.folder / "trusted").glob("*.pub"))
+        return [read_public_key(file.read_bytes(), str(file)) for file in files]
 
     def trust(self, name: str, pem: bytes) -> None:
         """Takes releases of this public key from now on."""
@@ -158,6 +150,17 @@ class FirmwareStore:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def read_public_key(pem: bytes, name: str) -> Ed25519PublicKey:
+    """Raises SignatureError, which calls the key `name`."""
+    try:
+        key = load_pem_public_key(pem)
+    except ValueError as error:
+        raise SignatureError(f"{name} is not a public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise SignatureError(f"{name} is not an Ed25519 key")
+    return key
 
 
 def _write(path: Path, content: bytes) -> None:

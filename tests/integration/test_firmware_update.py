@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from device_sim.firmware import FirmwareClient, NotForUsError, NotTrustedError, StoppedError, Target
-from firmware_api import commands
+from firmware_api import signing
 from firmware_api.release import Manifest, sign
 from firmware_api.routes import application
 from firmware_api.store import FirmwareStore
@@ -29,7 +29,7 @@ class Line:
         self.folder = folder
         self.store = FirmwareStore(folder / "firmware")
         self.key = folder / "key"
-        commands.keygen(self.key, self.store)
+        signing.trust(self.store, signing.keygen(self.key))
         self.session = session
         self.url = ""
         self.ranges: list[str | None] = []
@@ -39,7 +39,7 @@ class Line:
     ) -> str:
         artifact = self.folder / f"{version}.bin"
         artifact.write_bytes(CONTENT + version.encode())
-        commands.sign(
+        manifest, _ = signing.sign(
             artifact,
             self.key,
             version=version,
@@ -50,7 +50,7 @@ class Line:
             downgrade=downgrade,
             models=models,
         )
-        return commands.upload(self.store, artifact, NOW).manifest.sha256
+        return signing.upload(self.store, manifest, artifact, NOW).manifest.sha256
 
     def device(self, store: FirmwareStore | None = None) -> FirmwareClient:
         trusted = (store or self.store).trusted()
@@ -141,7 +141,7 @@ async def test_a_part_that_was_damaged_is_thrown_away_and_the_next_try_is_good(l
 async def test_a_device_believes_only_its_own_keys(line: Line, tmp_path: Path) -> None:
     line.publish("2.0.0", 2)
     other = FirmwareStore(tmp_path / "other")
-    commands.keygen(tmp_path / "other.key", other)
+    signing.trust(other, signing.keygen(tmp_path / "other.key"))
     with pytest.raises(NotTrustedError):
         await line.device(other).newest(CAR, NOW)
 

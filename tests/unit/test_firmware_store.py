@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_api import commands
+from firmware_api import signing
 from firmware_api.release import ArtifactError, ConflictError, ExpiredError, SignatureError
 from firmware_api.store import FirmwareStore, Release
 
@@ -24,14 +24,14 @@ class Works:
         self.folder = folder
         self.store = FirmwareStore(folder / "firmware")
         self.key = folder / "release.key"
-        commands.keygen(self.key, self.store)
+        signing.trust(self.store, signing.keygen(self.key))
 
     def signed(
         self, content: bytes, version: str, *, sequence: int = 1, key: Path | None = None, days: int = 365
     ) -> Path:
         artifact = self.folder / f"{version}.bin"
         artifact.write_bytes(content)
-        commands.sign(
+        signing.sign(
             artifact,
             key or self.key,
             version=version,
@@ -43,7 +43,10 @@ class Works:
         return artifact
 
     def upload(self, content: bytes, version: str, *, sequence: int = 1) -> Release:
-        return commands.upload(self.store, self.signed(content, version, sequence=sequence), NOW)
+        return self.take(self.signed(content, version, sequence=sequence))
+
+    def take(self, artifact: Path, now: int = NOW) -> Release:
+        return signing.upload(self.store, artifact.with_name(f"{artifact.name}.manifest"), artifact, now)
 
     def files(self) -> list[str]:
         """Everything in the store but keys."""
@@ -62,7 +65,7 @@ def works(tmp_path: Path) -> Works:
 def test_a_key_is_its_owners_alone_and_never_overwritten(works: Works) -> None:
     assert works.key.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
-        commands.keygen(works.key)
+        signing.keygen(works.key)
 
 
 def test_a_signed_release_comes_in_under_its_contents_hash(works: Works) -> None:
@@ -75,14 +78,14 @@ def test_a_signed_release_comes_in_under_its_contents_hash(works: Works) -> None
 def test_releases_are_listed_newest_first(works: Works) -> None:
     for sequence, version in enumerate(["1.0.0", "1.1.0", "1.2.0"], start=1):
         works.upload(version.encode(), version, sequence=sequence)
-    assert [r.manifest.version for r in commands.releases(works.store)] == ["1.2.0", "1.1.0", "1.0.0"]
+    assert [r.manifest.version for r in works.store.releases()] == ["1.2.0", "1.1.0", "1.0.0"]
 
 
 def test_the_same_release_twice_is_one(works: Works) -> None:
     artifact = works.signed(b"firmware", "1.0.0")
-    first = commands.upload(works.store, artifact, NOW)
+    first = works.take(artifact)
     files = works.files()
-    assert commands.upload(works.store, artifact, NOW) == first
+    assert works.take(artifact) == first
     assert works.files() == files
 
 
@@ -95,9 +98,9 @@ def test_a_version_or_sequence_is_given_once(works: Works, version: str, sequenc
 
 def test_a_key_that_nobody_trusts_brings_nothing_in(works: Works, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger.key"
-    commands.keygen(stranger)
+    signing.keygen(stranger)
     with pytest.raises(SignatureError):
-        commands.upload(works.store, works.signed(b"firmware", "1.0.0", key=stranger), NOW)
+        works.take(works.signed(b"firmware", "1.0.0", key=stranger))
     assert works.files() == []
 
 
@@ -106,22 +109,22 @@ def test_a_tampered_artifact_is_refused_and_leaves_nothing(works: Works) -> None
         artifact = works.signed(b"firmware", "1.0.0")
         artifact.write_bytes(tampered)
         with pytest.raises(ArtifactError):
-            commands.upload(works.store, artifact, NOW)
+            works.take(artifact)
         assert works.files() == []
 
 
 def test_a_tampered_manifest_is_refused(works: Works) -> None:
     artifact = works.signed(b"firmware", "1.0.0")
-    manifest = artifact.with_name("1.0.0.bin.manifest.json")
+    manifest = artifact.with_name("1.0.0.bin.manifest")
     manifest.write_bytes(manifest.read_bytes().replace(b'"car"', b'"bus"'))
     with pytest.raises(SignatureError):
-        commands.upload(works.store, artifact, NOW)
+        works.take(artifact)
 
 
 def test_an_expired_release_is_refused(works: Works) -> None:
     artifact = works.signed(b"firmware", "1.0.0", days=1)
     with pytest.raises(ExpiredError):
-        commands.upload(works.store, artifact, NOW + 86_400_000)
+        works.take(artifact, NOW + 86_400_000)
 
 
 def test_a_reader_that_fails_half_way_leaves_nothing(works: Works) -> None:
@@ -132,7 +135,7 @@ def test_a_reader_that_fails_half_way_leaves_nothing(works: Works) -> None:
             return super().read(4)
 
     artifact = works.signed(b"firmware", "1.0.0")
-    manifest = artifact.with_name("1.0.0.bin.manifest.json").read_bytes()
+    manifest = artifact.with_name("1.0.0.bin.manifest").read_bytes()
     signature = artifact.with_name("1.0.0.bin.manifest.sig").read_bytes()
     with pytest.raises(OSError, match="disk"):
         works.store.upload(manifest, signature, Broken(b"firmware"), NOW)
@@ -151,7 +154,7 @@ FirmwareStore(folder).upload(manifest.read_bytes(), signature.read_bytes(), sys.
 def test_an_uploader_killed_half_way_leaves_no_release_and_no_artifact(works: Works) -> None:
     content = os.urandom(3 << 20)
     artifact = works.signed(content, "1.0.0")
-    beside = [str(artifact.with_name(f"1.0.0.bin.manifest.{end}")) for end in ("json", "sig")]
+    beside = [str(artifact.with_name(f"1.0.0.bin.{end}")) for end in ("manifest", "manifest.sig")]
     process = subprocess.Popen(
         [sys.executable, "-c", HALF, str(works.store.folder), *beside], stdin=subprocess.PIPE
     )
@@ -163,7 +166,7 @@ def test_an_uploader_killed_half_way_leaves_no_release_and_no_artifact(works: Wo
     process.stdin.close()
     assert [name for name in works.files() if not name.startswith("incoming/")] == []
     assert works.store.releases() == []
-    commands.upload(works.store, artifact, NOW)
+    works.take(artifact)
     assert works.store.get("car", "1.0.0") is not None
 
 
