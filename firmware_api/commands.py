@@ -39,9 +39,8 @@ def _now() -> int:
 @_refusals
 def keygen(path: Path) -> None:
     """Makes a signing key and its public half."""
-    print(
-        f"{path}: the signing key, keep it secret\n{signing.keygen(path)}: its public half, for those who verify"
-    )
+    half = signing.keygen(path)
+    print(f"{path}: the signing key, keep it secret\n{half}: its public half, for those who verify")
 
 
 @_refusals
