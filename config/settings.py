@@ -92,7 +92,6 @@ Contact = Annotated[
     str, Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$"), Allowed("mailto:address or https://…")
 ]
 ChannelName = Literal["web_push", "display"]
-Format = Literal["native"]
 
 
 def _words(annotation: Any) -> str:
@@ -291,7 +290,7 @@ class Settings(Section):
     timeseries: TimeSeries
     rules: Files
     signals: Files
-    codecs: dict[str, Format]
+    codecs: dict[str, str]
     devices: Devices
     web: Web
     deliver: Deliver
@@ -313,6 +312,8 @@ class Settings(Section):
             yield "data_dir", "is a file, and has to be a folder"
         if self.mqtt.embedded and self.web.public_url.startswith("https://"):
             yield "mqtt.url", "the embedded broker is not for production: name a broker, mqtts://host"
+        if self.codecs:
+            yield "codecs", "the native form on touchpoint/v1/# is the only one so far; leave this empty"
 
 
 # --- loading ----------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ def test_lists_and_tables_are_json_in_the_environment(tmp_path: Path) -> None:
             "TOUCHPOINT_DATA_DIR": "/d",
             "TOUCHPOINT_RULES__PATHS": f'["@default", "{rules}"]',
             "TOUCHPOINT_DEVICES__KINDS": '{"car-*": "car"}',
-            "TOUCHPOINT_CODECS": '{"plant/#": "native"}',
             "TOUCHPOINT_DELIVER__RETRY_S": "[1, 2]",
             "TOUCHPOINT_DELIVER__WEB_PUSH__LOOPBACK": "true",
         },
@@ -78,7 +77,6 @@ def test_lists_and_tables_are_json_in_the_environment(tmp_path: Path) -> None:
     assert settings.data_dir == Path("/d")
     assert settings.rules.paths == ["@default", str(rules)]
     assert settings.devices.kinds == {"car-*": "car"}
-    assert settings.codecs == {"plant/#": "native"}
     assert settings.deliver.retry_s == [1, 2]
     assert settings.deliver.web_push.loopback is True
 
@@ -175,6 +173,7 @@ def test_influxdb_needs_its_address_and_token_and_says_so_together() -> None:
         ({"TOUCHPOINT_WEB__PUBLIC_URL": "https://tp.example.com"}, "mqtt.url"),
         ({"TOUCHPOINT_RULES__PATHS": '["/nowhere.yaml"]'}, "rules.paths"),
         ({"TOUCHPOINT_DATA_DIR": __file__}, "data_dir"),
+        ({"TOUCHPOINT_CODECS": '{"plant/#": "sparkplug"}'}, "codecs"),
         ({"TOUCHPOINT_DATABASE__URL": "postgresql://h/db"}, "database.url"),
     ],
 )
