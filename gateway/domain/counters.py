@@ -66,7 +66,7 @@ class Counters:
         self.deliveries[channel, result] = self.deliveries.get((channel, result), 0) + 1
 
     def delivered(self, delay_ms: int) -> None:
-        """Count a touchpoint's first delivery, `delay_ms` after the reading that it follows from was received."""
+        """Count a touchpoint's first delivery, `delay_ms` after the reading behind it was received."""
         seconds = max(0, delay_ms) / 1000
         self.delivery_delays[bisect_left(DELAY_BOUNDS_S, seconds)] += 1
         self.delivery_delay_total_s += seconds

@@ -24,6 +24,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from gateway.domain.access import Role, Token, secret_hash
 from gateway.domain.errors import NotFoundError
@@ -328,7 +329,7 @@ def _not_allowed(request: web.Request) -> Exception:
     return _not_signed_in(request) if is_page(request) else forbidden()
 
 
-def access_middleware(keeper: Gatekeeper) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def access_middleware(keeper: Gatekeeper) -> Middleware:
     """The one place where a route's mark is held against who is asking."""
 
     @web.middleware

@@ -17,7 +17,12 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError, SlotTakenError
-from gateway.ports import JournalFullError, JournalWriteError, StoreUnavailableError
+from gateway.ports import (
+    DatabaseUnavailableError,
+    JournalFullError,
+    JournalWriteError,
+    StoreUnavailableError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -107,7 +112,7 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(409, str(error), kind="slot-taken", title="The slot is taken", next_slots=[])
         case ConflictError():
             return Problem(409, str(error), kind="conflict", title="It contradicts what holds")
-        case JournalFullError() | JournalWriteError() | StoreUnavailableError():
+        case DatabaseUnavailableError() | JournalFullError() | JournalWriteError() | StoreUnavailableError():
             detail = str(error) or "A store cannot be used right now; nothing was changed."
             return Problem(503, detail, kind="unavailable", headers={"Retry-After": "5"})
         case web.HTTPException() if error.status >= 400:

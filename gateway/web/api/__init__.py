@@ -1,0 +1,19 @@
+"""The JSON API under /api/v1: one module a subject, all written the way endpoint.py says."""
+
+from gateway.web.api import appointments, devices, feedback, operating, owners, touchpoints, workshops
+from gateway.web.api.endpoint import Endpoint
+
+SUBJECTS = (
+    owners.endpoints,
+    devices.endpoints,
+    workshops.endpoints,
+    touchpoints.endpoints,
+    appointments.endpoints,
+    feedback.endpoints,
+    operating.endpoints,
+)
+
+ENDPOINTS: tuple[Endpoint, ...] = tuple(endpoint for subject in SUBJECTS for endpoint in subject.all)
+"""Every operation of the API, in the order in which it is documented."""
+
+__all__ = ["ENDPOINTS", "SUBJECTS"]

@@ -1,0 +1,693 @@
+"""What the API takes and gives: one pydantic model each. Times are RFC 3339, in and out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+
+from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.delivery import DeliveryState
+from gateway.domain.device import Device, Facts
+from gateway.domain.feedback import Feedback
+from gateway.domain.times import parse_rfc3339, rfc3339
+from gateway.domain.touchpoint import State, Touchpoint
+from rules.readings import Value
+
+ZONES = frozenset(available_timezones())
+EVERY_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+# --- the small ones -----------------------------------------------------------------------------
+
+
+def _to_moment(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("a time with its zone is expected, for example 2026-11-23T07:34:00Z.")
+    # In a query an unescaped "+01:00" arrives as " 01:00".
+    text = re.sub(r" (\d\d:\d\d)$", r"+\1", value.strip())
+    try:
+        return parse_rfc3339(text)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{value!r} is no time with its zone; write it as 2026-11-23T07:34:00Z.") from error
+
+
+def _to_every(value: object) -> object:
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a length such as 30s, 10m, 1h or 1d is expected.")
+    return int(match[1]) * EVERY_MS[match[2]]
+
+
+def _zone(value: str) -> str:
+    if value not in ZONES:
+        raise ValueError(f"{value!r} is no IANA time zone, such as Europe/Berlin.")
+    return value
+
+
+def _printable(value: str) -> str:
+    if not all(c.isprintable() or c == "\n" for c in value):
+        raise ValueError("control characters are not possible.")
+    return value
+
+
+def _real_date(value: str) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no date; write it as 2026-11-23.") from error
+
+
+_DATE_TIME = {"type": "string", "format": "date-time", "examples": ["2026-11-23T07:34:00.000Z"]}
+
+MomentIn = Annotated[int, BeforeValidator(_to_moment), WithJsonSchema(_DATE_TIME)]
+"""RFC 3339 → ms"""
+Moment = Annotated[int, PlainSerializer(rfc3339, return_type=str), WithJsonSchema(_DATE_TIME)]
+"""ms → RFC 3339"""
+Every = Annotated[
+    int,
+    BeforeValidator(_to_every),
+    WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]{0,5}[smhd]$", "examples": ["1h"]}),
+]
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Position = Annotated[int, Field(ge=0, le=2**53)]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=300), AfterValidator(_printable)]
+Prose = Annotated[str, StringConstraints(max_length=4_000), AfterValidator(_printable)]
+Zone = Annotated[
+    str, AfterValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})
+]
+Date = Annotated[str, AfterValidator(_real_date), WithJsonSchema({"type": "string", "format": "date"})]
+LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class In(BaseModel):
+    """What is taken: unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class Out(BaseModel):
+    """What is given."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    @classmethod
+    def of(cls, thing: object) -> Self:
+        """From a value of the domain whose fields have the same names."""
+        return cls.model_validate(thing, from_attributes=True)
+
+
+# --- owners -------------------------------------------------------------------------------------
+
+
+class OwnerIn(In):
+    """A person who owns products."""
+
+    name: Line
+    id: Id | None = Field(None, description="Yours, or one is made.")
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+    phone: Line | None = None
+    address: Line | None = None
+    language: Language = Field("en", description="en or de; what is not spoken falls back to English.")
+    time_zone: Zone = "Europe/Berlin"
+    wishes: dict[str, Any] = Field(default_factory=dict, description="What workshops may rely on.")
+
+
+class OwnerOut(Out):
+    """An owner."""
+
+    id: str
+    name: str
+    email: str | None
+    phone: str | None
+    address: str | None
+    language: str
+    time_zone: str
+    wishes: Mapping[str, Any]
+    created: Moment
+
+
+class ConsentIn(In):
+    """Agree, or withdraw."""
+
+    granted: bool
+
+
+class ConsentEntry(Out):
+    """One entry of a consent's history."""
+
+    granted: bool
+    at: Moment
+    source: str = Field(description="Who recorded it.")
+
+
+class ConsentOut(Out):
+    """A consent as it stands, with its history, newest first."""
+
+    owner: str
+    purpose: str
+    granted: bool
+    history: list[ConsentEntry]
+
+
+class PreferencesIn(In):
+    """When and how an owner wants to be reached; what is left out keeps its default."""
+
+    quiet_from: LocalTime = "21:00"
+    quiet_to: LocalTime = "07:00"
+    channels: tuple[Literal["web_push", "display"], ...] = ("web_push", "display")
+    muted: tuple[Id, ...] = Field((), description="Rules the owner does not want to hear of.", max_length=200)
+    weekly_budget: int = Field(2, ge=0, le=100, description="Service messages a week.")
+
+
+class PreferencesOut(Out):
+    """When and how an owner wants to be reached."""
+
+    quiet_from: str
+    quiet_to: str
+    channels: tuple[str, ...]
+    muted: tuple[str, ...]
+    weekly_budget: int
+
+
+class LedgerLineOut(Out):
+    """One line of the owner's ledger, in the owner's language."""
+
+    id: str
+    at: Moment
+    code: str
+    params: Mapping[str, Any]
+    text: str
+    device: str | None
+    finding: str | None
+    touchpoint: str | None
+
+
+class PushKeys(In):
+    """Keys of the browser (RFC 8291)."""
+
+    p256dh: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{86,88}={0,2}$")]
+    auth: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22,24}={0,2}$")]
+
+
+class SubscriptionIn(In):
+    """What the browser's PushSubscription.toJSON() gives, and a label."""
+
+    endpoint: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^https?://[^\s]+$")]
+    keys: PushKeys
+    expiration_time: float | None = Field(None, alias="expirationTime")
+    label: Line = "Browser"
+
+
+class SubscriptionOut(Out):
+    """A browser that may show messages; its address stays with us."""
+
+    id: str
+    owner: str
+    label: str
+    created: Moment
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+class DeviceIn(In):
+    """A product instance."""
+
+    id: Id
+    kind: Word
+    model: Line | None = None
+    owner: Id | None = None
+    name: Line | None = None
+    plate: Line | None = None
+    serial: Line | None = None
+    purchased: Date | None = None
+    warranty_until: Date | None = None
+    workshop: Id | None = Field(None, description="The workshop its owner chose for it.")
+
+
+class TransferIn(In):
+    """Whose the device is from now on; null for nobody's."""
+
+    owner: Id | None
+
+
+class LatestOut(Out):
+    """The newest reading of a signal."""
+
+    ts: Moment
+    value: Value
+
+
+class FactsOut(Out):
+    """What is known of a device now."""
+
+    last_seen: Moment | None
+    online: bool | None
+    moving: bool
+    moving_since: Moment | None
+    open_findings: tuple[str, ...]
+    latest: dict[str, LatestOut]
+
+    @classmethod
+    def of_facts(cls, facts: Facts) -> Self:
+        """From the facts that assess keeps."""
+        return cls(
+            last_seen=facts.last_seen or None,
+            online=facts.online,
+            moving=facts.moving,
+            moving_since=facts.moving_since,
+            open_findings=facts.open,
+            latest={name: LatestOut(ts=ts, value=value) for name, (ts, value) in facts.latest.items()},
+        )
+
+
+class DeviceOut(Out):
+    """A device, registered or only heard of."""
+
+    id: str
+    registered: bool
+    kind: str | None
+    model: str | None = None
+    owner: str | None = None
+    name: str | None = None
+    plate: str | None = None
+    serial: str | None = None
+    purchased: str | None = None
+    warranty_until: str | None = None
+    workshop: str | None = None
+    firmware: str | None = None
+    created: Moment | None = None
+    counters: dict[str, float] = Field(default_factory=dict, description="Signals that count up, now.")
+    facts: FactsOut | None = None
+
+    @classmethod
+    def of_device(cls, device: Device, facts: Facts | None = None, counters: tuple[str, ...] = ()) -> Self:
+        """A registered device, with facts where they are asked for."""
+        out = cls.model_validate({**_fields(device), "registered": True})
+        if facts is not None:
+            out.facts = FactsOut.of_facts(facts)
+            found = {name: facts.latest[name][1] for name in counters if name in facts.latest}
+            out.counters = {
+                name: float(value) for name, value in found.items() if isinstance(value, (int, float))
+            }
+        return out
+
+    @classmethod
+    def of_unclaimed(cls, facts: Facts, kind: str | None) -> Self:
+        """A device that reported and that nobody registered."""
+        return cls(id=facts.device, registered=False, kind=facts.kind or kind, facts=FactsOut.of_facts(facts))
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in thing.__dataclass_fields__}
+
+
+class ReadingOut(Out):
+    """One value of a signal."""
+
+    ts: Moment
+    value: Value
+
+
+class IntervalOut(Out):
+    """One interval of a signal, by its start."""
+
+    ts: Moment
+    min: float
+    mean: float
+    max: float
+    count: int
+
+
+class ReadingsOut(Out):
+    """Readings, or intervals where `every` is given."""
+
+    items: list[ReadingOut] | list[IntervalOut]
+    next: str | None
+
+
+# --- workshops ----------------------------------------------------------------------------------
+
+
+class ServiceIn(In):
+    """A job a workshop does."""
+
+    id: Word
+    names: dict[Language, Line] = Field(min_length=1, description="By language.")
+    minutes: int = Field(ge=5, le=7 * 24 * 60)
+    price_from: int | None = Field(None, ge=0, description="Whole currency units, with VAT.")
+    price_to: int | None = Field(None, ge=0)
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
+    lead_days: int = Field(1, ge=0, le=365, description="Whole days before the first slot on offer.")
+
+
+class ServiceOut(Out):
+    """A job a workshop does."""
+
+    id: str
+    names: Mapping[str, str]
+    minutes: int
+    price_from: int | None
+    price_to: int | None
+    currency: str
+    lead_days: int
+
+
+class WorkshopPut(In):
+    """Who does the work; what is left out takes its default."""
+
+    name: Line
+    address: Line | None = None
+    phone: Line | None = None
+    time_zone: Zone = "Europe/Berlin"
+    bays: tuple[Line, ...] = Field(("Bay 1",), min_length=1, max_length=100)
+    hours: dict[Day, tuple[tuple[LocalTime, LocalTime], ...]] = Field(
+        default_factory=dict, description='{"mon": [["08:00", "18:00"]], …}; a day that is missing is closed.'
+    )
+    holidays: tuple[Date, ...] = Field((), max_length=1_000)
+    services: tuple[ServiceIn, ...] = Field((), max_length=200)
+    books: Literal["at_once", "on_request"] = "at_once"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for day, spans in self.hours.items():
+            for begin, end in spans:
+                if begin >= end:
+                    raise ValueError(f"hours of {day}: {begin} is not before {end}.")
+        for what, names in (("bay", self.bays), ("service", [service.id for service in self.services])):
+            if len(set(names)) < len(names):
+                raise ValueError(f"the same {what} stands there twice.")
+        return self
+
+
+class WorkshopIn(WorkshopPut):
+    """A new workshop."""
+
+    id: Id | None = Field(None, description="Yours, or one is made.")
+
+
+class WorkshopOut(Out):
+    """Who does the work."""
+
+    id: str
+    name: str
+    address: str | None
+    phone: str | None
+    time_zone: str
+    bays: tuple[str, ...]
+    hours: Mapping[str, tuple[tuple[str, str], ...]]
+    holidays: tuple[str, ...]
+    services: tuple[ServiceOut, ...]
+    books: str
+    created: Moment
+
+
+class SlotOut(Out):
+    """A time a workshop can take; `id` is what an answer names."""
+
+    id: str
+    workshop: str
+    start: Moment
+    end: Moment
+    held_until: Moment | None
+
+
+# --- touchpoints --------------------------------------------------------------------------------
+
+
+class AnswerIn(In):
+    """What the owner chose."""
+
+    action: Word = Field(description="book, not_now, already_done, noted, call_me")
+    slot: Annotated[str, StringConstraints(max_length=100)] | None = None
+    comment: Prose | None = None
+
+
+class AnswerOut(Out):
+    """What the owner chose, where and when."""
+
+    action: str
+    slot: str | None
+    comment: str | None
+    channel: str
+    at: Moment
+    by: str
+
+
+class TouchpointOut(Out):
+    """One contact with one owner about one matter."""
+
+    id: str
+    rule: str
+    rule_version: int
+    finding: str
+    device: str
+    owner: str
+    kind: str
+    service: str | None
+    severity: str
+    purpose: str
+    state: State
+    created: Moment
+    wake_at: Moment | None
+    sent_at: Moment | None
+    expires_at: Moment | None
+    closed_at: Moment | None
+    answer: AnswerOut | None
+    slots: tuple[SlotOut, ...]
+    evidence: Mapping[str, Any]
+
+
+# --- appointments -------------------------------------------------------------------------------
+
+
+class AppointmentOut(Out):
+    """A booked time at a workshop, with the diagnosis."""
+
+    id: str
+    workshop: str
+    service: str
+    bay: str
+    start: Moment
+    end: Moment
+    state: AppointmentState
+    created: Moment
+    owner: str | None
+    device: str | None
+    touchpoint: str | None
+    label: str | None
+    diagnosis: Mapping[str, Any]
+    done_at: Moment | None
+    work: Mapping[str, Any]
+
+
+class WorkIn(In):
+    """What was done."""
+
+    note: Prose = ""
+    parts: tuple[Line, ...] = Field((), max_length=100)
+
+
+class CounterIn(In):
+    """Other times that the workshop proposes."""
+
+    starts: tuple[MomentIn, ...] = Field(min_length=1, max_length=10)
+
+
+class RescheduleIn(In):
+    """Another slot."""
+
+    slot: Annotated[str, StringConstraints(max_length=100)]
+
+
+# --- afterwards and operating --------------------------------------------------------------------
+
+
+class FeedbackIn(In):
+    """The answer to the one question."""
+
+    score: int
+    comment: Prose | None = None
+
+
+class FeedbackOut(Out):
+    """A question afterwards, and its answer."""
+
+    id: str
+    touchpoint: str
+    owner: str
+    question: str
+    asked_at: Moment
+    score: int | None
+    comment: str | None
+    answered_at: Moment | None
+
+
+class RuleOut(Out):
+    """A rule, as deciding knows it."""
+
+    id: str
+    version: int
+    kind: str
+    purpose: str
+    severity: str
+    touchpoint_kind: str
+    service: str | None
+    shadow: bool
+    when: str = Field(validation_alias="condition")
+    signals: tuple[str, ...]
+    resets: tuple[str, ...]
+    limit: float | None
+    source: str | None
+
+
+class QuarantineOut(Out):
+    """A message that could not be decoded."""
+
+    position: int
+    received: Moment
+    topic: str
+    reason: str
+    detail: str
+    replayed: Moment | None
+    size: int
+    payload: str = Field(description="Base64.")
+    text: str | None = Field(description="The payload where it is UTF-8.")
+
+
+class ReplayIn(In):
+    """Which messages to put into the journal again: some, or all of one reason."""
+
+    positions: tuple[Position, ...] = Field((), max_length=5_000)
+    reason: Word | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.positions) == bool(self.reason):
+            raise ValueError("name either positions or a reason.")
+        return self
+
+
+class ReplayOut(Out):
+    """What a replay did."""
+
+    replayed: int
+
+
+class AttemptOut(Out):
+    """One try of a delivery."""
+
+    number: int
+    at: Moment
+    result: str
+    detail: str
+
+
+class DeliveryOut(Out):
+    """A row of the outbox."""
+
+    id: str
+    channel: str
+    target: str
+    key: str
+    touchpoint: str | None
+    owner: str | None
+    state: DeliveryState
+    due_at: Moment
+    attempts: int
+    lease_until: Moment | None
+    created: Moment
+    expires_at: Moment | None
+
+
+class DeliveryDetail(DeliveryOut):
+    """A row of the outbox with its attempts."""
+
+    tries: list[AttemptOut]
+
+
+class ReaderOut(Out):
+    """A reader of the journal."""
+
+    position: int
+    lag: int
+
+
+class JournalOut(Out):
+    """The journal now."""
+
+    head: int
+    first: int
+    bytes: int
+    max_bytes: int
+    readers: dict[str, ReaderOut]
+
+
+class FunnelRow(Out):
+    """What became of the findings of one rule."""
+
+    rule: str
+    found: int
+    sent: int
+    answered: int
+    booked: int
+    fulfilled: int
+    declined: int
+    silent: int
+
+
+class FunnelOut(Out):
+    """What became of findings, by rule."""
+
+    since: Moment = Field(serialization_alias="from")
+    items: list[FunnelRow]
+
+
+class ScoreOut(Out):
+    """The answers to one question."""
+
+    question: str
+    lowest: int
+    highest: int
+    asked: int
+    answered: int
+    mean: float | None
+    interval: tuple[float, float] | None = Field(
+        description="Holds the mean of all owners, with 95 % confidence; null below two answers."
+    )
+    distribution: dict[str, int]
+
+
+class ScoresOut(Out):
+    """The answers to all questions."""
+
+    items: list[ScoreOut]
+
+
+def shape_of(thing: object) -> dict[str, Any] | None:
+    """What holds, in a conflict, as the API shows it."""
+    if isinstance(thing, Touchpoint):
+        return TouchpointOut.of(thing).model_dump(mode="json")
+    if isinstance(thing, Appointment):
+        return AppointmentOut.of(thing).model_dump(mode="json")
+    if isinstance(thing, Feedback):
+        return FeedbackOut.of(thing).model_dump(mode="json")
+    return thing if isinstance(thing, dict) else None

@@ -1,0 +1,94 @@
+"""Touchpoints: what is with whom, and what they answered."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from gateway.domain.access import Role
+from gateway.domain.errors import SlotTakenError
+from gateway.domain.touchpoint import Answer, State, Touchpoint
+from gateway.flow import book, respond
+from gateway.ports import Records
+from gateway.web import rights
+from gateway.web.access import STAFF
+from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, page
+from gateway.web.api.shapes import AnswerIn, Id, TouchpointOut, Word
+
+endpoints = Endpoints("Touchpoints")
+
+
+class TouchpointsQuery(ListQuery):
+    """Which touchpoints."""
+
+    device: Id | None = None
+    owner: Id | None = None
+    state: list[State] = Field(default_factory=list, description="One or several, separated by commas.")
+    rule: Word | None = None
+
+
+@endpoints.get("/touchpoints", Role.OWNER, *STAFF)
+async def list_touchpoints(call: Call, query: TouchpointsQuery) -> Page[TouchpointOut]:
+    """List touchpoints, newest first: an owner's own, or all.
+
+    What was suppressed is no touchpoint: it stands in the ledger.
+    """
+
+    def work(records: Records) -> list[Touchpoint]:
+        return records.touchpoints.page(
+            owner=rights.only(call.who, Role.OWNER, query.owner),
+            device=query.device,
+            states=query.state,
+            rule=query.rule,
+            after=query.after(),
+            limit=query.limit + 1,
+        )
+
+    return page(await call.read(work), query.limit, TouchpointOut.of, lambda touchpoint: touchpoint.id)
+
+
+@endpoints.get("/touchpoints/{touchpoint_id}", Role.OWNER, *STAFF)
+async def get_touchpoint(call: Call, touchpoint_id: str) -> TouchpointOut:
+    """Show a touchpoint with its proposals and its answer."""
+    return TouchpointOut.of(await call.read(lambda r: rights.touchpoint(r, call.who, touchpoint_id)))
+
+
+@endpoints.post("/touchpoints/{touchpoint_id}/answer", Role.OWNER, *STAFF)
+async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> TouchpointOut:
+    """Answer for the owner.
+
+    The first answer counts, on every channel. The same answer again gives the first one back; another
+    one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`.
+    """
+    chosen = Answer(
+        action=body.action,
+        slot=body.slot,
+        comment=body.comment,
+        channel="api" if call.who.role is Role.OWNER else "call_centre",
+        at=call.now,
+        by=call.who.name,
+    )
+
+    def work(records: Records) -> TouchpointOut:
+        rights.touchpoint(records, call.who, touchpoint_id)
+        answered = respond.answer(records, touchpoint_id, chosen, call.now, call.context.policy)
+        return TouchpointOut.of(answered)
+
+    try:
+        answered = await call.write(work)
+    except SlotTakenError:
+        policy = call.context.policy
+        await call.context.database.write(lambda r: book.refresh(r, touchpoint_id, call.now, policy))
+        raise
+    await call.announce()
+    return answered
+
+
+@endpoints.post("/touchpoints/{touchpoint_id}/hold", Role.OWNER, *STAFF)
+async def hold_slots(call: Call, touchpoint_id: str) -> TouchpointOut:
+    """Keep the proposed slots for a while, because the owner is looking at them."""
+
+    def work(records: Records) -> TouchpointOut:
+        rights.touchpoint(records, call.who, touchpoint_id)
+        return TouchpointOut.of(book.hold(records, touchpoint_id, call.now, call.context.policy))
+
+    return await call.write(work)

@@ -1,0 +1,174 @@
+"""The web application: what is served, in which order a request passes, and how errors look."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+import gateway.web
+from gateway.web import health, metrics, openapi, render, sign_in
+from gateway.web.access import (
+    Gatekeeper,
+    Handler,
+    access_middleware,
+    is_page,
+    marked_routes,
+    public,
+)
+from gateway.web.api import SUBJECTS
+from gateway.web.context import CONTEXT, Context
+from gateway.web.problems import Problem, problem_of
+
+STATIC = Path(__file__).parent / "static"
+BODY_MOST = 1024 * 1024
+SLOW_S = 1.0
+COMPRESS_FROM = 1_024
+COMPRESSED = ("text/", "application/json", "application/problem+json", "image/svg+xml")
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; frame-src 'self'; frame-ancestors 'self'; "
+    "form-action 'self'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+HSTS = "max-age=31536000"
+"""a year; without subdomains, which are not ours to decide about"""
+
+log = structlog.get_logger()
+
+
+def make_app(context: Context) -> web.Application:
+    """Pages, API, health, metrics and firmware. Raises UnmarkedRouteError for a route without a mark."""
+    app = _frame(context)
+    for endpoints in SUBJECTS:
+        app.add_routes(endpoints.routes())
+    app.add_routes(openapi.routes)
+    app.add_routes(sign_in.routes)
+    app.add_routes([web.get("/static/{path:.+}", static)])
+    _pages(app, context)
+    if context.firmware is not None:
+        app.add_subapp("/firmware", context.firmware)
+    marked_routes(app)
+    return app
+
+
+def make_ops_app(context: Context) -> web.Application:
+    """Health and metrics alone, for a process without pages."""
+    app = _frame(context)
+    marked_routes(app)
+    return app
+
+
+def _frame(context: Context) -> web.Application:
+    keeper = Gatekeeper(context.database, context.clock, public_url=context.public_url)
+    app = web.Application(client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper)])
+    app[CONTEXT] = context
+    app[sign_in.KEEPER] = keeper
+    app.on_response_prepare.append(_secure(https=keeper.https))
+    app.add_routes(health.routes)
+    metrics.setup(app)
+    return app
+
+
+def _pages(app: web.Application, context: Context) -> None:
+    names = {module.name for module in pkgutil.iter_modules(gateway.web.__path__)}
+    render.setup(app, context)
+    for name in sorted(n for n in names if n.startswith("pages_") or n == "events"):
+        app.add_routes(importlib.import_module(f"gateway.web.{name}").routes)
+
+
+# --- what every response carries -----------------------------------------------------------------
+
+
+def _secure(*, https: bool) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    headers = HEADERS | ({"Strict-Transport-Security": HSTS} if https else {})
+
+    async def add(_: web.Request, response: web.StreamResponse) -> None:
+        for name, value in headers.items():
+            response.headers.setdefault(name, value)
+        if isinstance(response, web.Response) and _compressible(response):
+            response.enable_compression()
+
+    return add
+
+
+def _compressible(response: web.Response) -> bool:
+    long = isinstance(response.body, bytes) and len(response.body) >= COMPRESS_FROM
+    return long and response.content_type.startswith(COMPRESSED) and "ETag" not in response.headers
+
+
+@public
+async def static(request: web.Request) -> web.StreamResponse:
+    """Styles, scripts and icons, with ETag; for good where the address carries a version."""
+    path = (STATIC / request.match_info["path"]).resolve()
+    if not path.is_relative_to(STATIC) or not path.is_file():
+        raise web.HTTPNotFound
+    keep = "public, max-age=31536000, immutable" if request.query_string else "no-cache"
+    headers = {"Cache-Control": keep}
+    if path.name == "sw.js":
+        headers["Service-Worker-Allowed"] = "/"
+    return web.FileResponse(path, headers=headers)
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything that is refused or breaks becomes a problem, or a calm page; what is slow is logged."""
+    began = time.monotonic()
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        response = await _refused(request, problem_of(error) or _broken(request, error))
+    except Exception as error:
+        response = await _refused(request, problem_of(error) or _broken(request, error))
+    took = time.monotonic() - began
+    if took > SLOW_S and response.content_type != "text/event-stream":
+        path, status = _route(request), response.status
+        log.warning("request_slow", method=request.method, path=path, status=status, seconds=round(took, 3))
+    return response
+
+
+def _broken(request: web.Request, error: Exception) -> Problem:
+    log.error("request_failed", method=request.method, path=_route(request), exc_info=error)
+    return Problem(500, "Something broke on our side; it has been written down. Nothing was changed.")
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern, so that logs hold no ids and no secrets."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+async def _refused(request: web.Request, problem: Problem) -> web.StreamResponse:
+    if not is_page(request) or len(request.match_info.apps) > 1:
+        return problem.response()
+    try:
+        return await _page(request, problem)
+    except Exception as error:
+        log.error("error_page_failed", exc_info=error)
+        return web.Response(status=problem.status, text=f"{problem.title}. {problem.detail}")
+
+
+async def _page(request: web.Request, problem: Problem) -> web.StreamResponse:
+    words = await render.words_for(request)
+    key = f"errors.{problem.status}"
+    if not request.app[CONTEXT].texts.has(f"pages.{key}.title"):
+        key = "errors.other"
+    return render.message(request, words, words(f"{key}.title"), words(f"{key}.text"), status=problem.status)
