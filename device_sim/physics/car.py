@@ -1,0 +1,244 @@
+"""A car with a combustion engine: what driving and standing do to it, and what it reports.
+
+Sources of the equations:
+
+* road load and fuel: L. Guzzella, A. Sciarretta, Vehicle Propulsion Systems, ch. 2 (rolling and air
+  resistance, Willans line: fuel power = idle + mechanical power / efficiency)
+* pad wear: J. F. Archard, Contact and Rubbing of Flat Surfaces, J. Appl. Phys. 24 (1953) 981: the worn
+  volume is proportional to the energy that friction turned into heat
+* coolant: Newton's law of cooling, towards the thermostat while the engine runs, towards the air when parked.
+  The time constant is fitted to recorded trips: 80 °C after six minutes in the median
+* battery: open-circuit voltage less current times internal resistance. While cranking recorded cars show
+  7.6 to 10.4 V; with the alternator at work 13.5 to 14.2 V
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from device_sim.physics.driving import Leg, Profile
+from device_sim.physics.sensors import completed, noisy, stepped
+
+GRAVITY = 9.81  # m/s²
+AIR_DENSITY = 1.24  # kg/m³ at 12 °C
+FUEL_ENERGY = 32.0e6  # J/l, petrol
+NEW_PADS = 2.0  # percent: pads are bedded in before the car is handed back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarModel:
+    """What all cars of a model have in common."""
+
+    mass: float = 1420.0
+    """kg, with driver"""
+    rolling: float = 0.011
+    """coefficient of rolling resistance"""
+    drag_area: float = 0.66
+    """drag coefficient times frontal area, m²"""
+    front_share: float = 0.72
+    """of the braking energy that the front axle takes"""
+    pad_area: float = 0.0192
+    """m², all four front pads; the rear ones wear as if they had five eighths of it"""
+    pad_depth: float = 0.010
+    """m of lining from new (12 mm) to the limit (2 mm)"""
+    pad_wear: float = 2.1e-13
+    """m³ of lining worn off per joule of friction; a front set then lasts some 20,000 km in mixed traffic"""
+    engine_braking: float = 0.25
+    """of a slow-down that engine and gearbox take"""
+    efficiency: float = 0.33
+    """of the engine beyond idling (Willans slope)"""
+    idle_fuel: float = 0.8
+    """l/h"""
+    tank: float = 47.0
+    """l"""
+    idle_speed: float = 740.0
+    """rpm"""
+    ratios: tuple[float, ...] = (118.0, 66.0, 44.0, 32.5, 26.0, 21.5)
+    """rpm per km/h in each gear"""
+    thermostat: float = 89.0
+    """°C"""
+    warm_up: float = 215.0
+    """s, time constant while running"""
+    cool_down: float = 8_400.0
+    """s, time constant when parked"""
+
+
+MODELS = {
+    "Arden 5": CarModel(),
+    "Arden 3": CarModel(mass=1210, drag_area=0.60, pad_area=0.0165, tank=42, idle_speed=760),
+    "Corvo Kombi": CarModel(mass=1610, drag_area=0.70, pad_area=0.0205, tank=55, efficiency=0.36),
+    "Lastra Van": CarModel(
+        mass=2150, rolling=0.012, drag_area=1.05, pad_area=0.024, tank=70, efficiency=0.36
+    ),
+}
+
+
+@dataclass(kw_only=True, slots=True)
+class Car:
+    """One car. Times are seconds on any one scale; the fleet uses story time."""
+
+    model: CarModel
+    wear_spread: float = 1.0
+    """how much faster than its model this unit's pads wear"""
+    odometer: float = 0.0
+    """km"""
+    fuel: float = 30.0
+    """l"""
+    pad_front: float = 20.0
+    """percent worn"""
+    pad_rear: float = 15.0
+    coolant: float = 15.0
+    """°C"""
+    leaked: float = 0.0
+    """share of the coolant that is gone, 0 … 1"""
+    battery_health: float = 1.0
+    """1 as new, 0 dead: lowers the open-circuit voltage and doubles the internal resistance"""
+    codes: tuple[str, ...] = ()
+    """active trouble codes, besides those that its own state sets"""
+    now: float = 0.0
+    profile: Profile | None = None
+    started: float = 0.0
+
+    # --- what time and driving do
+
+    def start(self, profile: Profile) -> None:
+        """The engine starts now; `advance` drives the profile."""
+        self.profile, self.started = profile, self.now
+
+    def stop(self) -> float:
+        """The engine is off; gives the seconds it ran."""
+        self.profile = None
+        return self.now - self.started
+
+    def advance(self, to: float, air: float) -> None:
+        """Let the time pass until `to` with the air at `air` °C; going back in time is not possible."""
+        seconds = to - self.now
+        if seconds < 0:
+            raise ValueError(f"time runs forward: {to} after {self.now}")
+        if self.profile is not None:
+            for leg in self.profile.between(self.now - self.started, to - self.started):
+                self._drive(leg)
+        self.coolant = self._coolant_after(seconds, air)
+        self.now = to
+
+    def _drive(self, leg: Leg) -> None:
+        seconds, model = leg.end - leg.begin, self.model
+        mean = (leg.v0 + leg.v1) / 2
+        rolling = model.mass * GRAVITY * model.rolling * mean * seconds
+        air = 0.5 * AIR_DENSITY * model.drag_area * _cubed(leg) * seconds
+        kinetic = 0.5 * model.mass * (leg.v1**2 - leg.v0**2)
+        energy = rolling + air + kinetic
+        self.odometer += mean * seconds / 1000
+        self._burn(max(energy, 0.0), seconds)
+        if energy < 0:
+            self._brake(-energy * (1 - model.engine_braking))
+
+    def _burn(self, energy: float, seconds: float) -> None:
+        cold = 1.0 + 0.25 * max(0.0, 60 - self.coolant) / 60  # a cold engine needs up to a quarter more
+        litres = self.model.idle_fuel * seconds / 3600 + energy / (self.model.efficiency * FUEL_ENERGY)
+        self.fuel -= litres * cold
+        if self.fuel < 0.12 * self.model.tank:
+            self.fuel = 0.97 * self.model.tank  # somebody always finds a filling station
+
+    def _brake(self, energy: float) -> None:
+        model = self.model
+        per_joule = 100 * model.pad_wear * self.wear_spread / (model.pad_area * model.pad_depth)
+        front = energy * model.front_share
+        self.pad_front += front * per_joule
+        self.pad_rear += (energy - front) * 1.6 * per_joule
+        # Past the limit the sensor ring is worn through; it cannot report more than worn out.
+        self.pad_front, self.pad_rear = min(self.pad_front, 100.0), min(self.pad_rear, 100.0)
+
+    def _coolant_after(self, seconds: float, air: float) -> float:
+        running = self.profile is not None
+        towards = self._working_temperature() if running else air
+        constant = self.model.warm_up if running else self.model.cool_down
+        return towards + (self.coolant - towards) * math.exp(-seconds / constant)
+
+    def _working_temperature(self) -> float:
+        """Where the thermostat holds it; with too little coolant nothing holds it."""
+        short = max(0.0, self.leaked - 0.25)
+        return self.model.thermostat + 55.0 * short
+
+    # --- what a repair does
+
+    def repair(self, service: str) -> None:
+        """Change what a workshop's service changes; an unknown service changes nothing."""
+        if service == "brakes-front":
+            self.pad_front = NEW_PADS
+        elif service == "brakes-rear":
+            self.pad_rear = NEW_PADS
+        elif service in ("cooling-system", "coolant", "cooling"):
+            self.leaked = 0.0
+        elif service == "battery":
+            self.battery_health = 1.0
+
+    # --- what it reports
+
+    @property
+    def speed(self) -> float:
+        """km/h"""
+        return self.profile.speed(self.now - self.started) * 3.6 if self.profile else 0.0
+
+    def readings(self, rng: random.Random) -> dict[str, float | list[str]]:
+        """All signals as the sensors see them now."""
+        speed = stepped(self.speed, 1, 0, 250)
+        return {
+            "speed": speed,
+            "engine_speed": self._engine_speed(rng, speed),
+            "coolant_temperature": stepped(noisy(rng, self.coolant, 0.4), 1, -40, 215),
+            "battery_voltage": self._voltage(rng, running=self.profile is not None),
+            **self.state(),
+        }
+
+    def state(self) -> dict[str, float | list[str]]:
+        """What changes slowly: level, distance, wear, codes."""
+        return {
+            "fuel_level": stepped(100 * self.fuel / self.model.tank, 0.1, 0, 100),
+            "odometer": completed(self.odometer, 0.1),
+            "pad_wear_front": completed(self.pad_front, 0.1),
+            "pad_wear_rear": completed(self.pad_rear, 0.1),
+            "dtc": list(self.active_codes()),
+        }
+
+    def cranking(self, rng: random.Random) -> dict[str, float | list[str]]:
+        """The moment the starter turns: the engine at some 200 rpm, the battery under 250 A."""
+        return {
+            **self.readings(rng),
+            "speed": 0.0,
+            "engine_speed": stepped(noisy(rng, 215, 25), 1, 120, 320),
+            "battery_voltage": stepped(noisy(rng, self._rest() - self._drop(), 0.25), 0.01),
+        }
+
+    def active_codes(self) -> tuple[str, ...]:
+        """Trouble codes of SAE J2012 that are set now."""
+        own = ("P0217",) if self.coolant > 118 else ()
+        return tuple(sorted({*self.codes, *own}))
+
+    def _engine_speed(self, rng: random.Random, speed: float) -> float:
+        noise = rng.gauss(0.0, 18.0)
+        if self.profile is None:
+            return 0.0
+        gear = next((g for g in reversed(self.model.ratios) if g * speed >= 1350), self.model.ratios[0])
+        return stepped(max(self.model.idle_speed, gear * speed) + noise, 1, 0, 7000)
+
+    def _rest(self) -> float:
+        """Open-circuit voltage of a lead battery, from 11.6 V dead to 12.7 V."""
+        return 11.6 + 1.1 * self.battery_health
+
+    def _drop(self) -> float:
+        """V lost in the battery while cranking."""
+        return 2.9 * (2 - self.battery_health)
+
+    def _voltage(self, rng: random.Random, *, running: bool) -> float:
+        if running:
+            return stepped(noisy(rng, 13.85, 0.12), 0.01, 0, 18)
+        return stepped(noisy(rng, self._rest(), 0.03), 0.01, 0, 18)
+
+
+def _cubed(leg: Leg) -> float:
+    """The mean of the cubed speed over a leg, exact for constant acceleration."""
+    a, b = leg.v0, leg.v1
+    return (a**3 + a * a * b + a * b * b + b**3) / 4

@@ -1,0 +1,548 @@
+"""Scenario files: who and what plays, what happens when.
+
+A scenario is YAML, checked key by key when it is read; all faults are told at once, each with the place
+in the file. Times of the file are local times of the scenario's zone ("2026-11-22 22:58"), durations are
+numbers with a unit ("30s", "12m", "6h", "10d"). docs/decisions/0006-simulator.md says what is in the file
+and what in the code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from device_sim.physics import car, washing_machine
+from device_sim.physics.driving import ROUTES
+
+HERE = Path(__file__).resolve().parent / "scenarios"
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+
+
+class ScenarioError(Exception):
+    """A scenario that cannot be played: one line for each fault, with its place in the file."""
+
+    def __init__(self, source: str, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{source}: {fault}" for fault in self.faults))
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def _duration(value: Any) -> int:
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise ValueError(
+            f"{value!r} is no duration; write a number with its unit, such as 30s, 12m, 6h or 10d"
+        )
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no local time; write it as 2026-11-22 22:58") from None
+    if moment.tzinfo is not None:
+        raise ValueError(f"{value!r} has a zone; times of a scenario are local times of its time_zone")
+    return moment
+
+
+def _day(value: Any) -> date:
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is no day; write it as 2026-11-22") from None
+
+
+def _clock(value: Any) -> time:
+    try:
+        return time.fromisoformat(str(value).zfill(5))
+    except ValueError:
+        raise ValueError(f"{value!r} is no time of day; write it as 17:30") from None
+
+
+Duration = Annotated[int, BeforeValidator(_duration)]
+"""milliseconds"""
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""naive, local"""
+Day = Annotated[date, BeforeValidator(_day)]
+Clock = Annotated[time, BeforeValidator(_clock)]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class Part(BaseModel):
+    """A part of a scenario: frozen, and a key that it does not know is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- workshops -----------------------------------------------------------------------------------
+
+
+class ServicePart(Part):
+    """A job a workshop does."""
+
+    id: Id
+    names: dict[str, str]
+    minutes: Annotated[int, Field(gt=0, le=600)]
+    price_from: int | None = None
+    price_to: int | None = None
+    currency: str = "EUR"
+    lead_days: Annotated[int, Field(ge=0)] = 1
+
+
+class WorkshopPart(Part):
+    """A workshop, and what stands in its calendar already."""
+
+    id: Id
+    name: str
+    address: str | None = None
+    phone: str | None = None
+    bays: Annotated[list[str], Field(min_length=1)]
+    hours: dict[Weekday, list[tuple[Clock, Clock]]]
+    holidays: list[Day] = []
+    services: Annotated[list[ServicePart], Field(min_length=1)]
+    books: Literal["at_once", "on_request"] = "at_once"
+    entries: dict[Day, dict[str, list[str]]] = {}
+    """day → bay → "08:00 90 Inspektion · Arden 3 · HH-TB 118": start, minutes, label"""
+    note: str = "Done as ordered."
+    """what it writes when a job is done"""
+    parts: dict[str, list[str]] = {}
+    """service → parts used"""
+
+
+# --- owners --------------------------------------------------------------------------------------
+
+
+class ActsPart(Part):
+    """What an owner does about a touchpoint when nobody plays them."""
+
+    sees: Literal["push", "display", "nothing"] = "push"
+    visitor: bool = False
+    """played by the visitor in the live demo; headless they act as written here"""
+    after: Duration = 12 * 60_000
+    """time until they answer, the median: it is drawn with a spread"""
+    answer: Literal["book", "not_now", "already_done", "noted", "call_me"] = "book"
+    """not_now also stands in when an action is not offered"""
+    slot: Literal["first", "last", "evening", "morning"] = "first"
+    descales: bool = False
+    """runs the descaling program on the next Saturday at 10 when asked to"""
+    score: Annotated[int, Field(ge=0, le=10)] | None = 5
+    """answer to a question of five; scaled for other scales; None never answers"""
+    comment: str | None = None
+
+
+class PreferencesPart(Part):
+    """When and how they want to be reached; what is left out is the gateway's default."""
+
+    quiet_from: str | None = None
+    quiet_to: str | None = None
+    channels: list[str] | None = None
+    muted: list[str] | None = None
+    weekly_budget: int | None = None
+
+
+class OwnerPart(Part):
+    """Somebody who owns products."""
+
+    id: Id
+    name: str
+    email: str | None = None
+    phone: str | None = None
+    address: str | None = None
+    language: Literal["en", "de"] = "en"
+    time_zone: str | None = None
+    wishes: dict[str, Any] = {}
+    consents: dict[str, bool] = {}
+    preferences: PreferencesPart = PreferencesPart()
+    acts: ActsPart = ActsPart()
+
+
+# --- devices -------------------------------------------------------------------------------------
+
+
+class Mark(Part):
+    """A value that a state has at a time: what came before is solved so that it does."""
+
+    value: float
+    at: Moment
+
+
+class TripPart(Part):
+    """A trip on one day, or a habit on some weekdays."""
+
+    on: Day | None = None
+    days: list[Weekday] = []
+    leave: Clock
+    arrive: Clock
+    route: str = "commute"
+    spread: Duration = 0
+    """standard deviation of leaving; the trip then lasts a little longer or shorter too"""
+    chance: Annotated[float, Field(gt=0, le=1)] = 1.0
+    every: Duration = 120_000
+    """between two messages while driving"""
+
+    @model_validator(mode="after")
+    def _one_of(self) -> TripPart:
+        if (self.on is None) == (not self.days):
+            raise ValueError("a trip has either `on` (one day) or `days` (weekdays)")
+        if self.arrive <= self.leave:
+            raise ValueError("a trip arrives after it left, on the same day")
+        if self.route not in ROUTES:
+            raise ValueError(f"route {self.route!r} is unknown; there are {', '.join(ROUTES)}")
+        return self
+
+
+class WashPart(Part):
+    """A wash on one day, or a habit on some weekdays."""
+
+    on: Day | None = None
+    days: list[Weekday] = []
+    at: Clock
+    program: str = "mixed_40"
+    spread: Duration = 0
+
+    @model_validator(mode="after")
+    def _one_of(self) -> WashPart:
+        if (self.on is None) == (not self.days):
+            raise ValueError("a wash has either `on` (one day) or `days` (weekdays)")
+        if self.program not in washing_machine.PROGRAMS:
+            raise ValueError(
+                f"program {self.program!r} is unknown; there are {', '.join(washing_machine.PROGRAMS)}"
+            )
+        return self
+
+
+class FaultPart(Part):
+    """Something that goes wrong at a known date: from nothing at `onset` in a straight line to `to`."""
+
+    fault: Literal["coolant_leak", "battery_ageing", "pump_clogging", "dampers_worn", "trouble_code"]
+    onset: Moment
+    over: Duration = 1
+    to: Annotated[float, Field(gt=0)] = 1.0
+    """share of the coolant lost, of the battery's health lost, of the filter closed; factor of vibration"""
+    code: str | None = None
+    """of trouble_code: set from onset until `over` later"""
+
+    @model_validator(mode="after")
+    def _whole(self) -> FaultPart:
+        if (self.fault == "trouble_code") != (self.code is not None):
+            raise ValueError("`code` belongs to trouble_code, and to nothing else")
+        return self
+
+
+class GapPart(Part):
+    """A time without network. What was measured comes afterwards, or (`lost`) never."""
+
+    begin: Moment
+    end: Moment
+    lost: bool = False
+
+    @model_validator(mode="after")
+    def _forward(self) -> GapPart:
+        if self.end <= self.begin:
+            raise ValueError("a gap ends after it began")
+        return self
+
+
+class DevicePart(Part):
+    """A product: what the register says of it, what state it is in, how it is used."""
+
+    id: Id
+    kind: Literal["car", "washing_machine"]
+    model: str
+    owner: Id
+    workshop: Id | None = None
+    name: str | None = None
+    plate: str | None = None
+    serial: str | None = None
+    purchased: Day | None = None
+    warranty_until: Day | None = None
+    firmware: str | None = None
+    # what it is like
+    marks: dict[str, Mark] = {}
+    """state → its value at a time"""
+    wear: Annotated[float, Field(gt=0)] = 1.0
+    """how much faster than its model it wears, besides the seeded spread between units"""
+    briskness: Annotated[float, Field(ge=0.5, le=2)] = 1.0
+    hardness: Annotated[float, Field(ge=0, le=40)] = 14.0
+    """°dH"""
+    trips: list[TripPart] = []
+    washes: list[WashPart] = []
+    idle: Duration = 21_600_000
+    """between two messages of a device that is not in use"""
+    faults: list[FaultPart] = []
+    gaps: list[GapPart] = []
+
+
+MARKS = {
+    "car": ("odometer", "pad_wear_front", "pad_wear_rear"),
+    "washing_machine": ("washes_since_descale", "wash_cycles"),
+}
+"""States that a mark can fix, by kind."""
+FAULTS = {
+    "car": ("coolant_leak", "battery_ageing", "trouble_code"),
+    "washing_machine": ("pump_clogging", "dampers_worn"),
+}
+
+
+# --- the whole -----------------------------------------------------------------------------------
+
+
+class ScenarioPart(Part):
+    """The file."""
+
+    name: Id
+    about: str
+    time_zone: str = "Europe/Berlin"
+    start: Moment
+    span: Duration
+    history: Duration = 0
+    """how long before the start the devices were in use already"""
+    workshops: list[WorkshopPart] = []
+    owners: list[OwnerPart] = []
+    devices: Annotated[list[DevicePart], Field(min_length=1)]
+
+
+class Scenario:
+    """A checked scenario. `part` is the file; the rest is what others need of it, as plain data."""
+
+    def __init__(self, part: ScenarioPart) -> None:
+        self.part = part
+        self.name = part.name
+        self.zone = ZoneInfo(part.time_zone)
+        self.start = self.ms(part.start)
+        """ms"""
+        self.end = self.start + part.span
+        self.history_start = self.start - part.history
+
+    @staticmethod
+    def load(name_or_path: str) -> Scenario:
+        """A shipped scenario by its name, or a file. Raises ScenarioError."""
+        shipped = HERE / f"{name_or_path}.yaml"
+        path = shipped if shipped.is_file() else Path(name_or_path)
+        try:
+            return Scenario.parse(path.read_text(encoding="utf-8"), path.name)
+        except OSError as error:
+            known = ", ".join(scenarios())
+            raise ScenarioError(
+                name_or_path, [f"cannot be read ({error.strerror}); shipped: {known}"]
+            ) from error
+
+    @staticmethod
+    def parse(text: str, source: str = "scenario") -> Scenario:
+        """Check a scenario's text. Raises ScenarioError with every fault."""
+        try:
+            part = ScenarioPart.model_validate(yaml.load(text, _Loader))  # a SafeLoader
+        except yaml.YAMLError as error:
+            raise ScenarioError(source, [f"is not YAML: {error}"]) from error
+        except ValidationError as error:
+            raise ScenarioError(source, [_fault(row) for row in error.errors()]) from error
+        if faults := list(_contradictions(part)):
+            raise ScenarioError(source, faults)
+        return Scenario(part)
+
+    def ms(self, moment: datetime) -> int:
+        """UTC milliseconds of a local time of the scenario."""
+        return round(moment.replace(tzinfo=self.zone).timestamp() * 1000)
+
+    def local(self, at: int) -> datetime:
+        """The wall clock at `at`."""
+        return datetime.fromtimestamp(at / 1000, self.zone)
+
+    # --- plain data in the shapes of the JSON API
+
+    @cached_property
+    def owners(self) -> list[dict[str, Any]]:
+        """As POST /api/v1/owners takes them."""
+        return [
+            _plain(owner, "id", "name", "email", "phone", "address", "language", "wishes")
+            | {"time_zone": owner.time_zone or self.part.time_zone}
+            for owner in self.part.owners
+        ]
+
+    @cached_property
+    def consents(self) -> list[dict[str, Any]]:
+        """{"owner", "purpose", "granted"}"""
+        return [
+            {"owner": owner.id, "purpose": purpose, "granted": granted}
+            for owner in self.part.owners
+            for purpose, granted in sorted(owner.consents.items())
+        ]
+
+    @cached_property
+    def preferences(self) -> list[dict[str, Any]]:
+        """{"owner", …}: only what differs from the gateway's defaults; owners without wishes are left out."""
+        stated = [(o.id, o.preferences.model_dump(exclude_none=True)) for o in self.part.owners]
+        return [{"owner": owner} | wishes for owner, wishes in stated if wishes]
+
+    @cached_property
+    def devices(self) -> list[dict[str, Any]]:
+        """As POST /api/v1/devices takes them."""
+        keys = ("id", "kind", "model", "owner", "name", "plate", "serial", "purchased", "warranty_until")
+        return [_plain(device, *keys, "workshop", "firmware") for device in self.part.devices]
+
+    @cached_property
+    def workshops(self) -> list[dict[str, Any]]:
+        """As POST /api/v1/workshops takes them."""
+        return [
+            _plain(shop, "id", "name", "address", "phone", "bays", "books")
+            | {
+                "time_zone": self.part.time_zone,
+                "hours": {
+                    day: [[f"{a:%H:%M}", f"{b:%H:%M}"] for a, b in spans] for day, spans in shop.hours.items()
+                },
+                "holidays": [day.isoformat() for day in shop.holidays],
+                "services": [service.model_dump(exclude_none=True) for service in shop.services],
+            }
+            for shop in self.part.workshops
+        ]
+
+    @cached_property
+    def appointments(self) -> list[dict[str, Any]]:
+        """The workshops' own entries: {"workshop", "bay", "start", "end" (ms), "label", "service"}."""
+        return [
+            {
+                "workshop": shop.id,
+                "bay": entry.bay,
+                "start": self.ms(entry.start),
+                "end": self.ms(entry.start) + entry.minutes * 60_000,
+                "label": entry.label,
+                "service": "own",
+            }
+            for shop in self.part.workshops
+            for entry in entries(shop)
+        ]
+
+
+class Entry(Part):
+    """One of a workshop's own appointments."""
+
+    bay: str
+    start: Moment
+    minutes: int
+    label: str
+
+
+_ENTRY = re.compile(r"(\d?\d:\d\d) (\d+) (\S.*)")
+
+
+def entries(shop: WorkshopPart) -> Iterator[Entry]:
+    """The entries of a workshop's calendar, by day and bay. Raises ValueError for one that cannot be read."""
+    for day, bays in shop.entries.items():
+        for bay, lines in bays.items():
+            for line in lines:
+                match = _ENTRY.fullmatch(line)
+                if match is None:
+                    raise ValueError(f"{day} {bay}: {line!r} is no entry; write it as 08:00 90 Inspection")
+                start = datetime.combine(day, _clock(match[1]))
+                yield Entry(bay=bay, start=start, minutes=int(match[2]), label=match[3])
+
+
+def scenarios() -> list[str]:
+    """Names of the shipped scenarios."""
+    return sorted(path.stem for path in HERE.glob("*.yaml"))
+
+
+def _plain(part: Part, *keys: str) -> dict[str, Any]:
+    return {k: v for k, v in part.model_dump(mode="json", include=set(keys)).items() if v is not None}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads days and times as the texts they are written as (YAML 1.1 takes 17:30 for 1050)."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile(r"[-+]?\d+$") if tag.endswith(":int") else regexp)
+        for tag, regexp in rows
+        if not tag.endswith(":timestamp")
+    ]
+    for first, rows in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+
+def _fault(row: Mapping[str, Any]) -> str:
+    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in row["loc"]).lstrip(".")
+    said = str(row["msg"]).removeprefix("Value error, ")
+    if row["type"] == "extra_forbidden":
+        said = "is no key of a scenario"
+    return f"{where or 'the file'}: {said}"
+
+
+def _contradictions(part: ScenarioPart) -> Iterator[str]:
+    """What is well-formed and still cannot be played."""
+    try:
+        ZoneInfo(part.time_zone)
+    except (KeyError, ValueError, OSError):
+        yield f"time_zone: {part.time_zone!r} is no IANA time zone"
+    for what in ("workshops", "owners", "devices"):
+        yield from _twice(what, [item.id for item in getattr(part, what)])
+    owners, shops = {o.id for o in part.owners}, {w.id for w in part.workshops}
+    for number, device in enumerate(part.devices):
+        where = f"devices[{number}]"
+        if device.owner not in owners:
+            yield f"{where}.owner: nobody has the id {device.owner!r}"
+        if device.workshop is not None and device.workshop not in shops:
+            yield f"{where}.workshop: no workshop has the id {device.workshop!r}"
+        yield from (f"{where}.{fault}" for fault in _device_faults(device))
+    for number, shop in enumerate(part.workshops):
+        yield from (f"workshops[{number}].entries: {fault}" for fault in _entry_faults(shop))
+
+
+def _twice(what: str, ids: list[str]) -> Iterator[str]:
+    yield from (
+        f"{what}: the id {name!r} stands there {n} times" for name, n in Counter(ids).items() if n > 1
+    )
+
+
+def _device_faults(device: DevicePart) -> Iterator[str]:
+    models = car.MODELS if device.kind == "car" else washing_machine.MODELS
+    if device.model not in models:
+        yield f"model: {device.model!r} is no {device.kind}; there are {', '.join(models)}"
+    for state in device.marks:
+        if state not in MARKS[device.kind]:
+            yield f"marks.{state}: a {device.kind} has {', '.join(MARKS[device.kind])}"
+    for fault in device.faults:
+        if fault.fault not in FAULTS[device.kind]:
+            yield f"faults: {fault.fault} is nothing a {device.kind} can have"
+    if device.kind == "car" and device.washes:
+        yield "washes: a car does not wash"
+    if device.kind != "car" and device.trips:
+        yield f"trips: a {device.kind} does not drive"
+
+
+def _entry_faults(shop: WorkshopPart) -> Iterator[str]:
+    """Entries that cannot be read, outside the hours, or two in one bay at a time."""
+    try:
+        listed = list(entries(shop))
+    except ValueError as error:
+        yield str(error)
+        return
+    ends: dict[tuple[str, date], datetime] = {}
+    for entry in sorted(listed, key=lambda entry: entry.start):
+        day, until = entry.start.date(), entry.start + timedelta(minutes=entry.minutes)
+        if entry.bay not in shop.bays:
+            yield f"{day}: no bay is called {entry.bay!r}"
+        hours = shop.hours.get(WEEKDAYS[day.weekday()], [])  # type: ignore[call-overload]
+        if not any(a <= entry.start.time() and until.time() <= b for a, b in hours):
+            yield f"{day} {entry.bay} {entry.start:%H:%M}: {shop.name} is closed then"
+        if entry.start < ends.get((entry.bay, day), entry.start):
+            yield f"{day} {entry.bay} {entry.start:%H:%M}: the bay is taken"
+        ends[entry.bay, day] = until
