@@ -11,7 +11,7 @@ at the device's newest reading, or at the moment it falls due.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias, cast
@@ -88,6 +88,7 @@ class Engine:
         self._none = Program(None, (), rules.catalogue, self._failed)
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
+            "moved": self._moved, "step": self._step_and_time,
         }  # fmt: skip
         for program in (*self._programs.values(), self._none):
             program.no_plan = self._other
@@ -164,7 +165,7 @@ class Engine:
         slots = {program.slots[name] for name in signals if name in program.slots}
         for slot in slots:
             state.values[slot], state.times[slot] = None, now
-            program.guard(state, slot)
+            program.cross(state, slot, None)
             for window in program.windows_of[slot]:
                 state.windows[window].clear(now)
         for rule in program.rules:
@@ -280,49 +281,59 @@ class Engine:
         for name, raw in signals.items():
             slot = slots.get(name)
             if slot is not None:
-                self._take(state, slot, ts, raw, touched)
-        self._step(state, touched, position, received)
-        if state.newest >= state.due or state.offset < state.low:
-            self._timers(state, position, received)
+                touched.update(state.program.general_of[slot])
+                self._moved(state, slot, ts, raw, touched)
+        self._step_and_time(state, touched, position, received)
 
-    def _take(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> None:
-        """One value into the windows, and in its place if it is the signal's newest."""
+    def _moved(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> None:
+        """One value into the windows, and in its place if it is the signal's newest.
+
+        Adds the guarded rules whose truth can have changed to `touched`.
+        """
         program = state.program
         value = program.usable[slot](raw)
-        touched.update(program.general_of[slot])
         if value is not None:
             number = cast(float, value) if program.numbers[slot] else 0.0
             for window in program.windows_of[slot]:
                 self.too_late += not state.windows[window].add(ts, number, state.newest)
         if ts < state.times[slot]:
             return
-        touched.update(program.crossed(slot, state.values[slot], value))
-        touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
+        touched.update(program.cross(state, slot, value))
+        if state.open:
+            touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
         state.values[slot], state.times[slot] = value, ts
-        program.guard(state, slot)
 
     def _again(self, state: DeviceState, position: int, received: int, rules: Sequence[int]) -> None:
         """The truth of one of these rules has changed; the message is taken already."""
         state.unpack()
-        self._step(state, rules, position, received)
+        self._step_and_time(state, rules, position, received)
+
+    def _step_and_time(
+        self, state: DeviceState, touched: Collection[int], position: int, received: int
+    ) -> None:
+        """Evaluate rules; then see whether the reading has brought something pending to its end."""
+        if touched:
+            self._step(state, touched, position, received)
         if state.newest >= state.due or state.offset < state.low:
             self._timers(state, position, received)
 
-    def _step(self, state: DeviceState, touched: Any, position: int, received: int) -> None:
+    def _step(self, state: DeviceState, touched: Collection[int], position: int, received: int) -> None:
         """Bring what is noted of these rules in line with their conditions."""
-        waited = bool(state.pending)
+        values, times, windows, at = state.values, state.times, state.windows, state.newest
+        pending = state.pending
+        waits = len(pending)
         for slot in sorted(touched):
-            rule, at = state.program.rules[slot], state.newest
+            rule = state.program.rules[slot]
             if slot in state.open:
-                if rule.over(state.values, state.times, state.windows, at):
+                if rule.over(values, times, windows, at):
                     self._close(state, rule, at, position, received, "condition")
-            elif rule.when(state.values, state.times, state.windows, at) is not True:
-                state.pending.pop(slot, None)
+            elif not rule.when(values, times, windows, at):
+                pending.pop(slot, None)
             elif rule.for_ms == 0:
                 self._find(state, rule, at, position, at, position, received)
             else:
-                state.pending.setdefault(slot, (at, position))
-        if state.pending or waited:
+                pending.setdefault(slot, (at, position))
+        if waits or pending:
             self._schedule(state)
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
@@ -352,16 +363,18 @@ class Engine:
         windows: Any = state.windows
         if copied:
             windows = {slot: state.windows[slot].copy() for slot in rule.windows}
-        return rule.when(state.values, state.times, windows, at) is True
+        return rule.when(state.values, state.times, windows, at)
 
     def _schedule(self, state: DeviceState) -> None:
         """Note when the first pending rule falls due. The heap's time for a device is never too late."""
         if not state.pending:
             state.due, state.low = NEVER, -NEVER
             return
-        rules = state.program.rules
-        state.due = min(began + rules[slot].for_ms for slot, (began, _) in state.pending.items())
-        at = state.due + state.offset
+        rules, due = state.program.rules, NEVER
+        for slot, (began, _) in state.pending.items():
+            due = min(due, began + rules[slot].for_ms)
+        state.due = due
+        at = due + state.offset
         if state.heaped is None or at < state.heaped:
             state.heaped = at
             heapq.heappush(self._timer_heap, (at, state.device))
@@ -387,7 +400,7 @@ class Engine:
     ) -> None:
         state.open[rule.slot] = (began, began_position)
         for slot in rule.clear_cuts:
-            state.program.guard(state, slot)
+            state.program.cross(state, slot, state.values[slot])
         self._events.append(
             Found(
                 id=finding_id(state.device, rule.id, began_position, began),
@@ -414,7 +427,7 @@ class Engine:
     ) -> None:
         began, began_position = state.open.pop(rule.slot)
         for slot in rule.clear_cuts:
-            state.program.guard(state, slot)
+            state.program.cross(state, slot, state.values[slot])
         self._events.append(
             Cleared(
                 device=state.device,

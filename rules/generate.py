@@ -1,4 +1,10 @@
-"""Checked conditions become Python functions, generated from their terms alone."""
+"""Checked conditions become Python functions, generated from their terms alone.
+
+For each term there is code that is True exactly when the term is true, and code that is True exactly when
+it is false; where neither is, it cannot be evaluated. So Kleene's logic needs no third value at run
+time: `not a` is true where `a` is false, `a and b` is false where one of them is, and what is not
+needed is not computed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +15,15 @@ from rules.expressions import Arithmetic, Compare, Constant, Expression, Last, L
 from rules.readings import Known
 from rules.windows import Window
 
-Truth: TypeAlias = bool | None
-Condition: TypeAlias = Callable[[Sequence[Known | None], Sequence[int], Sequence[Window], int], Truth]
-"""(last values, their times, windows, the time it is asked for) → the condition's truth"""
+Test: TypeAlias = Callable[
+    [Sequence[Known | None], Sequence[int], Sequence[Window] | Mapping[int, Window], int], bool
+]
+"""(last values, their times, windows, the time it is asked for) → whether it is so"""
+
+
+def finite(number: float) -> float | None:
+    """The result of a calculation; None if it has left what a float can hold."""
+    return number if -1e308 < number < 1e308 else None
 
 
 class Generator:
@@ -23,85 +35,78 @@ class Generator:
         self._source: list[str] = []
         self._temporaries = 0
 
-    def add(self, name: str, expression: Expression, failed: str) -> None:
-        """Generate `name`; an exception in it counts as None, after a call of `failed`()."""
+    def true(self, expression: Expression) -> str:
+        """Code that is True when the expression is true."""
+        return self._truth(expression.term, True)
+
+    def false(self, expression: Expression) -> str:
+        """Code that is True when the expression is false."""
+        return self._truth(expression.term, False)
+
+    def add(self, name: str, code: str, failed: str) -> None:
+        """A function of that code; an exception in it counts as False, after a call of `failed`()."""
         self._temporaries = 0
-        body: list[str] = []
-        result = self._emit(expression.term, body)
         self._source += [
             f"def {name}(V, T, W, at):",
             "    try:",
-            *(f"        {line}" for line in body),
-            f"        return {result}",
+            f"        return {code}",
             "    except Exception:",
             f"        {failed}()",
-            "        return None",
+            "        return False",
         ]
 
     def functions(self, names: Mapping[str, Any]) -> dict[str, Any]:
         """Compile what was added; `names` are what it may call."""
-        scope: dict[str, Any] = {"__builtins__": {"Exception": Exception}, **names}
+        scope: dict[str, Any] = {"__builtins__": {"Exception": Exception}, "finite": finite, **names}
         exec(compile("\n".join(self._source), "<conditions>", "exec"), scope)
         return scope
 
-    def _set(self, body: list[str], code: str) -> str:
+    def _truth(self, term: Term, wanted: bool) -> str:
+        match term:
+            case Constant():
+                return repr(term.value is wanted)
+            case Logic(operator="not"):
+                return self._truth(term.terms[0], not wanted)
+            case Logic():
+                joint = " and " if (term.operator == "and") is wanted else " or "
+                return f"({joint.join(self._truth(inner, wanted) for inner in term.terms)})"
+            case Compare():
+                return self._compare(term, wanted)
+        return f"{self._value(term)} is {wanted}"
+
+    def _compare(self, term: Compare, wanted: bool) -> str:
+        known: list[str] = []
+        left = self._operand(term.left, known)
+        right = repr(term.right) if isinstance(term.right, tuple) else self._operand(term.right, known)
+        so = f"{left} {term.operator} {right}"
+        return f"({' and '.join([*known, so if wanted else f'not {so}'])})"
+
+    def _operand(self, term: Term, known: list[str]) -> str:
+        """A name or literal for the term's value; `known` gets the code that says it has one."""
+        if isinstance(term, Constant):
+            return repr(term.value)
         name = f"t{self._temporaries}"
         self._temporaries += 1
-        body.append(f"{name} = {code}")
+        known.append(f"({name} := {self._value(term)}) is not None")
         return name
 
-    def _emit(self, term: Term | tuple[str, ...], body: list[str]) -> str:
+    def _value(self, term: Term) -> str:
+        """Code for the term's value, or None."""
         match term:
-            case tuple():
-                return repr(term)
             case Constant():
                 return repr(term.value)
             case Last():
-                return self._last(term, body)
+                slot = self._slots[term.signal.name]
+                return f"V[{slot}]" if term.span is None else self._recent(slot, term.span)
             case Over():
-                window = self._windows[term.signal.name, term.span]
-                return self._set(body, f"W[{window}].{term.function}(at)")
+                return f"W[{self._windows[term.signal.name, term.span]}].{term.function}(at)"
             case Arithmetic():
-                return self._arithmetic(term, body)
-            case Compare():
-                left, right = self._emit(term.left, body), self._emit(term.right, body)
-                return self._set(
-                    body, self._known(f"{left} {term.operator} {right}", term.left, left, term.right, right)
-                )
-            case Logic():
-                return self._logic(term, body)
+                known: list[str] = []
+                left, right = self._operand(term.left, known), self._operand(term.right, known)
+                if term.operator == "/" and not isinstance(term.right, Constant):
+                    known.append(f"{right} != 0")
+                return f"(finite({left} {term.operator} {right}) if {' and '.join(known)} else None)"
+        return f"(True if {self._truth(term, True)} else False if {self._truth(term, False)} else None)"
 
-    def _known(
-        self, code: str, left: Term, left_name: str, right: Term | tuple[str, ...], right_name: str
-    ) -> str:
-        """`code`, or None if one of its operands is."""
-        unknown = [
-            f"{name} is None"
-            for side, name in ((left, left_name), (right, right_name))
-            if not isinstance(side, Constant | tuple)
-        ]
-        return f"None if {' or '.join(unknown)} else {code}" if unknown else code
-
-    def _last(self, term: Last, body: list[str]) -> str:
-        slot = self._slots[term.signal.name]
-        if term.span is None:
-            return self._set(body, f"V[{slot}]")
-        return self._set(body, f"V[{slot}] if at - T[{slot}] <= {term.span} else None")
-
-    def _arithmetic(self, term: Arithmetic, body: list[str]) -> str:
-        left, right = self._emit(term.left, body), self._emit(term.right, body)
-        code = f"{left} {term.operator} {right}"
-        if term.operator == "/":
-            code = f"None if {right} == 0 else {code}"
-        name = self._set(body, self._known(code, term.left, left, term.right, right))
-        body.append(f"if {name} is not None and not -1e308 < {name} < 1e308: {name} = None")
-        return name
-
-    def _logic(self, term: Logic, body: list[str]) -> str:
-        names = [self._emit(inner, body) for inner in term.terms]
-        if term.operator == "not":
-            return self._set(body, f"None if {names[0]} is None else not {names[0]}")
-        decides, otherwise = ("True", "False") if term.operator == "or" else ("False", "True")
-        one = " or ".join(f"{name} is {decides}" for name in names)
-        unknown = " or ".join(f"{name} is None" for name in names)
-        return self._set(body, f"{decides} if {one} else None if {unknown} else {otherwise}")
+    def _recent(self, slot: int, span: int) -> str:
+        return f"(V[{slot}] if at - T[{slot}] <= {span} else None)"

@@ -13,14 +13,14 @@ generated function.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.expressions import Expression
-from rules.generate import Condition, Generator
+from rules.generate import Generator, Test
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
@@ -44,21 +44,14 @@ class RunningRule:
     id: str
     for_ms: int
     fingerprint: int  # of what the condition means
-    when: Condition
-    clear: Condition | None
+    when: Test
+    over: Test  # whether an open episode ends: never while `when` is true
     timed: bool  # its truth can change by time alone
     guarded: bool  # guards tell when it can change
     signals: tuple[int, ...]  # slots of all it mentions
     evidence: tuple[tuple[str, int], ...]  # name and slot of the signals of `when`
     windows: tuple[int, ...]  # slots of its windows
     clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of a guarded rule's `clear`
-
-    def over(self, values: Any, times: Any, windows: Any, at: int) -> bool:
-        """Whether an open episode ends. It never does while `when` is true."""
-        truth = self.when(values, times, windows, at)
-        if self.clear is None:
-            return truth is False
-        return truth is not True and self.clear(values, times, windows, at) is True
 
 
 class Program:
@@ -101,16 +94,18 @@ class Program:
         names: dict[str, Any] = {}
         for slot, rule in enumerate(rules):
             names[f"failed{slot}"] = failed(rule.id)
-            generator.add(f"when{slot}", rule.when, f"failed{slot}")
+            over = generator.false(rule.when)
             if rule.clear is not None:
-                generator.add(f"clear{slot}", rule.clear, f"failed{slot}")
+                over = f"{generator.true(rule.clear)} and not {generator.true(rule.when)}"
+            generator.add(f"over{slot}", over, f"failed{slot}")
+            generator.add(f"when{slot}", generator.true(rule.when), f"failed{slot}")
         functions = generator.functions(names)
         return [
-            self._running(rule, slot, functions[f"when{slot}"], functions.get(f"clear{slot}"))
+            self._running(rule, slot, functions[f"when{slot}"], functions[f"over{slot}"])
             for slot, rule in enumerate(rules)
         ]
 
-    def _running(self, rule: Rule, slot: int, when: Condition, clear: Condition | None) -> RunningRule:
+    def _running(self, rule: Rule, slot: int, when: Test, over: Test) -> RunningRule:
         both: list[Expression] = [e for e in (rule.when, rule.clear) if e is not None]
         mentioned = dict.fromkeys(self.slots[name] for e in both for name in e.signals)
         cuts = rule.clear.cuts if rule.clear is not None else None
@@ -121,7 +116,7 @@ class Program:
             for_ms=rule.for_ms,
             fingerprint=_fingerprint(rule),
             when=when,
-            clear=clear,
+            over=over,
             timed=any(e.timed for e in both),
             guarded=all(e.cuts is not None for e in both),
             signals=tuple(mentioned),
@@ -144,30 +139,37 @@ class Program:
         ordered = [sorted(pairs) for pairs in cuts]
         self.cuts = [[value for value, _ in pairs] for pairs in ordered]
         self.owners = [[rule for _, rule in pairs] for pairs in ordered]
+        self.cells = [list(zip([-LARGEST, *values], [*values, LARGEST], strict=True)) for values in self.cuts]
 
-    def guard(self, state: DeviceState, slot: int) -> None:
-        """Set the guard of a signal to what changes nothing, given its last value and the open episodes."""
-        value = state.values[slot]
+    def cross(self, state: DeviceState, slot: int, value: Known | None) -> Sequence[int]:
+        """Set a signal's guard to what changes nothing from now on.
+
+        Returns the guarded rules that its change to `value` can have changed; those with an open
+        episode are not looked at.
+        """
+        guards = state.guards
         if value is None or not self.numbers[slot]:
-            state.guards[slot] = EMPTY if self.numbers[slot] else NOTHING
-            if value is not None:
-                state.guards[slot] = list(value) if isinstance(value, tuple) else value
-            return
-        assert isinstance(value, int | float)
-        low, high = _between(self.cuts[slot], value, -LARGEST, LARGEST)
+            nothing = EMPTY if self.numbers[slot] else NOTHING
+            guards[slot] = nothing if value is None else list(value) if isinstance(value, tuple) else value
+            return self.guarded_of[slot]
+        number, before = cast(float, value), guards[slot]
+        last = bisect_right(self.cuts[slot], number)
+        guards[slot] = self.cells[slot][last]
+        if state.open:
+            guards[slot] = self._narrowed(state, slot, number)
+        if before is EMPTY:
+            return self.guarded_of[slot]
+        first = bisect_right(self.cuts[slot], before[0])
+        return self.owners[slot][first:last] if first <= last else self.owners[slot][last:first]
+
+    def _narrowed(self, state: DeviceState, slot: int, value: float) -> tuple[float, float]:
+        """The guard, where open episodes also wait for their `clear`."""
+        low, high = state.guards[slot]
         for rule in state.open:
             cuts = self.rules[rule].clear_cuts.get(slot)
             if cuts:
                 low, high = _between(cuts, value, low, high)
-        state.guards[slot] = (low, high)
-
-    def crossed(self, slot: int, before: Known | None, after: Known | None) -> Iterable[int]:
-        """The guarded rules that a signal's change can have changed; open episodes are not looked at."""
-        if not self.numbers[slot] or before is None or after is None:
-            return self.guarded_of[slot]
-        first = bisect_right(self.cuts[slot], cast(float, before))
-        last = bisect_right(self.cuts[slot], cast(float, after))
-        return self.owners[slot][min(first, last) : max(first, last)]
+        return low, high
 
     def plan(self, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan | None:
         """The function for messages with exactly these signals.
@@ -207,7 +209,8 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
     """Source of the plan:
 
     - is it the set of signals this is for? else `other`
-    - is it late, or does a value not pass its guard? then `settle`
+    - is it late? then `settle`
+    - does each value pass its guard? else `moved` for those that do not, and `step` for their rules
     - windows take their values; rules over windows or arithmetic are asked whether they have changed
     - timers: has a pending rule been true for long enough?
     """
@@ -225,12 +228,12 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "    state.newest = ts",
         "    state.signals = signals",
         "    offset = state.offset = received - ts",
-        *_windows(program, known),
+        *(line for number, slot in known for line in _windows(program, number, slot, "    ")),
         *_general(program, known),
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
-        "__builtins__": {"KeyError": KeyError, "TypeError": TypeError, "len": len},
+        "__builtins__": {b.__name__: b for b in (KeyError, TypeError, float, int, len, set)},
         **calls,
     }
     for rule in program.rules:
@@ -239,44 +242,68 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
     return cast(Plan, scope["plan"])
 
 
+def _passes(program: Program, number: int, slot: int) -> str:
+    """Whether a value changes nothing. Raises TypeError where a text came instead of a number."""
+    v = f"v{number}"
+    if program.numbers[slot]:
+        return f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False"
+    if program.usable[slot] is USABLE["boolean"]:
+        return f"{v} is guards[{slot}]"
+    return f"guards[{slot}] == {v}"
+
+
 def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
     if not known:
         return []
-    passes = []
-    for number, slot in known:
-        v = f"v{number}"
-        if program.numbers[slot]:
-            passes.append(f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False")
-        elif program.usable[slot] is USABLE["boolean"]:
-            passes.append(f"{v} is guards[{slot}]")
-        else:
-            passes.append(f"guards[{slot}] == {v}")
+    quiet = [_passes(program, *pair) for pair in known]
+    numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
+    general = {rule for _, slot in known for rule in program.general_of[slot]}
     return [
         "    guards = state.guards",
-        *(f"    low{n}, high{n} = guards[{slot}]" for n, slot in known if program.numbers[slot]),
+        *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
         "    try:",
-        f"        if not ({' and '.join(passes)}):",
-        "            return settle(state, position, received, ts, signals)",
-        "    except TypeError:",
-        "        return settle(state, position, received, ts, signals)",
+        f"        quiet = {' and '.join(quiet)}",
+        "    except TypeError:",  # a text came instead of a number
+        "        quiet = False",
+        "    if not quiet:",
+        "        state.newest = ts",
+        "        state.signals = None",
+        "        state.offset = received - ts",
+        "        V = state.values; T = state.times",
+        f"        touched = {general or 'set()'}",
+        *(line for number, slot in known for line in _moved(program, number, slot)),
+        "        return step(state, touched, position, received)",
     ]
 
 
-def _windows(program: Program, known: list[tuple[int, int]]) -> list[str]:
+def _moved(program: Program, number: int, slot: int) -> list[str]:
+    """One value of a message of which at least one does not pass."""
+    test = _passes(program, number, slot)
+    if program.numbers[slot]:
+        test = f"(v{number}.__class__ is float or v{number}.__class__ is int) and {test}"
+    return [
+        f"        if {test}:",
+        f"            T[{slot}] = ts",
+        *([f"            V[{slot}] = v{number}"] if program.numbers[slot] else []),
+        *_windows(program, number, slot, " " * 12),
+        f"        else: moved(state, {slot}, ts, v{number}, touched)",
+    ]
+
+
+def _windows(program: Program, number: int, slot: int, indent: str) -> list[str]:
+    value = f"v{number}" if program.numbers[slot] else "0.0"
     source = []
-    for number, slot in known:
-        value = f"v{number}" if program.numbers[slot] else "0.0"
-        for window in program.windows_of[slot]:
-            source += [
-                f"    w = state.windows[{window}]",
-                "    if w.start <= ts < w.end:",
-                "        w.n += 1",
-                f"        w.total += {value}",
-                f"        if {value} < w.low: w.low = {value}",
-                f"        if {value} > w.high: w.high = {value}",
-                f"    else: w.add(ts, {value}, ts)",
-            ]
-    return source
+    for window in program.windows_of[slot]:
+        source += [
+            f"w = state.windows[{window}]",
+            "if w.start <= ts < w.end:",
+            "    w.n += 1",
+            f"    w.total += {value}",
+            f"    if {value} < w.low: w.low = {value}",
+            f"    if {value} > w.high: w.high = {value}",
+            f"else: w.add(ts, {value}, ts)",
+        ]
+    return [indent + line for line in source]
 
 
 def _general(program: Program, known: list[tuple[int, int]]) -> list[str]:
@@ -292,7 +319,7 @@ def _general(program: Program, known: list[tuple[int, int]]) -> list[str]:
                 source.append(f"    V[{slot}] = v{number}")
     for rule in rules:
         opened = f"not over{rule}(V, T, W, ts)"
-        others = f"(when{rule}(V, T, W, ts) is True) is ({rule} in P)"
+        others = f"when{rule}(V, T, W, ts) is ({rule} in P)"
         source.append(f"    if not ({opened} if {rule} in O else {others}):")
         source.append(f"        return again(state, position, received, {tuple(rules)})")
     return source

@@ -163,6 +163,6 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     for name, span, *columns in windows:
         if (name, span) in slots:
             state.windows[slots[name, span]].restore(columns)
-    for slot in range(len(program.names)):
-        program.guard(state, slot)
+    for slot, value in enumerate(state.values):
+        program.cross(state, slot, value)
     return state
