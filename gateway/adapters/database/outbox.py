@@ -39,8 +39,7 @@ class SqlOutbox:
             dataclasses.replace(delivery, state=DeliveryState.LEASED, lease_until=now + lease_ms)
             for _, delivery in found[:limit]
         ]
-        for delivery in claimed:
-            self._store(delivery.id, {"state": DeliveryState.LEASED, "lease_until": delivery.lease_until})
+        self._store([d.id for d in claimed], {"state": DeliveryState.LEASED, "lease_until": now + lease_ms})
         return claimed
 
     def _claimable(self, channel: str, now: int, limit: int) -> list[tuple[tuple[int, int], Delivery]]:
@@ -62,10 +61,10 @@ class SqlOutbox:
                 rows.append(((delivery.due_at, seq), delivery))
         return rows
 
-    def _store(self, delivery_id: str, values: dict[str, Any]) -> None:
-        self._connection.execute(
-            sa.update(tables.outbox).where(tables.outbox.c.id == delivery_id).values(values)
-        )
+    def _store(self, delivery_ids: Sequence[str], values: dict[str, Any]) -> None:
+        if delivery_ids:
+            statement = sa.update(tables.outbox).where(tables.outbox.c.id.in_(delivery_ids)).values(values)
+            self._connection.execute(statement)
 
     def finish(self, delivery: Delivery, attempt: Attempt) -> None:
         stored = self.get(delivery.id)
@@ -74,7 +73,7 @@ class SqlOutbox:
         if stored.state not in _WAITING and delivery.state != DeliveryState.SENT:
             # It ended while it was being sent: a late failure must not bring it back.
             row = {"attempts": delivery.attempts}
-        self._store(delivery.id, row)
+        self._store([delivery.id], row)
         self._on.changed("outbox", delivery.id)
 
     def get(self, delivery_id: str) -> Delivery:
@@ -94,8 +93,8 @@ class SqlOutbox:
         if channel is not None:
             query = query.where(c.channel == channel)
         dropped = list(self._connection.scalars(query))
+        self._store(dropped, {"state": DeliveryState.DROPPED, "lease_until": None})
         for delivery_id in dropped:
-            self._store(delivery_id, {"state": DeliveryState.DROPPED, "lease_until": None})
             self._on.changed("outbox", delivery_id)
         return len(dropped)
 
@@ -123,7 +122,7 @@ class SqlOutbox:
             raise ConflictError(
                 f"This delivery is {delivery.state}; only a dead one is tried again.", delivery
             )
-        self._store(delivery_id, {"state": DeliveryState.PENDING, "due_at": now, "lease_until": None})
+        self._store([delivery_id], {"state": DeliveryState.PENDING, "due_at": now, "lease_until": None})
         self._on.changed("outbox", delivery_id)
 
     def next_due(self, channels: Sequence[str]) -> int | None:

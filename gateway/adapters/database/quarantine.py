@@ -65,4 +65,4 @@ class SqlQuarantine:
     def counts(self) -> Mapping[str, int]:
         c = tables.quarantine.c
         query = sa.select(c.reason, sa.func.count()).where(c.replayed.is_(None)).group_by(c.reason)
-        return dict(self._connection.execute(query).tuples().all())
+        return dict(self._connection.execute(query).all())

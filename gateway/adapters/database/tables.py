@@ -299,8 +299,8 @@ appointments = sa.Table(
     _ms("done_at", null=True),
     _json("work", Mapping[str, Any]),
     sa.Index("appointments_end", "workshop", "end", "start"),  # what is still to come, or lies in a day
-    sa.Index("appointments_owner", "owner", "start"),
-    sa.Index("appointments_device", "device", "start"),
+    sa.Index("appointments_owner", "owner", "start", "id"),
+    sa.Index("appointments_device", "device", "start", "id"),
     sa.Index("appointments_touchpoint", "touchpoint"),
     # The second line behind `Workshops.book`; on SQLite triggers guard whole overlaps as well.
     sa.Index(

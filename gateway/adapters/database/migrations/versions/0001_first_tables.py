@@ -327,9 +327,9 @@ def _workshops() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("appointments_device", "appointments", ["device", "start"], unique=False)
+    op.create_index("appointments_device", "appointments", ["device", "start", "id"], unique=False)
     op.create_index("appointments_end", "appointments", ["workshop", "end", "start"], unique=False)
-    op.create_index("appointments_owner", "appointments", ["owner", "start"], unique=False)
+    op.create_index("appointments_owner", "appointments", ["owner", "start", "id"], unique=False)
     op.create_index(
         "appointments_slot",
         "appointments",
