@@ -21,6 +21,8 @@ class RuleInfo:
     service: str | None
     expires_ms: int | None
     shadow: bool = False
+    while_driving: bool = False
+    """its touchpoint may be shown on the device's display while the device moves"""
     resets: tuple[str, ...] = ()
     signals: tuple[str, ...] = ()
     """the signals its condition mentions, in order; the first one is charted"""
@@ -40,6 +42,16 @@ class Policy:
     quiet_from: str = "21:00"
     quiet_to: str = "07:00"
     """defaults for owners who set none; local times of the owner's zone"""
+    weekly_budget: int = 2
+    """service messages in seven days, for owners who set none"""
+    channels: tuple[str, ...] = ("web_push", "display")
+    """the operator's channels; an owner may want fewer"""
+    in_use_kinds: tuple[str, ...] = ("car",)
+    """device kinds whose critical findings are dangerous in use; those of others are dangerous at once"""
+    driving_check_ms: int = 15 * 60_000
+    """how long until a matter that waits for the end of a trip is looked at again, if no end is reported"""
+    late_push_ms: int = 60_000
+    """how long until a push that fell due while its owner drives is looked at again"""
     drive_settle_ms: int = 180_000
     """how long after a trip's end the owner is left alone"""
     moving_stale_ms: int = 6 * 3_600_000
@@ -48,6 +60,10 @@ class Policy:
     """a touchpoint without an expiry of its own expires after so long"""
     hold_ms: int = 15 * 60_000
     """how long a slot is kept after the owner opened the matter"""
+    proposals: int = 2
+    """slots that an offer carries"""
+    propose_days: int = 60
+    """how far ahead slots are proposed"""
     snooze_ms: int = 7 * 86_400_000
     """when a matter answered with "not now" may return"""
     retry_schedule_s: tuple[int, ...] = (5, 30, 120, 600, 3600, 6 * 3600)

@@ -1,0 +1,275 @@
+"""How a matter and the ledger read, in the owner's language and time zone.
+
+Rules have their own texts under `touchpoints.<rule id>`; a rule that nobody wrote texts for is worded
+from its kind of touchpoint, its service and its signals. A text whose placeholders cannot all be filled
+gives way to the next more general one, so that nobody reads a sentence with a hole in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.domain.appointment import Service, Workshop
+from gateway.domain.device import Device
+from gateway.domain.moments import DAY_MS
+from gateway.domain.policy import RuleInfo
+from gateway.domain.texts import Texts
+from gateway.domain.touchpoint import LedgerLine, Slot, Touchpoint
+from rules import Catalogue, Signal
+
+GENERIC = "touchpoints.generic"
+CODES_SHOWN = 5
+TIMES = ("until", "start", "new_start", "asked_at")
+"""Parameters of ledger lines that are instants."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """A touchpoint in words."""
+
+    name: str
+    """what it is about: "Front brake pads\""""
+    product: str
+    """whose matter it is: "Arden 5 · HH-JK 482\""""
+    severity_word: str
+    title: str
+    """the matter in one sentence without an end"""
+    evidence: str
+    """what was measured, in a sentence or two"""
+    offer: str | None
+    """who has which times; None without slots"""
+    promise: str | None
+    """"About 1 hour, 180–220 €."; None where the workshop states nothing"""
+    body: str
+    """evidence, offer and promise: what a push says below its title"""
+    short: str
+    """the same for a display: evidence and promise, the times stand on its buttons"""
+    why: str
+    """why this came, for those who ask"""
+    actions: tuple[tuple[str, str], ...] = ()
+    """(id, label): book:<slot id>, not_now, noted, …; the first ones matter most"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Speaker:
+    """Everything that fills placeholders, for one matter."""
+
+    texts: Texts
+    language: str
+    zone: str
+    signals: Catalogue | None
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, key: str, **more: Any) -> str:
+        return self.texts.say(self.language, key, **self.params, **more)
+
+    def first(self, *keys: str) -> str:
+        """The first of these texts that exists and whose placeholders can all be filled."""
+        known = {name for name, value in self.params.items() if value is not None}
+        for key in keys:
+            if self.texts.has(key) and self.texts.needs(self.language, key) <= known:
+                return self.say(key)
+        return self.say(keys[-1])
+
+    def measure(self, kind: str, evidence: Mapping[str, Any], charted: str | None) -> None:
+        """Values by signal name, and of the charted signal: label, value, limit, what a new part has."""
+        for name, value in evidence.items():
+            self.params.setdefault(name, self.value(self._signal(kind, name), value))
+        signal = self._signal(kind, charted) if charted else None
+        if signal is None or charted is None:
+            return
+        self.params["signal"] = signal.label.get(self.language) or signal.label.get("en") or charted
+        self.params["value"] = self.params.get(charted)
+        if signal.wear is not None:
+            self.params["worn_out"] = self.value(signal, signal.wear.limit)
+            self.params["new"] = self.value(signal, 0)
+
+    def _signal(self, kind: str, name: str) -> Signal | None:
+        return self.signals.signal(kind, name) if self.signals else None
+
+    def value(self, signal: Signal | None, value: Any) -> str | None:
+        """A value as people read it, None for none."""
+        match value:
+            case None | "":
+                return None
+            case bool():
+                return self.say("signals.yes" if value else "signals.no")
+            case int() | float():
+                return self._number(signal, value)
+            case str():
+                key = f"signals.values.{value}"
+                return self.say(key) if self.texts.has(key) else value
+            case _:
+                codes = [str(code) for code in value]
+                more = ["…"] if len(codes) > CODES_SHOWN else []
+                return ", ".join(codes[:CODES_SHOWN] + more) or None
+
+    def _number(self, signal: Signal | None, value: float) -> str:
+        if signal is None:
+            return self.texts.quantity(self.language, round(value, 2), None)
+        if signal.display is not None:
+            return self.texts.quantity(
+                self.language, round(signal.display.shown(value), 1), signal.display.unit
+            )
+        return self.texts.quantity(self.language, round(value, 1 if abs(value) < 1000 else 0), signal.unit)
+
+
+def touchpoint_words(
+    touchpoint: Touchpoint,
+    device: Device,
+    workshop: Workshop | None,
+    rule: RuleInfo | None,
+    signals: Catalogue,
+    texts: Texts,
+    language: str,
+    zone: str,
+    *,
+    now: int | None = None,
+) -> Words:
+    """The matter as it stands; slots that lie before `now` are left out. `rule` is None for a rule that is
+    no longer active."""
+    speaker = _Speaker(texts=texts, language=language, zone=zone, signals=signals)
+    service = workshop.service(touchpoint.service) if workshop else None
+    slots = [slot for slot in touchpoint.slots if now is None or slot.start > now]
+    speaker.params.update(
+        product=device.title,
+        workshop=workshop.name if workshop else None,
+        service=_service_name(speaker, service, touchpoint.service),
+        minutes=texts.duration(language, service.minutes) if service else None,
+    )
+    speaker.measure(device.kind, touchpoint.evidence, _charted(rule, touchpoint.evidence))
+    key, general = f"touchpoints.{touchpoint.rule}", f"{GENERIC}.{touchpoint.kind}"
+    evidence = speaker.first(f"{key}.body", f"{general}.body", f"{GENERIC}.any.body")
+    offer, promise = _offer(speaker, slots, workshop), _promise(speaker, service)
+    return Words(
+        name=speaker.first(f"{key}.name", f"{general}.name", f"{GENERIC}.any.name"),
+        product=" · ".join(part for part in (device.title, device.plate) if part),
+        severity_word=speaker.say(f"touchpoints.severity.{touchpoint.severity}"),
+        title=speaker.first(f"{key}.title", f"{general}.title", f"{GENERIC}.any.title"),
+        evidence=evidence,
+        offer=offer,
+        promise=promise,
+        body=" ".join(part for part in (evidence, offer, promise) if part),
+        short=" ".join(part for part in (evidence, promise) if part),
+        why=speaker.first(f"{key}.why", f"{general}.why", f"{GENERIC}.any.why"),
+        actions=tuple(_actions(speaker, touchpoint, slots)),
+    )
+
+
+def _charted(rule: RuleInfo | None, evidence: Mapping[str, Any]) -> str | None:
+    names = rule.signals if rule and rule.signals else [name for name in evidence if name != "ts"]
+    return names[0] if names else None
+
+
+def _service_name(speaker: _Speaker, service: Service | None, service_id: str | None) -> str | None:
+    if service is not None:
+        return service.names.get(speaker.language) or service.names.get("en") or service.id
+    key = f"services.{service_id}.name"
+    return speaker.say(key) if service_id and speaker.texts.has(key) else service_id
+
+
+def _offer(speaker: _Speaker, slots: Sequence[Slot], workshop: Workshop | None) -> str | None:
+    if not slots or workshop is None:
+        return None
+    times = [speaker.texts.moment(speaker.language, slot.start, speaker.zone) for slot in slots]
+    return speaker.say("touchpoints.offer", times=speaker.texts.listed(speaker.language, times, "units.or"))
+
+
+def _promise(speaker: _Speaker, service: Service | None) -> str | None:
+    if service is None:
+        return None
+    price = speaker.texts.price(speaker.language, service.price_from, service.price_to, service.currency)
+    key = "touchpoints.promise" if price else "touchpoints.promise_time"
+    return speaker.say(key, price=price)
+
+
+def _actions(speaker: _Speaker, touchpoint: Touchpoint, slots: Sequence[Slot]) -> Iterator[tuple[str, str]]:
+    for slot in slots:
+        moment = speaker.texts.when(speaker.language, slot.start, speaker.zone, "moment_button")
+        yield f"book:{slot.id}", speaker.say("actions.book", moment=moment)
+    if touchpoint.kind == "appointment":
+        if not slots:
+            yield "call_me", speaker.say("actions.call_me")
+    else:
+        yield "noted", speaker.say("actions.noted")
+    yield "not_now", speaker.say("actions.not_now")
+
+
+# --- ledger -----------------------------------------------------------------------------------
+
+
+def ledger_words(
+    line: LedgerLine, texts: Texts, language: str, zone: str, signals: Catalogue | None = None
+) -> str:
+    """One line as a sentence; with `signals` what was measured is named too."""
+    speaker = _Speaker(texts=texts, language=language, zone=zone, signals=signals)
+    speaker.params.update(_plain(line.params), time=texts.time(language, line.at, zone))
+    _times(speaker, line)
+    if line.code == "found":
+        speaker.params["found"] = _found(speaker, line.params)
+    if "channels" in line.params:
+        speaker.params["channels"] = _channels(speaker, line.params["channels"])
+    for name in ("channel", "reason"):
+        if name in line.params:
+            speaker.params[name] = speaker.say(f"ledger.{name}.{line.params[name]}")
+    sentence = speaker.first(f"ledger.{line.code}", "ledger.other")
+    return " ".join(part for part in (sentence, _nth(speaker, line.params)) if part)
+
+
+def ledger_story(
+    lines: Sequence[LedgerLine], texts: Texts, language: str, zone: str, signals: Catalogue | None = None
+) -> list[tuple[LedgerLine, str]]:
+    """Lines (oldest first) as sentences; that a product parked is said with the line that waited for it:
+    "Not sent at 7:00: the Arden 5 was being driven. It parked at 7:31."."""
+    told: list[tuple[LedgerLine, str]] = []
+    for line in lines:
+        sentence = ledger_words(line, texts, language, zone, signals)
+        before = told[-1][0] if told else None
+        if line.code == "parked" and before is not None and before.code == "not_sent_driving":
+            told[-1] = (before, f"{told[-1][1]} {sentence}")
+        else:
+            told.append((line, sentence))
+    return told
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if isinstance(value, str | int | float)}
+
+
+def _times(speaker: _Speaker, line: LedgerLine) -> None:
+    """Instants among the parameters: the time alone within a day, else with its date."""
+    for name in TIMES:
+        at = line.params.get(name)
+        if isinstance(at, int):
+            near = abs(at - line.at) < DAY_MS
+            speaker.params[name] = speaker.texts.moment(speaker.language, at, speaker.zone)
+            speaker.params[f"{name}_near"] = (
+                speaker.texts.time(speaker.language, at, speaker.zone) if near else speaker.params[name]
+            )
+
+
+def _found(speaker: _Speaker, params: Mapping[str, Any]) -> str:
+    evidence = params.get("evidence") or {}
+    names = [name for name in params.get("signals") or evidence if name != "ts"]
+    speaker.measure(str(params.get("kind") or ""), evidence, names[0] if names else None)
+    key = f"touchpoints.{params.get('rule')}"
+    return speaker.first(f"{key}.found", f"{GENERIC}.any.found", f"{key}.name", f"{GENERIC}.any.found_bare")
+
+
+def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:
+    words = [speaker.say(f"ledger.to.{channel}") for channel in channels]
+    return speaker.texts.listed(speaker.language, words)
+
+
+def _nth(speaker: _Speaker, params: Mapping[str, Any]) -> str | None:
+    """ "First of two service messages you allow a week."."""
+    nth, budget = params.get("nth"), params.get("budget")
+    if not isinstance(nth, int) or not isinstance(budget, int) or nth > budget:
+        return None
+    if budget == 1:
+        return speaker.say("ledger.nth_only")
+    key = f"ledger.nth.{nth}" if speaker.texts.has(f"ledger.nth.{nth}") else "ledger.nth.any"
+    word = f"units.words.{budget}"
+    return speaker.say(key, of=speaker.say(word) if speaker.texts.has(word) else budget)

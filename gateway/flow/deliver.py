@@ -1,0 +1,326 @@
+"""deliver: what is queued leaves the house, every try is a row, and what nobody needs is not sent.
+
+Rows are claimed by lease, in one write; each is then prepared (is it still needed, is this the moment,
+how does it read now), sent, and its outcome stored. A crash between sending and storing sends it
+again under the same id. One target gets one thing at a time, in order; different targets at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from gateway.domain.counters import Counters
+from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Gone, Outcome, Refused, Retry, Sent
+from gateway.domain.moments import DAY_MS
+from gateway.domain.policy import Policy
+from gateway.flow import decide
+from gateway.flow.outgoing import WEB_PUSH, Renderer
+from gateway.ports import Channel, Clock, Database, DatabaseUnavailableError, Records
+
+AT_ONCE = 16
+"""Deliveries that are being sent at the same time."""
+
+LOOK_EVERY_S = 1.0
+"""Real seconds after which what fell due is looked for, while something is still being sent."""
+
+AFTER_TROUBLE_MS = 5_000
+"""How long to wait when the database could not be used."""
+
+PATIENCE = 10
+"""How often `deliver_now` looks again whether somebody else has sent what it waits for."""
+
+LONGEST_WAIT_MS = DAY_MS
+"""A receiver's Retry-After is honoured up to here."""
+
+log = structlog.get_logger()
+
+
+# --- preparing --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """To be sent now, as it reads now."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Not this moment."""
+
+    until: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Nobody needs it any more."""
+
+    why: str
+
+
+def prepare(
+    records: Records, delivery: Delivery, renderer: Renderer, policy: Policy, now: int
+) -> Ready | Later | Drop | None:
+    """What is to be done with a claimed row; None when it has ended meanwhile."""
+    stored = records.outbox.get(delivery.id)
+    if stored.state is not DeliveryState.LEASED:
+        return None
+    if delivery.expires_at is not None and delivery.expires_at <= now:
+        return Drop("expired")
+    rendered = renderer.render(records, delivery, now)
+    if rendered is None:
+        return Drop("not needed any more")
+    if delivery.channel == WEB_PUSH and delivery.touchpoint is not None:
+        wait = decide.push_moment(records, delivery.touchpoint, now, policy)
+        if wait is not None:
+            return Later(wait.until, wait.code)
+    return Ready(rendered)
+
+
+# --- outcomes ---------------------------------------------------------------------------------
+
+
+def settled(
+    delivery: Delivery, outcome: Outcome | Later | Drop, now: int, policy: Policy
+) -> tuple[Delivery, Attempt]:
+    """The row as it stands after an outcome, and the attempt to be stored with it."""
+    tried = delivery.attempts + (0 if isinstance(outcome, Later | Drop) else 1)
+    after = replace(delivery, attempts=tried, lease_until=None)
+    match outcome:
+        case Sent(detail=detail):
+            return replace(after, state=DeliveryState.SENT), _attempt(after, now, "sent", detail)
+        case Later(until, why):
+            pending = replace(after, state=DeliveryState.PENDING, due_at=until)
+            return pending, _attempt(after, now, "retry", f"waits: {why}")
+        case Drop(why):
+            return replace(after, state=DeliveryState.DROPPED), _attempt(after, now, "dropped", why)
+        case Gone(detail=detail):
+            return replace(after, state=DeliveryState.DROPPED), _attempt(after, now, "dropped", detail)
+        case Refused(detail=detail):
+            return replace(after, state=DeliveryState.DEAD), _attempt(after, now, "dead", detail)
+        case Retry():
+            return _tried_again(after, outcome, now, policy)
+
+
+def _tried_again(delivery: Delivery, outcome: Retry, now: int, policy: Policy) -> tuple[Delivery, Attempt]:
+    schedule = policy.retry_schedule_s
+    if delivery.attempts > len(schedule):
+        dead = replace(delivery, state=DeliveryState.DEAD)
+        return dead, _attempt(delivery, now, "dead", f"given up: {outcome.detail}")
+    wait = max(schedule[delivery.attempts - 1] * 1000, min(outcome.after_ms or 0, LONGEST_WAIT_MS))
+    if delivery.expires_at is not None and now + wait >= delivery.expires_at:
+        late = replace(delivery, state=DeliveryState.DROPPED)
+        return late, _attempt(delivery, now, "dropped", f"expires before the next try: {outcome.detail}")
+    pending = replace(delivery, state=DeliveryState.PENDING, due_at=now + wait)
+    return pending, _attempt(delivery, now, "retry", outcome.detail)
+
+
+def _attempt(delivery: Delivery, now: int, result: str, detail: str) -> Attempt:
+    return Attempt(delivery=delivery.id, number=delivery.attempts, at=now, result=result, detail=detail[:200])
+
+
+# --- the loop ---------------------------------------------------------------------------------
+
+
+class Deliverer:
+    """Sends what is due, through the channels it was given."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        channels: Mapping[str, Channel],
+        policy: Policy,
+        renderer: Renderer,
+        counters: Counters,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._channels = channels
+        self._policy = policy
+        self._renderer = renderer
+        self._counters = counters
+        self._lanes: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled. What is being sent then is sent again after its lease."""
+        changes = self._database.watch()
+        try:
+            while True:
+                changes.take()
+                await self._round(changes.event())
+        finally:
+            changes.close()
+            for task in self._sending:
+                task.cancel()
+            await asyncio.gather(*self._sending, return_exceptions=True)
+
+    async def _round(self, changed: asyncio.Event) -> None:
+        try:
+            claimed = await self._claim(AT_ONCE - len(self._sending))
+            for delivery in claimed:
+                self._begin(self._deliver(delivery))
+            if self._sending:
+                await self._some_end(changed)
+            elif not claimed:
+                due = await self._database.read(lambda records: records.outbox.next_due([*self._channels]))
+                await self._clock.wait(changed, due)
+        except DatabaseUnavailableError as error:
+            log.warning("outbox_unavailable", why=str(error))
+            await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name="delivery")
+        self._sending.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("delivery_failed", why=f"{type(error).__name__}: {error}")
+
+    async def _some_end(self, changed: asyncio.Event) -> None:
+        """Until a delivery has ended, or something new may be due. This does not stand in the clock: as long
+        as something is being sent, there is something to do."""
+        rung = asyncio.ensure_future(changed.wait())
+        try:
+            await asyncio.wait(
+                {*self._sending, rung}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            rung.cancel()
+
+    async def now(self) -> None:
+        """Send everything that is due, and return when it has been tried."""
+        while claimed := await self._claim(AT_ONCE):
+            await asyncio.gather(*(self._deliver(delivery) for delivery in claimed))
+
+    async def _claim(self, limit: int) -> Sequence[Delivery]:
+        if limit <= 0:
+            return ()
+        now, lease, names = self._clock.now(), self._policy.lease_ms, [*self._channels]
+        return await self._database.write(
+            lambda records: records.outbox.claim(now, lease_ms=lease, limit=limit, channels=names)
+        )
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        key = (delivery.channel, delivery.target)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = asyncio.Lock()
+        async with lane:
+            now = self._clock.now()
+            todo = await self._database.read(
+                lambda records: prepare(records, delivery, self._renderer, self._policy, now)
+            )
+            if todo is None:
+                return
+            outcome = await self._send(todo.delivery) if isinstance(todo, Ready) else todo
+            await self._store(delivery, outcome)
+
+    async def _send(self, delivery: Delivery) -> Outcome:
+        try:
+            return await self._channels[delivery.channel].send(delivery)
+        except Exception as error:
+            # A channel must not raise; if it does, the row is tried again and ends as a dead letter.
+            log.exception("channel_raised", channel=delivery.channel)
+            return Retry(detail=f"{type(error).__name__}: {error}")
+
+    async def _store(self, delivery: Delivery, outcome: Outcome | Later | Drop) -> None:
+        now = self._clock.now()
+        after, attempt = settled(delivery, outcome, now, self._policy)
+
+        def work(records: Records) -> None:
+            records.outbox.finish(after, attempt)
+            if isinstance(outcome, Gone) and delivery.channel == WEB_PUSH:
+                records.owners.drop_subscription(delivery.target, now)
+
+        await self._database.write(work)
+        self._counters.attempt(delivery.channel, attempt.result)
+        found_at = delivery.payload.get("found_at")
+        if isinstance(outcome, Sent) and isinstance(found_at, int):
+            self._counters.delivered(now - found_at)
+
+
+async def deliver_now(
+    database: Database,
+    clock: Clock,
+    channels: Mapping[str, Channel],
+    policy: Policy,
+    renderer: Renderer,
+    counters: Counters,
+) -> None:
+    """Send what is due on these channels and return when none of it waits any more, whoever sends it: for
+    control entries that have to be in the journal before a caller goes on."""
+    deliverer = Deliverer(database, clock, channels, policy, renderer, counters)
+    changes = database.watch()
+    try:
+        for _ in range(PATIENCE):
+            changes.take()
+            await deliverer.now()
+            due = await database.read(lambda records: records.outbox.next_due([*channels]))
+            if due is None or due > clock.now() + policy.lease_ms:
+                return
+            if await database.read(lambda records: not _leased(records, channels)):
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await changes.event().wait()
+    finally:
+        changes.close()
+
+
+def _leased(records: Records, channels: Mapping[str, Channel]) -> bool:
+    """Whether somebody else is sending on these channels."""
+    waiting = records.outbox.page(states=(DeliveryState.LEASED,), limit=1_000)
+    return any(delivery.channel in channels for delivery in waiting)
+
+
+class Timers:
+    """Wakes deferred touchpoints and ends expired ones when their time comes."""
+
+    def __init__(self, database: Database, clock: Clock, policy: Policy, counters: Counters) -> None:
+        self._database = database
+        self._clock = clock
+        self._policy = policy
+        self._counters = counters
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        changes = self._database.watch()
+        try:
+            while True:
+                changes.take()
+                await self._round(changes.event())
+        finally:
+            changes.close()
+
+    async def _round(self, changed: asyncio.Event) -> None:
+        try:
+            if not await self.step():
+                due = await self._database.read(lambda records: records.touchpoints.next_wake())
+                await self._clock.wait(changed, due)
+        except DatabaseUnavailableError as error:
+            log.warning("timers_unavailable", why=str(error))
+            await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
+
+    async def step(self) -> int:
+        """Settle what is due; gives how many."""
+        now = self._clock.now()
+        due = await self._database.read(lambda records: records.touchpoints.next_wake())
+        if due is None or due > now:
+            return 0
+        outcomes = await self._database.write(lambda r: decide.settle_due(r, now, self._policy))
+        for outcome in outcomes:
+            self._counters.decide(outcome)
+        return len(outcomes)

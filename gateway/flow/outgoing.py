@@ -1,0 +1,342 @@
+"""What is queued for the channels, and how it reads when its time has come.
+
+An outbox row says what it is about ("offer", "answered", "question", or a display to be brought up to
+date), never how it reads: it is rendered when it is sent, from the records as they are then. So a
+push that had to wait shows the slots that are free now, a display never shows a matter that has been
+answered, and what nobody needs any more is not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.domain.appointment import AppointmentState, Workshop
+from gateway.domain.delivery import Delivery
+from gateway.domain.device import Device
+from gateway.domain.errors import NotFoundError
+from gateway.domain.ids import new_id
+from gateway.domain.moments import DAY_MS, QuietHours
+from gateway.domain.owner import Preferences
+from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.texts import Texts
+from gateway.domain.times import rfc3339
+from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
+from gateway.domain.wording import Words, touchpoint_words
+from gateway.ports import Records
+from rules import Catalogue
+
+WEB_PUSH, DISPLAY, JOURNAL = "web_push", "display", "journal"
+
+URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
+"""RFC 8030 section 5.3 by severity."""
+
+
+STALE_AFTER_MS = {"answered": DAY_MS, "question": 14 * DAY_MS}
+"""What is not delivered by then is not news any more."""
+
+LONGEST_TTL_S = 28 * 86_400
+"""Push services keep nothing longer."""
+
+
+# --- the owner's wishes -----------------------------------------------------------------------
+
+
+def wishes(records: Records, owner_id: str, policy: Policy) -> Preferences:
+    """What the owner set, else the operator's defaults."""
+    wanted = records.owners.preferences(owner_id)
+    if wanted != Preferences():
+        return wanted
+    return replace(
+        wanted,
+        quiet_from=policy.quiet_from,
+        quiet_to=policy.quiet_to,
+        weekly_budget=policy.weekly_budget,
+    )
+
+
+def quiet_hours(wanted: Preferences, zone: str) -> QuietHours:
+    """The owner's quiet hours, on the owner's clock."""
+    return QuietHours(begin=wanted.quiet_from, end=wanted.quiet_to, zone=zone)
+
+
+# --- queueing ---------------------------------------------------------------------------------
+
+
+def write_line(
+    records: Records,
+    code: str,
+    now: int,
+    *,
+    owner: str | None = None,
+    device: str | None = None,
+    finding: str | None = None,
+    touchpoint: Touchpoint | None = None,
+    **params: Any,
+) -> None:
+    """One line of the ledger; what a touchpoint is about is taken from it."""
+    if touchpoint is not None:
+        owner, device, finding = touchpoint.owner, touchpoint.device, finding or touchpoint.finding
+    records.touchpoints.write_line(
+        LedgerLine(
+            id=new_id(now),
+            at=now,
+            code=code,
+            params=params,
+            owner=owner,
+            device=device,
+            finding=finding,
+            touchpoint=touchpoint.id if touchpoint else None,
+        )
+    )
+
+
+def queue_display(records: Records, touchpoint: Touchpoint, now: int, *, found_at: int | None = None) -> None:
+    """The device's display is to be brought up to date with the touchpoint."""
+    records.outbox.drop_pending(touchpoint.id, channel=DISPLAY)
+    payload = {"found_at": found_at} if found_at is not None else {}
+    records.outbox.add(_delivery(touchpoint, DISPLAY, touchpoint.device, "display", now, payload))
+
+
+def queue_push(
+    records: Records,
+    touchpoint: Touchpoint,
+    about: str,
+    now: int,
+    *,
+    due_at: int | None = None,
+    **payload: Any,
+) -> int:
+    """A push to every browser of the owner; gives to how many."""
+    subscriptions = records.owners.subscriptions(touchpoint.owner)
+    for subscription in subscriptions:
+        body = {"about": about, **payload}
+        delivery = _delivery(touchpoint, WEB_PUSH, subscription.id, about, now, body)
+        expires = touchpoint.expires_at if about == "offer" else None
+        records.outbox.add(replace(delivery, due_at=due_at or now, expires_at=expires))
+    return len(subscriptions)
+
+
+def queue_reset(records: Records, touchpoint: Touchpoint, signals: tuple[str, ...], now: int) -> None:
+    """A control entry for the journal that sets counters back: the rules and everybody who replays see it."""
+    if not signals:
+        return
+    delivery = _delivery(touchpoint, JOURNAL, JOURNAL, "reset", now, {})
+    entry = {
+        "type": "reset",
+        "id": delivery.id,
+        "device": touchpoint.device,
+        "signals": list(signals),
+        "ts": now,
+    }
+    records.outbox.add(replace(delivery, payload=entry))
+
+
+def close_channels(records: Records, touchpoint: Touchpoint, now: int) -> None:
+    """The matter is settled: nothing more is sent for it, and the display is cleared."""
+    records.outbox.drop_pending(touchpoint.id, channel=WEB_PUSH)
+    if touchpoint.sent_at is not None:
+        queue_display(records, touchpoint, now)
+
+
+def _delivery(
+    touchpoint: Touchpoint, channel: str, target: str, about: str, now: int, payload: Mapping[str, Any]
+) -> Delivery:
+    delivery_id = new_id(now)
+    return Delivery(
+        id=delivery_id,
+        channel=channel,
+        target=target,
+        key=f"{touchpoint.id}:{about}:{delivery_id}",
+        payload=payload,
+        touchpoint=touchpoint.id,
+        owner=touchpoint.owner,
+        due_at=now,
+        created=now,
+    )
+
+
+# --- rendering --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matter:
+    """A touchpoint with everything that its words need."""
+
+    touchpoint: Touchpoint
+    device: Device
+    workshop: Workshop | None
+    rule: RuleInfo | None
+    language: str
+    zone: str
+
+
+def matter(records: Records, touchpoint_id: str, policy: Policy) -> Matter:
+    """Read it together. Raises NotFoundError."""
+    touchpoint = records.touchpoints.get(touchpoint_id)
+    owner = records.owners.get(touchpoint.owner)
+    device = records.devices.get(touchpoint.device)
+    return Matter(
+        touchpoint=touchpoint,
+        device=device,
+        workshop=workshop_of(records, device, touchpoint),
+        rule=policy.rules.get(touchpoint.rule),
+        language=owner.language,
+        zone=owner.time_zone,
+    )
+
+
+def workshop_of(records: Records, device: Device, touchpoint: Touchpoint | None = None) -> Workshop | None:
+    """The workshop whose slots are proposed, else the one its owner chose for the device."""
+    slots = touchpoint.slots if touchpoint else ()
+    workshop = slots[0].workshop if slots else device.workshop
+    try:
+        return records.workshops.get(workshop) if workshop else None
+    except NotFoundError:
+        return None
+
+
+class Renderer:
+    """Turns an outbox row into what its channel sends."""
+
+    def __init__(self, *, texts: Texts, signals: Catalogue, policy: Policy, public_url: str) -> None:
+        self._texts = texts
+        self._signals = signals
+        self._policy = policy
+        self._public_url = public_url.rstrip("/")
+
+    def render(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
+        """The row with its payload complete; None when nobody needs it any more."""
+        if delivery.channel == JOURNAL or delivery.touchpoint is None:
+            return delivery
+        try:
+            found = matter(records, delivery.touchpoint, self._policy)
+        except NotFoundError:
+            return None
+        payload = (
+            self._display(found, now)
+            if delivery.channel == DISPLAY
+            else self._push(records, found, delivery, now)
+        )
+        return None if payload is None else replace(delivery, payload=payload)
+
+    def words(self, found: Matter, now: int) -> Words:
+        """How the matter reads now."""
+        return touchpoint_words(
+            found.touchpoint,
+            found.device,
+            found.workshop,
+            found.rule,
+            self._signals,
+            self._texts,
+            found.language,
+            found.zone,
+            now=now,
+        )
+
+    def _display(self, found: Matter, now: int) -> Mapping[str, Any]:
+        """What the display shows: the matter while it is open, nothing afterwards."""
+        touchpoint = found.touchpoint
+        if touchpoint.state is not State.OPEN:
+            return {"touchpoint": touchpoint.id, "show": None}
+        words = self.words(found, now)
+        show = {
+            "id": touchpoint.id,
+            "title": words.title,
+            "body": words.short,
+            "severity": touchpoint.severity,
+            "actions": [{"id": action, "label": label} for action, label in words.actions],
+            "expires": rfc3339(touchpoint.expires_at) if touchpoint.expires_at else None,
+        }
+        return {"touchpoint": touchpoint.id, "show": show}
+
+    def _push(
+        self, records: Records, found: Matter, delivery: Delivery, now: int
+    ) -> Mapping[str, Any] | None:
+        subscription = records.owners.subscription(delivery.target)
+        message = self._message(records, found, delivery, now)
+        if subscription is None or subscription.dropped is not None or message is None:
+            return None
+        touchpoint = found.touchpoint
+        return {
+            "endpoint": subscription.endpoint,
+            "p256dh": subscription.p256dh,
+            "auth": subscription.auth,
+            "topic": touchpoint.id.replace("-", "")[:32],
+            "urgency": URGENCY.get(touchpoint.severity, "normal"),
+            "ttl_s": self._ttl(records, found, delivery, now),
+            "message": message,
+        }
+
+    def _ttl(self, records: Records, found: Matter, delivery: Delivery, now: int) -> int:
+        """Seconds for which a push service keeps it for a phone that is off: not into the quiet hours, for
+        then it would ring when the phone comes back at night. Dangerous matters wait as long as they hold."""
+        ends = [delivery.expires_at or now + DAY_MS]
+        if found.touchpoint.severity != "critical":
+            wanted = wishes(records, found.touchpoint.owner, self._policy)
+            begin = quiet_hours(wanted, found.zone).next_begin(now)
+            ends += [begin] if begin is not None else []
+        return max(0, min((min(ends) - now) // 1000, LONGEST_TTL_S))
+
+    def _message(
+        self, records: Records, found: Matter, delivery: Delivery, now: int
+    ) -> Mapping[str, Any] | None:
+        touchpoint = found.touchpoint
+        if not records.owners.granted(touchpoint.owner, touchpoint.purpose):
+            return None
+        match delivery.payload.get("about"):
+            case "offer" if touchpoint.state is State.OPEN:
+                return self._offer(found, delivery, now)
+            case "answered" if touchpoint.answer is not None:
+                return self._answered(records, found, delivery)
+            case "question":
+                return self._question(records, found, delivery)
+            case _:
+                return None
+
+    def _offer(self, found: Matter, delivery: Delivery, now: int) -> Mapping[str, Any]:
+        words = self.words(found, now)
+        actions = [{"action": action, "title": label} for action, label in words.actions]
+        return self._envelope(found, delivery, words.title, words.body) | {"actions": actions}
+
+    def _answered(self, records: Records, found: Matter, delivery: Delivery) -> Mapping[str, Any]:
+        """Replaces the notification where it still stands, after an answer on another channel."""
+        touchpoint, say = found.touchpoint, self._texts.say
+        standing = records.workshops.appointments(
+            touchpoint=touchpoint.id, states=(AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
+        )
+        action = touchpoint.answer.action if touchpoint.answer else ""
+        params: dict[str, Any] = {"product": found.device.title}
+        if standing:
+            moment = self._texts.moment(found.language, standing[0].start, found.zone)
+            workshop = records.workshops.get(standing[0].workshop).name
+            params |= {"moment": moment, "workshop": workshop}
+            action = str(standing[0].state)
+        title = say(found.language, f"actions.answered.{action}.title", **params)
+        body = say(found.language, f"actions.answered.{action}.body", **params)
+        return self._envelope(found, delivery, title, body)
+
+    def _question(self, records: Records, found: Matter, delivery: Delivery) -> Mapping[str, Any] | None:
+        """The one question after the job, while nobody has answered it."""
+        feedback = records.feedback.get(delivery.payload["feedback"])
+        if feedback.answered_at is not None:
+            return None
+        params = {"product": found.device.title, "workshop": found.workshop.name if found.workshop else ""}
+        ask = f"actions.question.{feedback.question}"
+        title = self._texts.say(found.language, f"{ask}.title", **params)
+        body = self._texts.say(found.language, f"{ask}.body", **params)
+        envelope = self._envelope(found, delivery, title, body)
+        return {**envelope, "url": f"{self._public_url}/me/feedback/{feedback.id}"}
+
+    def _envelope(self, found: Matter, delivery: Delivery, title: str, body: str) -> dict[str, Any]:
+        return {
+            "id": delivery.id,
+            "touchpoint": found.touchpoint.id,
+            "about": delivery.payload.get("about"),
+            "title": title,
+            "body": body,
+            "severity": found.touchpoint.severity,
+            "actions": [],
+            "url": f"{self._public_url}/me/touchpoints/{found.touchpoint.id}",
+        }
