@@ -1,0 +1,95 @@
+"""Everything over MQTT that is not ingest: messages to devices, and a look whether a broker takes us.
+
+The only module of the gateway that knows aiomqtt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import aiomqtt
+import structlog
+
+from gateway.adapters.mqtt import Broker, BrokerError
+
+log = structlog.get_logger()
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 15.0
+"""Seconds before a connection is tried again."""
+PUBLISH_TIMEOUT_S = 10.0
+
+
+class NotConnectedError(Exception):
+    """There is no connection to the broker now; the delivery is tried again on its schedule."""
+
+
+class MqttClient:
+    """One connection, kept, to publish over. MQTT 3.1.1, which every broker speaks."""
+
+    def __init__(self, broker: Broker, *, random: Callable[[], float]) -> None:
+        self._broker, self._random = broker, random
+        self._client: aiomqtt.Client | None = None
+        self._up = asyncio.Event()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                async with make_client(self._broker) as client:
+                    self._client, pause = client, SHORTEST_PAUSE
+                    self._up.set()
+                    async for _ in client.messages:
+                        pass  # nothing is subscribed; the loop ends with the connection
+            except (aiomqtt.MqttError, BrokerError) as error:
+                if self._up.is_set() or pause == SHORTEST_PAUSE:
+                    log.warning("downlink_lost", problem=str(error), todo="deliveries to displays wait")
+            finally:
+                self._client = None
+                self._up.clear()
+            await asyncio.sleep(pause * (0.5 + self._random() / 2))
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish at QoS 1; returns when the broker has taken it. Raises NotConnectedError."""
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._up.wait()
+                if self._client is None:
+                    raise NotConnectedError("the connection has just ended")
+                await self._client.publish(topic, payload, qos=1, retain=retain)
+        except TimeoutError as error:
+            raise NotConnectedError(f"no answer of the broker within {PUBLISH_TIMEOUT_S:g} s") from error
+        except aiomqtt.MqttError as error:
+            raise NotConnectedError(str(error)) from error
+
+
+def make_client(broker: Broker) -> aiomqtt.Client:
+    """A client that is not connected yet. Raises BrokerError for an address or files that cannot be used."""
+    host, port = broker.endpoint()
+    context: ssl.SSLContext | None = broker.tls()
+    return aiomqtt.Client(
+        host,
+        port,
+        username=broker.username,
+        password=broker.password,
+        identifier=broker.client_id,
+        protocol=aiomqtt.ProtocolVersion.V311,
+        tls_context=context,
+        timeout=PUBLISH_TIMEOUT_S,
+    )
+
+
+async def probe(broker: Broker) -> str:
+    """Connect once and leave; gives what went well. Raises BrokerError with what to do."""
+    host, port = broker.endpoint()
+    try:
+        async with make_client(broker):
+            return f"{urlsplit(broker.url).scheme}://{host}:{port} takes the connection"
+    except aiomqtt.MqttError as error:
+        raise BrokerError(
+            f"{host}:{port}: {error}. Is the broker running, and are mqtt.url, username and password right?"
+        ) from error
