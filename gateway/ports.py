@@ -179,7 +179,7 @@ class Owners(Protocol):
 
     def prefer(self, owner_id: str, preferences: Preferences) -> None: ...
     def subscribe(self, subscription: PushSubscription) -> None:
-        """Insert, or renew the one with the same endpoint."""
+        """Insert, or renew the owner's one with the same endpoint, which keeps its id."""
         ...
 
     def subscriptions(self, owner_id: str) -> list[PushSubscription]:
@@ -368,7 +368,8 @@ class Outbox(Protocol):
     def get(self, delivery_id: str) -> Delivery: ...
     def attempts(self, delivery_id: str) -> list[Attempt]: ...
     def drop_pending(self, touchpoint_id: str, *, channel: str | None = None) -> int:
-        """Pending rows of a touchpoint that are not needed any more."""
+        """Pending rows of a touchpoint that are not needed any more, those being sent included (a late failure
+        does not bring them back, a late success still counts as sent); gives how many."""
         ...
 
     def page(
@@ -380,7 +381,7 @@ class Outbox(Protocol):
         limit: int = 100,
     ) -> list[Delivery]: ...
     def retry(self, delivery_id: str, now: int) -> None:
-        """A dead letter becomes pending again."""
+        """A dead letter becomes pending again, its attempts counted on. Raises ConflictError for any other."""
         ...
 
     def next_due(self, channels: Sequence[str]) -> int | None: ...
@@ -458,7 +459,8 @@ class Records(Protocol):
     def set_position(self, reader: str, position: int) -> None: ...
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
-        "device", "facts", "ledger", "feedback", "quarantine"; key: the id. Visible when committed."""
+        "device", "facts", "ledger", "feedback", "quarantine"; key: the id, "" for several facts or messages
+        at once. The repositories note their own. Visible when committed."""
         ...
 
 
@@ -466,11 +468,13 @@ class Database(Protocol):
     """The domain's store."""
 
     async def write(self, work: Callable[[Records], T]) -> T:
-        """Run `work` in a thread inside one BEGIN IMMEDIATE transaction; commit, or roll back when it raises."""
+        """Run `work` in a thread inside one BEGIN IMMEDIATE transaction; commit, or roll back when it raises.
+
+        Feeds of this process have been told by the time it returns. Raises DatabaseUnavailableError."""
         ...
 
     async def read(self, work: Callable[[Records], T]) -> T:
-        """Run `work` in a thread on a consistent snapshot."""
+        """Run `work` in a thread on a consistent snapshot. Raises DatabaseUnavailableError."""
         ...
 
     def watch(self) -> ChangeFeed:
@@ -488,7 +492,9 @@ class ChangeFeed(Protocol):
         ...
 
     def take(self) -> list[tuple[str, str]]:
-        """(subject, key) of what was committed since the last call; clears the event."""
+        """(subject, key) of what was committed since the last call, each once; clears the event.
+
+        ("*", "") says that more was missed than is kept: anything may have changed."""
         ...
 
     def close(self) -> None: ...

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from gateway.adapters.database import tables
 
@@ -15,8 +15,6 @@ V = TypeVar("V")
 
 MANY = ""
 """Key of a change that concerns several things at once."""
-
-_INSERTS: dict[str, Callable[[sa.Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 _INSERT_CHANGE = sa.insert(tables.changes)
 _TRIM_CHANGES = sa.delete(tables.changes).where(
@@ -51,7 +49,11 @@ class Transaction:
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT, which Core words per dialect."""
-        return _INSERTS[self.connection.dialect.name](table)
+        if self.connection.dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # loads its drivers, a tenth of a start
+
+            return postgresql.insert(table)
+        return sqlite.insert(table)
 
     def insert_once(self, table: sa.Table, row: dict[str, Any], *key: str) -> bool:
         """Insert unless a row with the same `key` (or any unique one) is there; whether it was inserted."""
