@@ -9,17 +9,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 
-import aiohttp_jinja2
 from aiohttp import web
 
 from gateway.domain.access import Role, Token, issue_token, secret_hash
 from gateway.ports import Records
+from gateway.web import render
 from gateway.web.access import (
     PAGE_ROLES,
     Gatekeeper,
     cookie_name,
     end_session,
-    language,
     local_path,
     public,
     set_session,
@@ -40,7 +39,7 @@ routes = web.RouteTableDef()
 @public
 async def sign_in_page(request: web.Request) -> web.Response:
     """The form for a token."""
-    return _form(request, local_path(request.query.get("next")), None)
+    return await _form(request, local_path(request.query.get("next")), None)
 
 
 @routes.post("/sign-in")
@@ -53,7 +52,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     opened = await context.database.write(lambda records: open_session(records, secret, now))
     wanted = local_path(str(form.get("next", "")))
     if opened is None:
-        return _form(request, wanted, "unknown")
+        return await _form(request, wanted, "unknown")
     token, cookie = opened
     response = _see(wanted if wanted != "/" else HOMES[token.role])
     set_session(response, token, cookie, https=request.app[KEEPER].https, now=now)
@@ -154,10 +153,8 @@ def _see(path: str) -> web.Response:
     return web.Response(status=303, headers={"Location": path, "Cache-Control": "no-store"})
 
 
-def _form(request: web.Request, wanted: str, fault: str | None) -> web.Response:
-    error = request.app[CONTEXT].texts.say(language(request), f"pages.sign_in.{fault}") if fault else None
-    response = aiohttp_jinja2.render_template("sign_in.html", request, {"next": wanted, "error": error})
-    response.headers["Cache-Control"] = "no-store"
-    if fault is not None:
-        response.set_status(422)
-    return response
+async def _form(request: web.Request, wanted: str, fault: str | None) -> web.Response:
+    words = await render.words_for(request)
+    error = words(f"sign_in.{fault}") if fault else None
+    status = 422 if fault else 200
+    return render.page(request, "sign_in.html", words, status=status, next=wanted, error=error)

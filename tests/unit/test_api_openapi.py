@@ -1,0 +1,116 @@
+"""The API's description says what is served, and is what it claims to be."""
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from web_lab import HOUR, NOW, Lab, web_lab
+
+from gateway.domain.access import Role
+from gateway.web.access import marked_routes
+from gateway.web.api import ENDPOINTS
+from gateway.web.openapi import document
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with web_lab(tmp_path) as opened:
+        yield opened
+
+
+def test_it_describes_exactly_the_routes_that_are_served(lab: Lab) -> None:
+    described = {
+        (method.upper(), path) for path, methods in document()["paths"].items() for method in methods
+    }
+    served = {key for key in marked_routes(lab.app) if key[1].startswith("/api/v1/") and key[0] != "HEAD"}
+    assert described == served - {("GET", "/api/v1/openapi.json"), ("GET", "/api/v1/docs")}
+
+
+def test_every_operation_says_what_it_does_and_is_named_once() -> None:
+    operations = [op for methods in document()["paths"].values() for op in methods.values()]
+    names = [op["operationId"] for op in operations]
+    assert len(set(names)) == len(names)
+    assert all(op["summary"].endswith(".") for op in operations)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    whole = document()
+    for reference in set(references(whole)):
+        assert reference.startswith("#/"), reference
+        place: Any = whole
+        for part in reference[2:].split("/"):
+            place = place[part]
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield value
+            yield from references(value)
+    elif isinstance(node, list):
+        for part in node:
+            yield from references(part)
+
+
+def test_path_parameters_are_those_of_the_path() -> None:
+    for path, methods in document()["paths"].items():
+        for operation in methods.values():
+            named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+            assert named == set(re.findall(r"\{(\w+)\}", path))
+
+
+def test_every_post_takes_an_idempotency_key_and_lists_take_limit_and_cursor() -> None:
+    for endpoint in ENDPOINTS:
+        operation = document()["paths"][f"/api/v1{endpoint.path}"][endpoint.method.lower()]
+        names = {p["name"] for p in operation["parameters"]}
+        assert ("Idempotency-Key" in names) is (endpoint.method == "POST")
+        fields = endpoint.answer.model_fields if endpoint.answer else {}
+        if {"items", "next"} <= set(fields):
+            assert {"limit", "cursor"} <= names, endpoint.path
+
+
+async def test_the_document_and_its_page_are_served_to_everybody_without_another_host(lab: Lab) -> None:
+    async with lab.client.get("/api/v1/openapi.json") as response:
+        assert (await response.json())["openapi"].startswith("3.1")
+    async with lab.client.get("/api/v1/docs") as response:
+        html = await response.text()
+    assert response.status == 200
+    for path in document()["paths"]:
+        assert path in html
+    assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", html)
+    assert not re.findall(r"<script|<style| style=| on\w+=", html)
+
+
+async def test_what_is_answered_has_the_shape_that_is_described(lab: Lab) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    await lab.worn_pads("car-1", "jana")
+    lab.series.put("car-1", "speed", (NOW - HOUR, 50.0))
+    lab.series.put("car-1", "dtc", (NOW - HOUR, ["P0301"]))
+    api = await lab.caller(Role.OPERATOR)
+    by_path = {e.path: e.answer for e in ENDPOINTS if e.method == "GET"}
+    for path, asked in {
+        "/owners": "owners",
+        "/owners/{owner_id}/ledger": "owners/jana/ledger",
+        "/devices": "devices",
+        "/devices/{device_id}": "devices/car-1",
+        "/devices/{device_id}/readings": "devices/car-1/readings?signal=dtc",
+        "/touchpoints": "touchpoints",
+        "/workshops/{workshop_id}/slots": "workshops/north/slots?service=brakes-front",
+        "/rules": "rules",
+        "/outbox": "outbox",
+        "/journal": "journal",
+        "/analytics/feedback": "analytics/feedback",
+        "/analytics/funnel": "analytics/funnel",
+    }.items():
+        answer = by_path[path]
+        assert answer is not None
+        body = await api.get(asked)
+        schema = answer.model_json_schema(mode="serialization")
+        assert set(schema.get("required", ())) <= set(body), path
+        assert set(body) <= set(schema["properties"]), path
+        assert json.dumps(body)

@@ -1,0 +1,295 @@
+"""A gateway's web part over real stores in a temporary folder, at a time that stands still."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+import config
+from gateway.adapters.clock import VirtualClock
+from gateway.adapters.database import SqlDatabase
+from gateway.adapters.journal import SqliteJournal
+from gateway.domain.access import Role, Token, issue_token
+from gateway.domain.appointment import Service, Workshop
+from gateway.domain.counters import Counters
+from gateway.domain.device import Device
+from gateway.domain.messages import Batch
+from gateway.domain.owner import Consent, Owner
+from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.texts import Texts
+from gateway.domain.touchpoint import Finding, Touchpoint
+from gateway.flow import decide
+from gateway.ports import Records
+from gateway.web.context import Context
+from gateway.web.server import make_app
+from rules import Catalogue
+from rules.readings import Value
+
+T = TypeVar("T")
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+NOW = 1_795_420_800_000
+"""Monday, 23 November 2026, 8:00 UTC, 9:00 in Berlin: nobody sleeps, nobody drives."""
+
+ALL_DAY = (("00:00", "23:59"),)
+PADS = RuleInfo(
+    id="brake-pads-front-worn",
+    version=3,
+    kind="car",
+    purpose="maintenance",
+    severity="advice",
+    touchpoint_kind="appointment",
+    service="brakes-front",
+    expires_ms=14 * DAY,
+    resets=("pad_wear_front",),
+    signals=("pad_wear_front",),
+    limit=80.0,
+    condition="pad_wear_front >= 80",
+)
+NORTH = Workshop(
+    id="north",
+    name="Autohaus Nord",
+    hours=dict.fromkeys(("mon", "tue", "wed", "thu", "fri"), (("08:00", "18:00"),)),
+    services=(Service(id="brakes-front", names={"en": "Front brakes"}, minutes=90),),
+)
+
+
+class MemorySeries:
+    """Readings in memory: what the web reads of a time series."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], dict[int, Value]] = {}
+
+    def put(self, device: str, signal: str, *readings: tuple[int, Value]) -> None:
+        self.stored.setdefault((device, signal), {}).update(readings)
+
+    async def readings(
+        self, device: str, signal: str, *, start: int | None, end: int | None, after: int | None, limit: int
+    ) -> list[tuple[int, Value]]:
+        rows = sorted(self.stored.get((device, signal), {}).items())
+        return [
+            (ts, value)
+            for ts, value in rows
+            if (start is None or ts >= start) and (end is None or ts < end) and (after is None or ts > after)
+        ][:limit]
+
+    async def aggregates(
+        self, device: str, signal: str, *, start: int, end: int, every: int
+    ) -> list[tuple[int, float, float, float, int]]:
+        intervals: dict[int, list[float]] = {}
+        for ts, value in sorted(self.stored.get((device, signal), {}).items()):
+            if start <= ts < end and isinstance(value, (int, float)):
+                intervals.setdefault(ts - ts % every, []).append(float(value))
+        return [(ts, min(v), sum(v) / len(v), max(v), len(v)) for ts, v in intervals.items()]
+
+    async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
+        return {name: max(rows.items()) for (of, name), rows in self.stored.items() if of == device and rows}
+
+    async def write(
+        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
+    ) -> Sequence[tuple[str, str]]:
+        raise NotImplementedError
+
+    async def position(self) -> int | None:
+        return None
+
+    async def check(self) -> str:
+        return "in memory"
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass(kw_only=True)
+class Answered:
+    """What the API answered."""
+
+    status: int
+    body: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """The application, its client, and short ways to what tests need."""
+
+    context: Context
+    app: web.Application
+    client: TestClient[web.Request, web.Application]
+    clock: VirtualClock
+    database: SqlDatabase
+    journal: SqliteJournal
+    series: MemorySeries
+    announced: list[list[Mapping[str, Any]]] = field(default_factory=list)
+
+    async def token(self, role: Role, subject: str | None = None, *, ttl_ms: int = DAY) -> tuple[Token, str]:
+        """A token that is stored, and its secret."""
+        token, secret = issue_token(role, subject, ttl_ms=ttl_ms, now=self.clock.now(), random=os.urandom)
+        await self.database.write(lambda r: r.tokens.add(token))
+        return token, secret
+
+    async def caller(self, role: Role = Role.OPERATOR, subject: str | None = None) -> Caller:
+        """Somebody who calls the API with a token of their own."""
+        _, secret = await self.token(role, subject)
+        return Caller(self.client, {"Authorization": f"Bearer {secret}"})
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        return await self.database.write(work)
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        return await self.database.read(work)
+
+    # --- the cast
+
+    async def owner(self, owner_id: str, *devices: str, workshop: str | None = None) -> Owner:
+        """An owner who agreed to maintenance contacts, with cars bought a year ago."""
+        owner = Owner(id=owner_id, name=owner_id.title(), language="de", created=NOW - 400 * DAY)
+
+        def work(records: Records) -> None:
+            records.owners.add(owner)
+            records.owners.consent(
+                Consent(owner=owner_id, purpose="maintenance", granted=True, at=NOW - DAY, source="owner")
+            )
+            for device in devices:
+                records.devices.add(
+                    Device(
+                        id=device,
+                        kind="car",
+                        model="Arden 5",
+                        owner=owner_id,
+                        workshop=workshop,
+                        created=NOW - 365 * DAY,
+                    )
+                )
+
+        await self.write(work)
+        return owner
+
+    async def workshop(self, workshop: Workshop = NORTH) -> Workshop:
+        await self.write(lambda r: r.workshops.add(workshop))
+        return workshop
+
+    async def worn_pads(self, device: str, owner: str) -> Touchpoint:
+        """The pads of a car have reached their limit, and its owner was told."""
+        now, policy = self.clock.now(), self.context.policy
+        finding = Finding(
+            id=f"finding-{device}-{now}",
+            device=device,
+            rule=PADS.id,
+            version=PADS.version,
+            severity=PADS.severity,
+            position=1,
+            began_ts=now - HOUR,
+            found_at=now,
+            evidence={"pad_wear_front": 81.0},
+        )
+
+        def work(records: Records) -> Touchpoint:
+            records.touchpoints.add_finding(finding)
+            decide.decide(records, finding, owner, now, policy)
+            return records.touchpoints.page(finding=finding.id)[0]
+
+        return await self.write(work)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Calls the API."""
+
+    client: TestClient[web.Request, web.Application]
+    headers: Mapping[str, str]
+
+    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answered:
+        """`path` behind /api/v1/; header names with _ for -."""
+        extra = {name.replace("_", "-"): value for name, value in headers.items()}
+        options: dict[str, Any] = {} if body is None else {"json": body}
+        async with self.client.request(
+            method, f"/api/v1/{path}", headers={**self.headers, **extra}, **options
+        ) as response:
+            return await answered(response)
+
+    async def get(self, path: str) -> Any:
+        """The body of what must be there."""
+        found = await self("GET", path)
+        assert found.status == 200, found
+        return found.body
+
+    async def all(self, path: str) -> list[Any]:
+        """Every item of a list, following its cursors."""
+        items: list[Any] = []
+        join, cursor = "&" if "?" in path else "?", ""
+        while True:
+            body = await self.get(f"{path}{cursor}")
+            items += body["items"]
+            if body["next"] is None:
+                return items
+            cursor = f"{join}cursor={body['next']}"
+
+
+async def answered(response: ClientResponse) -> Answered:
+    body = (
+        await response.json(content_type=None) if "json" in response.content_type else await response.text()
+    )
+    return Answered(status=response.status, body=body, headers=response.headers)
+
+
+def catalogue() -> Catalogue:
+    """The shipped signals."""
+    folder = config.data_path("signals")
+    return Catalogue.parse((str(path), path.read_text()) for path in sorted(folder.glob("*.yaml")))
+
+
+@contextlib.asynccontextmanager
+async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
+    """Everything open; `changes` replace parts of the context."""
+    clock = VirtualClock(NOW)
+    database = SqlDatabase(f"sqlite:///{folder}/domain.db", now=clock.now)
+    await database.prepare()
+    announced: list[list[Mapping[str, Any]]] = []
+
+    async def announce() -> None:
+        def work(records: Records) -> list[Mapping[str, Any]]:
+            due = records.outbox.claim(clock.now(), lease_ms=1_000, limit=100, channels=["journal"])
+            return [delivery.payload for delivery in due]
+
+        announced.append(await database.write(work))
+
+    async with SqliteJournal(folder / "journal.db", readers=["record", "assess", "respond"]) as journal:
+        series = MemorySeries()
+        context = Context(
+            **{
+                "clock": clock,
+                "database": database,
+                "timeseries": series,
+                "journal": journal,
+                "texts": Texts({"en": {}, "de": {}}),
+                "policy": Policy(rules={PADS.id: PADS}),
+                "signals": catalogue(),
+                "counters": Counters(),
+                "public_url": "http://127.0.0.1",
+                "kind_of": lambda device: "car" if device.startswith("car-") else None,
+                "announce": announce,
+                **changes,
+            }
+        )
+        app = make_app(context)
+        async with TestClient(TestServer(app)) as client:
+            yield Lab(
+                context=context,
+                app=app,
+                client=client,
+                clock=clock,
+                database=database,
+                journal=journal,
+                series=series,
+                announced=announced,
+            )
+        await database.close()
