@@ -1,0 +1,633 @@
+"""Wiring: the one place where settings become parts and parts become a gateway."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import gc
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+import uvloop
+from aiohttp import web
+
+import config
+from config import settings as configuration
+from firmware_api.routes import application as firmware_application
+from firmware_api.store import FirmwareStore
+from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
+from gateway.adapters.clock import SystemClock, VirtualClock
+from gateway.adapters.codecs import make_decoder
+from gateway.adapters.database import SqlDatabase
+from gateway.adapters.journal import SqliteJournal
+from gateway.adapters.mqtt import Broker, MqttSource
+from gateway.adapters.mqtt_client import MqttClient
+from gateway.adapters.rule_state import SqliteRuleState
+from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
+from gateway.channels.display import DisplayChannel
+from gateway.channels.journal import JournalChannel
+from gateway.channels.vapid import Vapid
+from gateway.channels.web_push import WebPushChannel
+from gateway.domain.access import Role as AccessRole
+from gateway.domain.access import issue_token
+from gateway.domain.counters import Counters
+from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.texts import Texts
+from gateway.flow.assess import Assessor
+from gateway.flow.deliver import Deliverer, Timers, deliver_now
+from gateway.flow.directory import Directory
+from gateway.flow.outgoing import Renderer
+from gateway.flow.receive import receive
+from gateway.flow.record import Recorder
+from gateway.flow.respond import Responder
+from gateway.ports import Channel, Clock, DatabaseUnavailableError, StoreUnavailableError, TimeSeries
+from gateway.web.context import Context, Demo
+from gateway.web.server import make_app, make_ops_app
+from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, load
+
+LANGUAGES = ("en", "de")
+READERS = ("record", "assess", "respond")
+Role = Literal["all", "ingest", "deliver", "web"]
+
+log = structlog.get_logger()
+
+
+class CannotStartError(Exception):
+    """What cannot be done, and what to do about it, in one line."""
+
+
+# --- files of the settings --------------------------------------------------------------------
+
+
+def _texts(paths: Sequence[str], shipped: str) -> list[tuple[str, str]]:
+    files: list[Path] = []
+    for name in paths:
+        path = config.data_path(shipped) if name == "@default" else Path(name)
+        files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+    return [(str(path), path.read_text(encoding="utf-8")) for path in files]
+
+
+def signal_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """(file, text) of the signal catalogues."""
+    return _texts(paths, "signals")
+
+
+def rule_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """(file, text) of the rule files."""
+    return _texts(paths, "rules")
+
+
+def load_signals(texts: Sequence[tuple[str, str]]) -> Catalogue:
+    """The signal catalogue; CannotStartError with every fault, file and line first."""
+    try:
+        return Catalogue.parse(texts)
+    except SignalErrors as error:
+        raise CannotStartError(f"the signal catalogue cannot be used:\n{error}") from error
+
+
+def load_rules(texts: Sequence[tuple[str, str]], signals: Catalogue) -> RuleSet:
+    """The rule set; CannotStartError with every fault, file and line first."""
+    try:
+        return load(texts, signals)
+    except RuleErrors as error:
+        raise CannotStartError(f"the rules cannot be used:\n{error}") from error
+
+
+def rule_info(rule: Rule) -> RuleInfo:
+    """What deciding and wording need to know of a rule."""
+    return RuleInfo(
+        id=rule.id,
+        version=rule.version,
+        kind=rule.kind,
+        purpose=rule.purpose,
+        severity=rule.severity,
+        touchpoint_kind=rule.touchpoint.kind,
+        service=rule.touchpoint.service,
+        expires_ms=rule.touchpoint.expires_ms,
+        shadow=rule.shadow,
+        while_driving=rule.while_driving,
+        resets=rule.resets,
+        signals=rule.signals,
+        limit=rule.limit,
+        condition=rule.when.text,
+        source=rule.source,
+    )
+
+
+def all_aliases(signals: Catalogue) -> dict[str, str]:
+    """VSS path → signal name, over all kinds."""
+    return {path: name for kind in signals.kinds for path, name in signals.aliases(kind).items()}
+
+
+def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
+    """The operator's settings and the rules' own wishes."""
+    return Policy(
+        rules={rule.id: rule_info(rule) for rule in rules.rules.values()},
+        quiet_from=settings.moments.quiet_from,
+        quiet_to=settings.moments.quiet_to,
+        drive_settle_ms=settings.moments.driving_hold_s * 1000,
+        weekly_budget=settings.moments.weekly_budget,
+        channels=tuple(settings.deliver.channels),
+        retry_schedule_s=tuple(settings.deliver.retry_s),
+        lease_ms=settings.deliver.lease_s * 1000,
+    )
+
+
+# --- stores -----------------------------------------------------------------------------------
+
+
+def make_data_dir(settings: configuration.Settings) -> Path:
+    """The data folder, made when it is missing."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CannotStartError(
+            f"the data folder {folder} cannot be written ({error.strerror}): "
+            "set data_dir to a folder that this user may write"
+        ) from error
+    return folder
+
+
+def open_database(settings: configuration.Settings, clock: Clock) -> SqlDatabase:
+    """The domain's database."""
+    return SqlDatabase(f"sqlite:///{settings.database_path}", now=clock.now)
+
+
+def open_journal(settings: configuration.Settings, decoder: Callable[..., Any] | None = None) -> SqliteJournal:
+    """The journal; without a decoder its batches cannot be decoded, only counted and appended."""
+    return SqliteJournal(
+        settings.data_dir / "journal.db",
+        readers=READERS,
+        max_bytes=settings.journal.max_bytes,
+        decoder=decoder,
+    )
+
+
+def open_timeseries(settings: configuration.Settings, signals: Catalogue) -> TimeSeries:
+    """The time-series store that the settings name."""
+    series = settings.timeseries
+    if series.kind == "embedded":
+        return EmbeddedTimeSeries(settings.data_dir / "timeseries.db")
+    from gateway.adapters.timeseries_influx import InfluxTimeSeries
+
+    return InfluxTimeSeries(
+        url=series.url,
+        org=series.org,
+        bucket=series.bucket,
+        token=series.token.get_secret_value(),
+        gzip=series.gzip,
+    )
+
+
+@dataclass(kw_only=True)
+class Stores:
+    """The stores that commands work on."""
+
+    settings: configuration.Settings
+    database: SqlDatabase
+    journal: SqliteJournal
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def opened(cls, settings: configuration.Settings) -> AsyncIterator[Stores]:
+        """Open for one command; another process may be running on the same files."""
+        make_data_dir(settings)
+        clock = SystemClock()
+        async with contextlib.AsyncExitStack() as stack:
+            database = open_database(settings, clock)
+            stack.push_async_callback(database.close)
+            await database.prepare()
+            journal = open_journal(settings)
+            stack.push_async_callback(journal.close)
+            yield cls(settings=settings, database=database, journal=journal)
+
+
+async def prepare(settings: configuration.Settings) -> list[str]:
+    """Create what the configured stores need, keys and the first operator; gives a line for each.
+
+    Repeating it changes nothing.
+    """
+    folder = make_data_dir(settings)
+    lines = [f"data folder {folder}: ready"]
+    async with Stores.opened(settings) as stores:
+        lines.append(f"database {settings.database_path}: schema is up to date")
+        lines.append(f"journal {folder / 'journal.db'}: ready")
+        Vapid.load_or_create(folder / "vapid.pem", settings.deliver.web_push.vapid_subject)
+        lines.append(f"keys in {folder}: ready")
+        store = open_timeseries(settings, load_signals(signal_texts(settings.signals.paths)))
+        try:
+            lines.append(f"time series: {await store.prepare(settings.timeseries.retention_days)}")
+        except StoreUnavailableError as error:
+            raise CannotStartError(str(error)) from error
+        finally:
+            await store.close()
+        lines.append(await _first_operator(stores))
+    return lines
+
+
+async def _first_operator(stores: Stores) -> str:
+    tokens = await stores.database.read(lambda r: r.tokens.page())
+    if any(token.role is AccessRole.OPERATOR and token.revoked is None for token in tokens):
+        return "operator: there is one"
+    token, secret = issue_token(
+        AccessRole.OPERATOR, None, ttl_ms=90 * 86_400_000, now=SystemClock().now(), random=secrets.token_bytes
+    )
+    await stores.database.write(lambda r: r.tokens.add(token))
+    return f"operator: signs in with {secret} (shown once, valid for 90 days)"
+
+
+# --- the gateway ------------------------------------------------------------------------------
+
+
+def lock_data_dir(folder: Path, role: Role) -> contextlib.ExitStack:
+    """Keep a second gateway with the same part away from the same files, until the stack is closed."""
+    held = contextlib.ExitStack()
+    for part in {"all": ("ingest", "deliver"), "web": ()}.get(role, (role,)):
+        file = held.enter_context((folder / f"{part}.lock").open("w"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            held.close()
+            raise CannotStartError(
+                f"another gateway works on {folder} ({part}): end it, or set data_dir to another folder"
+            ) from error
+    return held
+
+
+@dataclass(kw_only=True)
+class Gateway:
+    """All parts, open, and what runs them."""
+
+    settings: configuration.Settings
+    role: Role
+    clock: Clock
+    counters: Counters
+    signals: Catalogue
+    rules: RuleSet
+    policy: Policy
+    texts: Texts
+    directory: Directory
+    database: SqlDatabase
+    journal: SqliteJournal
+    timeseries: TimeSeries
+    broker: Broker
+    vapid: Vapid
+    renderer: Renderer
+    publisher: MqttClient
+    channels: dict[str, Channel]
+    source: MqttSource
+    failures: dict[str, str] = field(default_factory=dict)
+    """workers that broke and are being started again: name → what happened"""
+    url: str = ""
+    """under which the pages are reached, once they are"""
+
+    # --- what runs ----------------------------------------------------------------------------
+
+    def workers(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
+        """(name, what it does) for every long task of this role."""
+        yield "directory", self._follow_directory
+        if self.role in ("all", "ingest"):
+            yield "broker", self.source.run
+            yield "receive", self._receive
+            yield "record", self._record
+            yield "assess", self._assess
+            yield "respond", self._respond
+        if self.role in ("all", "deliver"):
+            yield "display", self.publisher.run
+            yield "deliver", self._deliver
+            yield "timers", self._time
+
+    async def _follow_directory(self) -> None:
+        feed = self.database.watch()
+        try:
+            await self.directory.load(self.database)
+            while True:
+                await feed.event().wait()
+                await self.directory.refresh(self.database, feed)
+        finally:
+            feed.close()
+
+    async def _receive(self) -> None:
+        await receive(self.source, self.journal, self.clock, self.counters, random=random.random)
+
+    async def _record(self) -> None:
+        await Recorder(
+            journal=self.journal,
+            timeseries=self.timeseries,
+            database=self.database,
+            clock=self.clock,
+            counters=self.counters,
+            kinds=self.directory.kind_and_model,
+            random=random.random,
+        ).run()
+
+    async def _assess(self) -> None:
+        state = SqliteRuleState(self.settings.data_dir / "state.db")
+        try:
+            await Assessor(
+                journal=self.journal,
+                database=self.database,
+                state=state,
+                engine=Engine(self.rules),
+                clock=self.clock,
+                counters=self.counters,
+                policy=self.policy,
+                kind_of=self.directory.by_pattern,
+            ).run()
+        finally:
+            await state.close()
+
+    async def _respond(self) -> None:
+        await Responder(
+            journal=self.journal, database=self.database, clock=self.clock, policy=self.policy
+        ).run()
+
+    async def _deliver(self) -> None:
+        await Deliverer(
+            self.database, self.clock, self.channels, self.policy, self.renderer, self.counters
+        ).run()
+
+    async def _time(self) -> None:
+        await Timers(self.database, self.clock, self.policy, self.counters).run()
+
+    async def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What breaks unforeseen is said, shown in health, and begun again."""
+        tries = 0
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                tries += 1
+                self.failures[name] = f"{type(error).__name__}: {error}"
+                log.exception("worker_failed", worker=name, tries=tries)
+            await asyncio.sleep(min(30.0, 0.2 * 2 ** min(tries, 7)) * random.uniform(0.5, 1.0))
+
+    # --- what others see ----------------------------------------------------------------------
+
+    def context(self, demo: Demo | None = None, push_note: str | None = None) -> Context:
+        """What the pages and the API stand on."""
+        return Context(
+            clock=self.clock,
+            database=self.database,
+            timeseries=self.timeseries,
+            journal=self.journal,
+            texts=self.texts,
+            policy=self.policy,
+            signals=self.signals,
+            counters=self.counters,
+            public_url=self.settings.public_url,
+            kind_of=self.directory.by_pattern,
+            checks=(self.check_broker, self.check_workers, self.check_timeseries),
+            vapid_public_key=self.vapid.public_key,
+            push_hosts_note=push_note,
+            announce=self.announce,
+            demo=demo,
+        )
+
+    async def connected(self) -> None:
+        """Return when messages can arrive and displays can be reached."""
+        while not (self.source.state.connected and self.publisher.connected):
+            await asyncio.sleep(0.01)
+
+    async def announce(self) -> None:
+        """Carry queued control entries into the journal before the caller goes on."""
+        journal = {"journal": self.channels["journal"]}
+        await deliver_now(self.database, self.clock, journal, self.policy, self.renderer, self.counters)
+
+    async def check_broker(self) -> tuple[str, bool, str]:
+        """Whether messages can arrive."""
+        if self.role not in ("all", "ingest"):
+            return "broker", True, ""
+        return "broker", self.source.state.connected, self.source.state.problem
+
+    async def check_workers(self) -> tuple[str, bool, str]:
+        """Whether every part runs."""
+        problem = "; ".join(f"{name}: {what}" for name, what in self.failures.items())
+        return "parts", not problem, problem
+
+    async def check_timeseries(self) -> tuple[str, bool, str]:
+        """Whether readings can be stored and read."""
+        try:
+            return "time series", True, await self.timeseries.check()
+        except StoreUnavailableError as error:
+            return "time series", False, str(error)
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    settings: configuration.Settings, *, role: Role = "all", clock: Clock | None = None
+) -> AsyncIterator[Gateway]:
+    """Open every part; close them in the opposite order. Raises CannotStartError."""
+    clock = clock or SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        folder = make_data_dir(settings)
+        stack.enter_context(lock_data_dir(folder, role))
+        signals = load_signals(signal_texts(settings.signals.paths))
+        rules = load_rules(rule_texts(settings.rules.paths), signals)
+        policy = make_policy(settings, rules)
+        counters = Counters()
+        texts = Texts({language: config.messages(language) for language in LANGUAGES})
+        directory = Directory(settings.devices.kinds)
+        database = open_database(settings, clock)
+        stack.push_async_callback(database.close)
+        await database.prepare()
+        await directory.load(database)
+        claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
+        journal = open_journal(settings, make_decoder(all_aliases(signals), claimed=claimed))
+        stack.push_async_callback(journal.close)
+        await journal.read(2**62, limit=1)
+        timeseries = open_timeseries(settings, signals)
+        stack.push_async_callback(timeseries.close)
+        broker, downlink = await open_broker(settings, stack)
+        source = MqttSource(
+            broker,
+            counters=counters,
+            random=random.random,
+            receive_maximum=settings.mqtt.receive_maximum,
+            batch_messages=settings.journal.batch_messages,
+            batch_delay_ms=settings.journal.batch_delay_ms,
+            session_file=folder / "session.json",
+        )
+        publisher = MqttClient(downlink, random=random.random)
+        vapid = Vapid.load_or_create(folder / "vapid.pem", settings.deliver.web_push.vapid_subject)
+        channels: dict[str, Channel] = {
+            "web_push": WebPushChannel(vapid, loopback=settings.deliver.web_push.loopback),
+            "display": DisplayChannel(publisher),
+            "journal": JournalChannel(journal, clock),
+        }
+        for channel in channels.values():
+            stack.push_async_callback(channel.close)
+        yield Gateway(
+            settings=settings,
+            role=role,
+            clock=clock,
+            counters=counters,
+            signals=signals,
+            rules=rules,
+            policy=policy,
+            texts=texts,
+            directory=directory,
+            database=database,
+            journal=journal,
+            timeseries=timeseries,
+            broker=downlink,
+            renderer=Renderer(
+                texts=texts, signals=signals, policy=policy, public_url=settings.public_url
+            ),
+            vapid=vapid,
+            publisher=publisher,
+            channels=channels,
+            source=source,
+        )
+
+
+async def open_broker(
+    settings: configuration.Settings, stack: contextlib.AsyncExitStack
+) -> tuple[Broker, Broker]:
+    """(for ingest, for everything else). embedded: starts a broker that ends with the stack."""
+    mqtt = settings.mqtt
+    down = f"{mqtt.client_id}-down"
+    if mqtt.embedded:
+        embedded = EmbeddedBroker(random=lambda n: secrets.token_hex(n // 2))
+        try:
+            await embedded.start()
+        except EmbeddedBrokerError as error:
+            raise CannotStartError(str(error)) from error
+        stack.push_async_callback(embedded.stop)
+        one = Broker(
+            url=embedded.url,
+            client_id=mqtt.client_id,
+            username=embedded.username,
+            password=embedded.password,
+        )
+        return one, dataclasses.replace(one, url=embedded.devices_url, client_id=down)
+    one = named_broker(settings)
+    return one, dataclasses.replace(one, client_id=down)
+
+
+def named_broker(settings: configuration.Settings) -> Broker:
+    """The broker that the settings name."""
+    mqtt = settings.mqtt
+    return Broker(
+        url=mqtt.url,
+        client_id=mqtt.client_id,
+        username=mqtt.username or None,
+        password=mqtt.password.get_secret_value() or None,
+        ca_file=Path(mqtt.ca_file) if mqtt.ca_file else None,
+        cert_file=Path(mqtt.cert_file) if mqtt.cert_file else None,
+        key_file=Path(mqtt.key_file) if mqtt.key_file else None,
+    )
+
+
+UNPLAYED = ("broker", "receive", "display", "directory")
+"""Workers that wait for the network or for other workers, so that a played clock need not ask them."""
+
+
+@contextlib.asynccontextmanager
+async def running(gateway: Gateway, demo: Demo | None = None, push_note: str | None = None) -> AsyncIterator[None]:
+    """Run all workers and serve the pages until the end of the block."""
+    async with serving(gateway, gateway.context(demo, push_note)):
+        tasks = []
+        for name, work in gateway.workers():
+            task = asyncio.create_task(gateway._keep(name, work), name=name)
+            if isinstance(gateway.clock, VirtualClock) and name not in UNPLAYED:
+                gateway.clock.register(task)
+            tasks.append(task)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
+    """Serve pages, API, health and metrics. Raises CannotStartError when the port is taken."""
+    context.firmware = firmware_application(FirmwareStore(gateway.settings.data_dir / "firmware"))
+    pages = make_app(context) if gateway.role in ("all", "web") else make_ops_app(context)
+    runner = web.AppRunner(pages, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, gateway.settings.web.host, gateway.settings.web.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise CannotStartError(_port_problem(gateway.settings, error)) from error
+        address = runner.addresses[0]
+        gateway.url = f"http://{address[0]}:{address[1]}"
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _port_problem(settings: configuration.Settings, error: OSError) -> str:
+    where = f"{settings.web.host}:{settings.web.port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{where} is taken by another program: end it, or set web.port to a free port"
+    return f"cannot listen on {where} ({error.strerror}): set web.host and web.port"
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+def set_up_logging(settings: configuration.Settings) -> None:
+    """One line an event, on standard error: for people or as JSON."""
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(settings.log.level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+async def until_stopped() -> None:
+    """Return at SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def run_gateway(settings: configuration.Settings, role: Role) -> None:
+    """Open, run until stopped, close."""
+    async with opened(settings, role=role) as gateway, running(gateway):
+        gc.collect()
+        gc.freeze()
+        log.info("running", role=role, pages=gateway.url, rules=len(gateway.rules.rules))
+        await until_stopped()
+        log.info("stopping")
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """touchpoint run."""
+    settings = configuration.load(arguments.config, os.environ)
+    set_up_logging(settings)
+    uvloop.run(run_gateway(settings, arguments.role))
+    return 0

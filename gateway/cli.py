@@ -1,0 +1,335 @@
+"""touchpoint: the command line.
+
+Exit status: 0 good, 1 findings against what was checked, 2 cannot run. Modules are imported by the
+command that needs them, so that `--help` and small commands answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+CANNOT_RUN = 2
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class Subcommands:
+    """Adds commands with their help and an example, the same way for all."""
+
+    def __init__(self, parser: argparse.ArgumentParser, dest: str) -> None:
+        self._add = parser.add_subparsers(dest=dest, metavar="COMMAND", required=True)
+
+    def add(
+        self, name: str, help_text: str, example: str, run: Command | None = None
+    ) -> argparse.ArgumentParser:
+        """A command; `run` gets the parsed arguments and gives the exit status."""
+        parser = self._add.add_parser(
+            name,
+            help=help_text,
+            description=help_text[0].upper() + help_text[1:] + ".",
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if run is not None:
+            parser.set_defaults(run=run)
+        return parser
+
+
+def lazy(module: str, function: str) -> Command:
+    """A command that lives in another module, imported when it is run."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        import importlib
+
+        result: int = getattr(importlib.import_module(module), function)(arguments)
+        return result
+
+    return run
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="touchpoint",
+        description="What a connected product knows becomes one contact at the right moment, and its owner decides.",
+        epilog="example: touchpoint demo",
+    )
+    commands = Subcommands(parser, "command")
+    _running(commands)
+    _operating(commands)
+    _rules(commands)
+    _simulating(commands)
+    _firmware(commands)
+    return parser
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings that overlay the shipped ones")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+
+
+def _running(commands: Subcommands) -> None:
+    run = commands.add(
+        "run", "run the gateway", "touchpoint run --config gateway.toml", lazy("gateway.app", "run_command")
+    )
+    _config(run)
+    run.add_argument(
+        "--role",
+        choices=("all", "ingest", "deliver", "web"),
+        default="all",
+        help="ingest: receive, record, assess; deliver: deliver, timers; web: pages and API (default: all)",
+    )
+    demo = commands.add(
+        "demo",
+        "play the story with everything on this machine",
+        "touchpoint demo --speed 3600",
+        lazy("gateway.demo", "demo_command"),
+    )
+    demo.add_argument("--port", type=int, help="port of the pages (default: 8080, else a free one)")
+    demo.add_argument(
+        "--speed", type=float, default=18_000.0, help="scenario seconds a second (default: 18000)"
+    )
+    demo.add_argument("--seed", type=int, default=7, help="seed of the story (default: 7)")
+    demo.add_argument("--headless", action="store_true", help="no visitor: print JSON lines and end")
+    demo.add_argument(
+        "--until",
+        type=float,
+        metavar="SECONDS",
+        help="end after so many seconds of the story at --speed (60 at the default speed are the whole story)",
+    )
+
+
+def _operating(commands: Subcommands) -> None:
+    module = "gateway.commands"
+    setup = commands.add(
+        "setup",
+        "create what the configured stores need, keys, the first operator",
+        "touchpoint setup --config gateway.toml",
+        lazy(module, "setup"),
+    )
+    _config(setup)
+    doctor = commands.add(
+        "doctor", "check configuration and every connection", "touchpoint doctor", lazy(module, "doctor")
+    )
+    _config(doctor)
+    _json(doctor)
+    _tokens(commands, module)
+    _quarantine(commands, module)
+    journal = commands.add("journal", "look at the journal", "touchpoint journal status")
+    status = Subcommands(journal, "journal_command").add(
+        "status",
+        "positions, lag and size",
+        "touchpoint journal status --json",
+        lazy(module, "journal_status"),
+    )
+    _config(status)
+    _json(status)
+    _outbox(commands, module)
+
+
+def _tokens(commands: Subcommands, module: str) -> None:
+    token = commands.add(
+        "token", "create, list and revoke bearer tokens", "touchpoint token create --role operator"
+    )
+    tokens = Subcommands(token, "token_command")
+    create = tokens.add(
+        "create",
+        "print a new token, once",
+        "touchpoint token create --role owner --subject ID",
+        lazy(module, "token_create"),
+    )
+    _config(create)
+    create.add_argument("--role", required=True, choices=("operator", "workshop", "owner", "integration"))
+    create.add_argument("--subject", metavar="ID", help="the owner or workshop it is for")
+    create.add_argument("--ttl", default="90d", help="how long it lasts: 30m, 12h, 90d (default: 90d)")
+    listing = tokens.add(
+        "list", "list tokens, never their secrets", "touchpoint token list", lazy(module, "token_list")
+    )
+    _config(listing)
+    _json(listing)
+    revoke = tokens.add("revoke", "end a token", "touchpoint token revoke ID", lazy(module, "token_revoke"))
+    _config(revoke)
+    revoke.add_argument("id")
+
+
+def _quarantine(commands: Subcommands, module: str) -> None:
+    quarantine = commands.add(
+        "quarantine", "messages that could not be decoded", "touchpoint quarantine list"
+    )
+    actions = Subcommands(quarantine, "quarantine_command")
+    listing = actions.add(
+        "list",
+        "newest first",
+        "touchpoint quarantine list --reason not_json",
+        lazy(module, "quarantine_list"),
+    )
+    _config(listing)
+    _json(listing)
+    listing.add_argument("--reason")
+    listing.add_argument("--limit", type=int, default=50)
+    show = actions.add(
+        "show", "one message as it came", "touchpoint quarantine show 4711", lazy(module, "quarantine_show")
+    )
+    _config(show)
+    show.add_argument("position", type=int)
+    replay = actions.add(
+        "replay",
+        "put messages into the journal again",
+        "touchpoint quarantine replay --reason bad_ts",
+        lazy(module, "quarantine_replay"),
+    )
+    _config(replay)
+    replay.add_argument("positions", type=int, nargs="*")
+    replay.add_argument("--reason", help="all with this reason")
+
+
+def _outbox(commands: Subcommands, module: str) -> None:
+    outbox = commands.add("outbox", "what leaves the house", "touchpoint outbox list --state dead")
+    actions = Subcommands(outbox, "outbox_command")
+    listing = actions.add(
+        "list", "newest first", "touchpoint outbox list --state dead", lazy(module, "outbox_list")
+    )
+    _config(listing)
+    _json(listing)
+    listing.add_argument("--state", choices=("pending", "leased", "sent", "dead", "dropped"))
+    listing.add_argument("--limit", type=int, default=50)
+    retry = actions.add(
+        "retry", "send dead letters again", "touchpoint outbox retry ID", lazy(module, "outbox_retry")
+    )
+    _config(retry)
+    retry.add_argument("ids", nargs="+")
+
+
+def _rules(commands: Subcommands) -> None:
+    module = "gateway.commands"
+    rules = commands.add("rules", "check and test rules", "touchpoint rules check my-rules.yaml")
+    actions = Subcommands(rules, "rules_command")
+    for name, text, function in (
+        ("check", "check rule files against the signals", "rules_check"),
+        ("test", "run the examples of rule files", "rules_test"),
+    ):
+        parser = actions.add(name, text, f"touchpoint rules {name} my-rules.yaml", lazy(module, function))
+        _config(parser)
+        parser.add_argument("paths", nargs="*", help="files or folders (default: the configured set)")
+        _json(parser)
+
+
+def _simulating(commands: Subcommands) -> None:
+    module = "gateway.commands"
+    sim = commands.add("sim", "the device simulator", "touchpoint sim run --broker mqtt://127.0.0.1:1883")
+    actions = Subcommands(sim, "sim_command")
+    run = actions.add(
+        "run",
+        "play a scenario's devices against a broker",
+        "touchpoint sim run small-fleet --speed 60",
+        lazy(module, "sim_run"),
+    )
+    run.add_argument(
+        "scenario", nargs="?", default="small-fleet", help="a shipped name or a file (default: small-fleet)"
+    )
+    run.add_argument("--seed", type=int, default=7)
+    run.add_argument("--speed", type=float, default=60.0, help="scenario seconds a second")
+    run.add_argument("--until", type=float, metavar="SECONDS", help="end after so many seconds")
+    replay = actions.add(
+        "replay",
+        "publish recorded readings",
+        "touchpoint sim replay trips.csv.gz --speed max",
+        lazy(module, "sim_replay"),
+    )
+    replay.add_argument("file", type=Path)
+    replay.add_argument("--speed", default="max", help="times real time, or max: as fast as acknowledged")
+    for parser in (run, replay):
+        parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
+        parser.add_argument("--username", default="")
+        parser.add_argument("--password", default="")
+
+
+def _firmware(commands: Subcommands) -> None:
+    module = "gateway.commands"
+    firmware = commands.add("firmware", "keys and releases", "touchpoint firmware keygen signing.key")
+    actions = Subcommands(firmware, "firmware_command")
+    keygen = actions.add(
+        "keygen",
+        "make a signing key",
+        "touchpoint firmware keygen signing.key",
+        lazy(module, "firmware_keygen"),
+    )
+    keygen.add_argument("path", type=Path)
+    sign = actions.add(
+        "sign",
+        "sign an artifact as a release",
+        "touchpoint firmware sign app.bin --key signing.key --version 4.2.2 --sequence 7 --kind car",
+        lazy(module, "firmware_sign"),
+    )
+    sign.add_argument("artifact", type=Path)
+    sign.add_argument("--key", type=Path, required=True)
+    sign.add_argument("--version", required=True)
+    sign.add_argument("--sequence", type=int, required=True, help="grows with every release; never goes back")
+    sign.add_argument("--kind", required=True, help="device kind it is for")
+    sign.add_argument("--model", action="append", default=[], help="model it is for (repeatable)")
+    sign.add_argument("--expires", default=None, help="date after which devices refuse it")
+    upload = actions.add(
+        "upload",
+        "check a signed release and store it",
+        "touchpoint firmware upload app.bin.manifest app.bin",
+        lazy(module, "firmware_upload"),
+    )
+    _config(upload)
+    upload.add_argument("manifest", type=Path)
+    upload.add_argument("artifact", type=Path)
+    trust = actions.add(
+        "trust",
+        "accept releases signed with this public key",
+        "touchpoint firmware trust signing.key.pub",
+        lazy(module, "firmware_trust"),
+    )
+    _config(trust)
+    trust.add_argument("key", type=Path)
+    listing = actions.add(
+        "list", "releases in store", "touchpoint firmware list", lazy(module, "firmware_list")
+    )
+    _config(listing)
+    _json(listing)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; what cannot run says why in one line and exits with 2."""
+    arguments = make_parser().parse_args(argv)
+    run: Command = arguments.run
+    try:
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        problem = explain(error)
+        if problem is None:
+            raise
+        print(f"touchpoint {arguments.command}: {problem}", file=sys.stderr)
+        return CANNOT_RUN
+
+
+def explain(error: Exception) -> str | None:
+    """What to say of an error that a user can mend; None for one that is ours."""
+    from gateway.app import CannotStartError
+
+    name = type(error).__name__
+    if isinstance(error, CannotStartError):
+        return str(error)
+    if name == "SettingsError":
+        lines = str(error).splitlines()
+        return f"{len(lines)} setting{'s are' if len(lines) > 1 else ' is'} wrong:\n  " + "\n  ".join(lines)
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,362 @@
+"""The operator's commands. Each opens only the stores it needs and prints one thing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from config import settings as configuration
+from gateway.app import CannotStartError, Stores, load_rules, load_signals, prepare, rule_texts, signal_texts
+from gateway.domain.access import Role, issue_token
+from gateway.domain.delivery import DeliveryState
+from gateway.domain.errors import TouchpointError
+from gateway.domain.times import rfc3339
+
+T = TypeVar("T")
+
+UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def settings_of(arguments: argparse.Namespace) -> configuration.Settings:
+    """The settings a command runs with."""
+    return configuration.load(getattr(arguments, "config", None), os.environ)
+
+
+def with_stores(arguments: argparse.Namespace, work: Callable[[Stores], Awaitable[T]]) -> T:
+    """Open the stores, do the work, close them; domain errors become one line."""
+
+    async def go() -> T:
+        async with Stores.opened(settings_of(arguments)) as stores:
+            return await work(stores)
+
+    try:
+        return asyncio.run(go())
+    except TouchpointError as error:
+        raise CannotStartError(str(error)) from error
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+    """A table for people, JSON for scripts."""
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2, default=str))
+        return
+    if not rows:
+        print(empty)
+        return
+    texts = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in texts)) for key in texts[0]}
+    print("  ".join(key.ljust(width) for key, width in widths.items()).rstrip())
+    for row in texts:
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+# --- setup and doctor -------------------------------------------------------------------------
+
+
+def setup(arguments: argparse.Namespace) -> int:
+    """Create what the stores need; repeating it changes nothing."""
+    settings = settings_of(arguments)
+    for line in asyncio.run(prepare(settings)):
+        print(line)
+    return 0
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """One line for each part: what, state, what to do."""
+    from gateway.doctor import examine
+
+    try:
+        settings = settings_of(arguments)
+    except configuration.SettingsError as error:
+        rows = [{"what": "settings", "state": "wrong", "do": line} for line in str(error).splitlines()]
+    else:
+        rows = asyncio.run(examine(settings))
+    show(rows, as_json=arguments.json, empty="nothing to check")
+    return 1 if any(row["state"] == "wrong" for row in rows) else 0
+
+
+# --- tokens -----------------------------------------------------------------------------------
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of 30m, 12h, 90d; CannotStartError otherwise."""
+    match = re.fullmatch(r"([1-9][0-9]{0,5})([mhd])", text)
+    if match is None:
+        raise CannotStartError(f"--ttl {text}: write a number and m, h or d, for example 90d")
+    return int(match[1]) * UNITS_MS[match[2]]
+
+
+def token_create(arguments: argparse.Namespace) -> int:
+    """Print a new token; only its hash is kept."""
+    try:
+        token, secret = issue_token(
+            Role(arguments.role),
+            arguments.subject,
+            ttl_ms=duration_ms(arguments.ttl),
+            now=time.time_ns() // 1_000_000,
+            random=secrets.token_bytes,
+        )
+    except ValueError as error:
+        raise CannotStartError(f"{error}: --subject is the id of the owner or workshop") from error
+    with_stores(arguments, lambda stores: stores.database.write(lambda r: r.tokens.add(token)))
+    print(secret)
+    return 0
+
+
+def token_list(arguments: argparse.Namespace) -> int:
+    """All tokens, without their secrets."""
+    tokens = with_stores(arguments, lambda stores: stores.database.read(lambda r: r.tokens.page()))
+    rows = [
+        {
+            "id": token.id,
+            "role": token.role.value,
+            "subject": token.subject,
+            "created": rfc3339(token.created),
+            "expires": rfc3339(token.expires),
+            "revoked": rfc3339(token.revoked) if token.revoked else None,
+        }
+        for token in tokens
+    ]
+    show(rows, as_json=arguments.json, empty="no tokens yet: touchpoint token create --role operator")
+    return 0
+
+
+def token_revoke(arguments: argparse.Namespace) -> int:
+    """End a token at once."""
+    now = time.time_ns() // 1_000_000
+    done = with_stores(arguments, lambda stores: stores.database.write(lambda r: r.tokens.revoke(arguments.id, now)))
+    print(f"revoked {arguments.id}" if done else f"no running token {arguments.id}: touchpoint token list")
+    return 0 if done else 1
+
+
+# --- quarantine, journal, outbox --------------------------------------------------------------
+
+
+def quarantine_list(arguments: argparse.Namespace) -> int:
+    """What could not be decoded, newest first."""
+    rows = with_stores(
+        arguments,
+        lambda stores: stores.database.read(
+            lambda r: r.quarantine.page(limit=arguments.limit, reason=arguments.reason)
+        ),
+    )
+    table = [
+        {
+            "position": row.position,
+            "received": rfc3339(row.received),
+            "topic": row.topic,
+            "bytes": len(row.payload),
+            "reason": row.reason,
+            "detail": row.detail,
+            "replayed": rfc3339(row.replayed) if row.replayed else None,
+        }
+        for row in rows
+    ]
+    show(table, as_json=arguments.json, empty="the quarantine is empty")
+    return 0
+
+
+def quarantine_show(arguments: argparse.Namespace) -> int:
+    """One message as it came."""
+    row = with_stores(
+        arguments, lambda stores: stores.database.read(lambda r: r.quarantine.get(arguments.position))
+    )
+    print(f"topic:    {row.topic}\nreceived: {rfc3339(row.received)}\nreason:   {row.reason}\n          {row.detail}")
+    try:
+        print(f"payload:  {row.payload.decode()}")
+    except UnicodeDecodeError:
+        print(f"payload:  {base64.b64encode(row.payload).decode()} (base64)")
+    return 0
+
+
+def quarantine_replay(arguments: argparse.Namespace) -> int:
+    """Put messages into the journal again; the running gateway takes them up."""
+    from gateway.flow.quarantine import replay
+
+    if not arguments.positions and not arguments.reason:
+        raise CannotStartError("name positions, or --reason for all of one reason: touchpoint quarantine list")
+    count = with_stores(
+        arguments,
+        lambda stores: replay(
+            stores.database,
+            stores.journal,
+            positions=arguments.positions,
+            reason=arguments.reason,
+            now=time.time_ns() // 1_000_000,
+        ),
+    )
+    print(f"{count} message{'' if count == 1 else 's'} put into the journal again")
+    return 0 if count else 1
+
+
+def journal_status(arguments: argparse.Namespace) -> int:
+    """Positions, lag and size."""
+
+    async def status(stores: Stores) -> Mapping[str, Any]:
+        await stores.journal.read(2**62, limit=1)
+        return stores.journal.status()
+
+    state = with_stores(arguments, status)
+    if arguments.json:
+        print(json.dumps(state, indent=2))
+        return 0
+    print(f"entries {state['first']} to {state['head']}, {state['bytes']:,} of {state['max_bytes']:,} bytes")
+    rows = [{"reader": name, **reader} for name, reader in state["readers"].items()]
+    show(rows, as_json=False, empty="no reader yet")
+    return 0
+
+
+def outbox_list(arguments: argparse.Namespace) -> int:
+    """What is to be sent, was sent, or could not be sent."""
+    states = [DeliveryState(arguments.state)] if arguments.state else []
+    rows = with_stores(
+        arguments,
+        lambda stores: stores.database.read(lambda r: r.outbox.page(states=states, limit=arguments.limit)),
+    )
+    table = [
+        {
+            "id": row.id,
+            "channel": row.channel,
+            "target": row.target,
+            "state": row.state.value,
+            "attempts": row.attempts,
+            "due": rfc3339(row.due_at),
+            "touchpoint": row.touchpoint,
+        }
+        for row in rows
+    ]
+    show(table, as_json=arguments.json, empty="nothing here")
+    return 0
+
+
+def outbox_retry(arguments: argparse.Namespace) -> int:
+    """Dead letters become pending again."""
+    now = time.time_ns() // 1_000_000
+    for delivery in arguments.ids:
+        with_stores(
+            arguments, lambda stores, d=delivery: stores.database.write(lambda r: r.outbox.retry(d, now))
+        )
+        print(f"{delivery} will be sent again")
+    return 0
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def _rule_sources(arguments: argparse.Namespace) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    settings = settings_of(arguments)
+    return rule_texts(arguments.paths or settings.rules.paths), signal_texts(settings.signals.paths)
+
+
+def rules_check(arguments: argparse.Namespace) -> int:
+    """0 when every rule is sound, 1 with every fault, file and line first."""
+    import rules
+
+    texts, signals = _rule_sources(arguments)
+    faults = rules.check(texts, load_signals(signals))
+    if arguments.json:
+        print(json.dumps([str(fault) for fault in faults], ensure_ascii=False, indent=2))
+    else:
+        for fault in faults:
+            print(fault)
+    if faults:
+        return 1
+    if not arguments.json:
+        count = len(load_rules(texts, load_signals(signals)).rules)
+        print(f"{count} rules in {len(texts)} files, all sound")
+    return 0
+
+
+def rules_test(arguments: argparse.Namespace) -> int:
+    """0 when every example comes out as it says, 1 otherwise."""
+    import rules
+
+    texts, signals = _rule_sources(arguments)
+    results = rules.run_examples(load_rules(texts, load_signals(signals)))
+    failed = [result for result in results if not result.passed]
+    if arguments.json:
+        print(json.dumps([{"rule": r.rule, "passed": r.passed, "text": str(r)} for r in results], indent=2))
+    else:
+        for result in failed:
+            print(result)
+        print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+# --- simulator and firmware -------------------------------------------------------------------
+
+
+def sim_run(arguments: argparse.Namespace) -> int:
+    """Play a scenario's devices in real time."""
+    from device_sim.commands import run
+
+    return run(arguments)
+
+
+def sim_replay(arguments: argparse.Namespace) -> int:
+    """Publish recorded readings."""
+    from device_sim.commands import replay
+
+    return replay(arguments)
+
+
+def firmware_keygen(arguments: argparse.Namespace) -> int:
+    """Make a signing key pair."""
+    from firmware_api.commands import keygen
+
+    return keygen(arguments.path)
+
+
+def firmware_sign(arguments: argparse.Namespace) -> int:
+    """Sign an artifact as a release."""
+    from firmware_api.commands import sign
+
+    return sign(
+        arguments.artifact,
+        key=arguments.key,
+        version=arguments.version,
+        sequence=arguments.sequence,
+        kind=arguments.kind,
+        models=arguments.model,
+        expires=arguments.expires,
+    )
+
+
+def _firmware_dir(arguments: argparse.Namespace) -> Path:
+    return settings_of(arguments).data_dir / "firmware"
+
+
+def firmware_upload(arguments: argparse.Namespace) -> int:
+    """Check a signed release and store it."""
+    from firmware_api.commands import upload
+
+    return upload(_firmware_dir(arguments), arguments.manifest, arguments.artifact)
+
+
+def firmware_trust(arguments: argparse.Namespace) -> int:
+    """Accept releases signed with this public key."""
+    from firmware_api.commands import trust
+
+    return trust(_firmware_dir(arguments), arguments.key)
+
+
+def firmware_list(arguments: argparse.Namespace) -> int:
+    """Releases in store."""
+    from firmware_api.commands import releases
+
+    show(releases(_firmware_dir(arguments)), as_json=arguments.json, empty="no releases yet")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit("use the touchpoint command")

@@ -1,0 +1,112 @@
+"""doctor: one line for each part: what, state, what to do. Looks, and changes nothing but an empty data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import shutil
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+
+from config.settings import Settings
+from gateway.adapters.mqtt import BrokerError
+from gateway.adapters.mqtt_client import probe
+from gateway.app import (
+    CannotStartError,
+    Stores,
+    load_rules,
+    load_signals,
+    make_data_dir,
+    named_broker,
+    open_timeseries,
+    rule_texts,
+    signal_texts,
+)
+from gateway.ports import StoreUnavailableError
+
+LOW_DISK = 1_000_000_000
+"""Bytes of free space below which doctor warns."""
+
+Line = Mapping[str, str]
+
+
+async def examine(settings: Settings) -> list[Line]:
+    """Every part's line; a part that is wrong does not keep the others from being looked at."""
+    checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [
+        ("data folder", _data_dir),
+        ("signals and rules", _rules),
+        ("broker", _broker),
+        ("database and journal", _stores),
+        ("time series", _timeseries),
+        ("pages", _web),
+    ]
+    lines: list[Line] = [{"what": "settings", "state": "good", "do": ""}]
+    for what, check in checks:
+        try:
+            said = await check(settings)
+            lines.append({"what": what, "state": "good", "do": said})
+        except (CannotStartError, StoreUnavailableError, OSError) as error:
+            lines.append({"what": what, "state": "wrong", "do": " ".join(str(error).split())})
+    return lines
+
+
+async def _data_dir(settings: Settings) -> str:
+    folder = make_data_dir(settings)
+    free = shutil.disk_usage(folder).free
+    if free < LOW_DISK:
+        raise CannotStartError(f"{folder} has {free // 1_000_000} MB left: make room, the journal needs it")
+    return f"{folder}, {free // 1_000_000_000} GB free"
+
+
+async def _rules(settings: Settings) -> str:
+    signals = load_signals(signal_texts(settings.signals.paths))
+    rules = load_rules(rule_texts(settings.rules.paths), signals)
+    return f"{len(rules.rules)} rules"
+
+
+async def _broker(settings: Settings) -> str:
+    if settings.mqtt.embedded:
+        return "embedded: loopback only, one machine, not for production"
+    try:
+        return await probe(dataclasses.replace(named_broker(settings), client_id=f"doctor-{os.getpid()}"))
+    except BrokerError as error:
+        raise CannotStartError(str(error)) from error
+
+
+async def _stores(settings: Settings) -> str:
+    async with Stores.opened(settings) as stores:
+        await stores.journal.read(2**62, limit=1)
+        state = stores.journal.status()
+    lags = [f"{name} {reader['lag']:,} behind" for name, reader in state["readers"].items()]
+    used = 100 * state["bytes"] / state["max_bytes"]
+    if used > 90:
+        raise CannotStartError(
+            f"the journal is {used:.0f} % full: see which reader is behind (touchpoint journal status), "
+            "or raise journal.max_bytes"
+        )
+    return ", ".join([f"journal {used:.0f} % full", *lags])
+
+
+async def _timeseries(settings: Settings) -> str:
+    signals = load_signals(signal_texts(settings.signals.paths))
+    store = open_timeseries(settings, signals)
+    try:
+        return await store.check()
+    finally:
+        await store.close()
+
+
+async def _web(settings: Settings) -> str:
+    host, port = settings.web.host, settings.web.port
+
+    def bind() -> None:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+
+    try:
+        await asyncio.to_thread(bind)
+    except OSError as error:
+        return f"{host}:{port} is in use ({error.strerror}): good if that is the gateway, else set web.port"
+    return f"{host}:{port} is free"
