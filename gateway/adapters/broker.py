@@ -1,130 +1,192 @@
-"""The broker for one machine: iotcore (rumqttd in a wheel), in a child process that ends with us.
+"""`embedded:` – a broker for one command on a bare machine: iotcore (rumqttd in a wheel), loopback only.
 
-Loopback only, a random password, gone with everything it holds when it stops. It knows no topic
-rights: every client may publish and read everything. MQTT 5 (ingest) and MQTT 3.1.1 (devices) have
-a port each and share their messages.
+rumqttd knows no way to stop, so it runs in a process of its own, which ends with ours: it watches a pipe
+that closes when we stop it, when we end, and when we are killed. It speaks MQTT 5 on one port and 3.1.1 on
+another, keeps sessions, queues and retained messages in memory, passes wills on, and knows one user with a
+random password.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-from iotcore import Broker as IotcoreBroker
-
-log = structlog.get_logger()
-
+LOOPBACK = "127.0.0.1"
 USERNAME = "touchpoint"
-HOST = "127.0.0.1"
-LARGEST_PAYLOAD = 1_048_576
-"""Bytes; iotcore's own limit of 20 kB makes it disconnect who sends more."""
-START_S = 10.0
+LARGEST_PAYLOAD = 4 * 2**20
+SEGMENT = 20 * 2**20
+SEGMENTS = 10
+"""Bytes it keeps for a subscriber that is away: what comes beyond drops the oldest."""
+READY_WITHIN = 10.0
+TRIES = 3
+"""Ports are free when they are chosen; somebody may be faster."""
 
-CONFIG = """
-id = 0
-
-[router]
-id = 0
-max_connections = 10010
-max_outgoing_packet_count = 2000
-max_segment_size = 104857600
-max_segment_count = 10
-
-[v4.1]
-name = "devices"
-listen = "{host}:{devices_port}"
-next_connection_delay_ms = 1
-
-[v4.1.connections]
-connection_timeout_ms = 60000
-max_payload_size = {payload}
-max_inflight_count = 500
-auth = {{ {username} = "{password}" }}
-dynamic_filters = true
-
-[v5.1]
-name = "gateway"
-listen = "{host}:{port}"
-next_connection_delay_ms = 1
-
-[v5.1.connections]
-connection_timeout_ms = 60000
-max_payload_size = {payload}
-max_inflight_count = 1000
-auth = {{ {username} = "{password}" }}
-dynamic_filters = true
-"""
+BANNER = (
+    "The embedded broker is for trying things out: it listens on this machine only, keeps sessions and "
+    "queued messages in memory (a restart forgets them), knows no access lists, ignores Receive Maximum, and "
+    f"drops the oldest of what waits beyond {SEGMENT * SEGMENTS // 2**20} MiB. Use mosquitto for anything else."
+)
 
 
-class EmbeddedBrokerError(Exception):
-    """The embedded broker did not start; the text says why and what to do."""
+class BrokerStartError(Exception):
+    """The embedded broker did not start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How to reach it."""
+
+    url: str
+    """MQTT 5: for the gateway"""
+    url_311: str
+    """MQTT 3.1.1: for devices and tools that do not speak 5"""
+    username: str
+    password: str
 
 
 class EmbeddedBroker:
-    """Starts and ends the broker. `random(n)` gives n hexadecimal characters."""
+    """`async with EmbeddedBroker() as running: …`; afterwards neither process nor port is left."""
 
-    def __init__(self, random: Callable[[int], str]) -> None:
-        self.username = USERNAME
-        self.password = random(32)
-        self.port, self.devices_port = _free_ports()
-        self._broker: IotcoreBroker | None = None
+    def __init__(self, *, port: int = 0, port_311: int = 0) -> None:
+        """Fixed ports are for people who want to connect to it; 0 takes free ones."""
+        self._ports = (port, port_311)
+        self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def url(self) -> str:
-        """For MQTT 5: ingest."""
-        return f"mqtt://{HOST}:{self.port}"
-
-    @property
-    def devices_url(self) -> str:
-        """For MQTT 3.1.1: devices, the simulator, displays."""
-        return f"mqtt://{HOST}:{self.devices_port}"
-
-    async def start(self) -> None:
-        """Listening when this returns. Raises EmbeddedBrokerError."""
-        await asyncio.to_thread(self._start)
-        log.warning(
-            "embedded_broker",
-            address=self.url,
-            note="loopback only, no topic rights, keeps nothing over a restart: not for production, set mqtt.url",
+    async def start(self) -> Running:
+        """Return when it takes connections. Raises BrokerStartError."""
+        password = secrets.token_urlsafe(24)
+        for _ in range(TRIES):
+            port, port_311 = (chosen or _free_port() for chosen in self._ports)
+            config = _write(_config(port, port_311, password))
+            try:
+                self._process = _spawn(config)
+                if await self._ready(port) and await self._ready(port_311):
+                    return Running(
+                        url=f"mqtt://{LOOPBACK}:{port}",
+                        url_311=f"mqtt://{LOOPBACK}:{port_311}",
+                        username=USERNAME,
+                        password=password,
+                    )
+                await self.stop()
+            finally:
+                config.unlink()
+        raise BrokerStartError(
+            f"the embedded broker did not start on {LOOPBACK}: is a port that it was given taken?"
         )
 
-    def _start(self) -> None:
-        descriptor, name = tempfile.mkstemp(suffix=".toml")
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(
-                    CONFIG.format(
-                        host=HOST,
-                        port=self.port,
-                        devices_port=self.devices_port,
-                        payload=LARGEST_PAYLOAD,
-                        username=self.username,
-                        password=self.password,
-                    )
-                )
-            self._broker = IotcoreBroker(config_path=name)
-            self._broker.start(timeout=START_S)
-        except (OSError, RuntimeError) as error:
-            raise EmbeddedBrokerError(
-                f"the embedded broker did not start ({error}): try again, or set mqtt.url to a broker of yours"
-            ) from error
-        finally:
-            Path(name).unlink(missing_ok=True)  # read by now, and it holds the password
-
     async def stop(self) -> None:
-        """End it; its ports are free when this returns."""
-        if self._broker is not None:
-            await asyncio.to_thread(self._broker.stop)
-            self._broker = None
+        """End it; safe to call twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            await asyncio.to_thread(_end, process)
+
+    async def __aenter__(self) -> Running:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _ready(self, port: int) -> bool:
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                while self._process is not None and self._process.poll() is None:
+                    try:
+                        _, writer = await asyncio.open_connection(LOOPBACK, port)
+                    except OSError:
+                        await asyncio.sleep(0.02)
+                        continue
+                    writer.close()
+                    return True
+        except TimeoutError:
+            pass
+        return False
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind((HOST, 0))
-        other.bind((HOST, 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])
+def _config(port: int, port_311: int, password: str) -> str:
+    """rumqttd's own configuration, in TOML."""
+    listeners = "".join(
+        f"""
+[{version}.1]
+name = "{version}"
+listen = "{LOOPBACK}:{number}"
+next_connection_delay_ms = 1
+[{version}.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = {LARGEST_PAYLOAD}
+max_inflight_count = 1000
+dynamic_filters = true
+[{version}.1.connections.auth]
+{USERNAME} = "{password}"
+"""
+        for version, number in (("v5", port), ("v4", port_311))
+    )
+    return f"""id = 0
+[router]
+id = 0
+max_connections = 10010
+max_outgoing_packet_count = 1000
+max_segment_size = {SEGMENT}
+max_segment_count = {SEGMENTS}
+{listeners}"""
+
+
+def _write(text: str) -> Path:
+    """A file that only this user can read; it holds the password until the broker has read it."""
+    handle, name = tempfile.mkstemp(prefix="touchpoint-broker-", suffix=".toml")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    return Path(name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def _spawn(config: Path) -> subprocess.Popen[bytes]:
+    """A session of its own, so that Ctrl-C reaches only us; we end it when we are done."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "gateway.adapters.broker", str(config)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _end_with_parent() -> None:
+    """The pipe closes when the parent stops us, ends, or is killed."""
+    try:
+        sys.stdin.buffer.read()
+    finally:
+        os._exit(0)
+
+
+def main() -> None:
+    """The child: serve until the parent is gone."""
+    from iotcore import IotCoreBroker
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    IotCoreBroker(config_path=sys.argv[1]).run_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -212,10 +212,16 @@ class SqliteJournal:
         """
         batch = Batch(first=0, received=received, messages=messages, decoder=self._decoder)
         try:
-            return await self._append(batch, messages, self._max_bytes)
+            return await self._append(batch, messages, self._limit())
         except JournalFullError:
             await self._trim_or_raise()
-            return await self._append(batch, messages, self._max_bytes)
+            return await self._append(batch, messages, self._limit())
+
+    def _limit(self) -> int | None:
+        """None when every reader has taken everything: waiting would free nothing, so that even a batch
+        larger than the limit has to pass."""
+        caught_up = all(self.position(name) >= self._head for name in self._readers)
+        return None if caught_up else self._max_bytes
 
     async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
         """The same for control entries; never refused for the size limit."""

@@ -213,6 +213,17 @@ async def test_a_full_journal_refuses_messages_and_recovers_by_trimming(path: Pa
         assert await journal.append(some(10, size=10_000), NOW) == appended + 2
 
 
+async def test_a_batch_larger_than_the_limit_passes_once_everything_is_read(path: Path) -> None:
+    async with SqliteJournal(path, readers=("r",), max_bytes=2**18) as journal:
+        await journal.append(some(10), NOW)
+        with pytest.raises(JournalFullError):
+            await journal.append(some(50, size=10_000), NOW)
+        await journal.commit("r", 10)
+        assert await journal.append(some(50, size=10_000), NOW) == 11
+        await journal.commit("r", 60)
+        assert await journal.append(some(50, size=10_000), NOW) == 61
+
+
 async def test_a_full_disk_is_told_with_what_to_do_and_nothing_is_half_stored(path: Path) -> None:
     async with SqliteJournal(path, readers=READERS) as journal:
         await journal.append(some(3), NOW)

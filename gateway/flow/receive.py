@@ -1,0 +1,101 @@
+"""receive: take messages from the broker in batches, journal them raw, acknowledge them after the commit.
+
+Nothing is acknowledged that is not on disk. When the journal cannot take a batch, the same batch is tried
+again; meanwhile no acknowledgement goes out, and the broker's Receive Maximum stops the flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+
+from gateway.domain.counters import Counters
+from gateway.domain.messages import Message
+from gateway.ports import Clock, Journal, JournalFullError, JournalWriteError
+
+log = structlog.get_logger()
+
+SHORTEST_WAIT = 100
+LONGEST_WAIT = 5_000
+"""ms between two tries to append the same batch."""
+
+
+class Delivery(Protocol):
+    """Messages that the broker has handed over and still holds."""
+
+    @property
+    def messages(self) -> Sequence[Message]:
+        """In the order of their arrival; one at least."""
+        ...
+
+    def acknowledge(self) -> None:
+        """Tell the broker that it may forget them; nothing when the connection they came by is gone."""
+        ...
+
+
+class Source(Protocol):
+    """Where messages come from."""
+
+    async def batch(self) -> Delivery:
+        """Wait until a batch is gathered."""
+        ...
+
+
+def backoff(tries: int, random: Callable[[], float], *, shortest: int, longest: int) -> int:
+    """ms to wait after so many failed tries: doubled each time, half of it by chance."""
+    return int(min(longest, shortest * 2.0 ** min(tries, 30)) * (0.5 + random() / 2))
+
+
+async def receive(
+    source: Source, journal: Journal, clock: Clock, counters: Counters, *, random: Callable[[], float]
+) -> None:
+    """Run until cancelled."""
+    while True:
+        delivery = await source.batch()
+        await _append(delivery.messages, journal, clock, counters, random)
+        counters.journaled += len(delivery.messages)
+        delivery.acknowledge()
+
+
+async def _append(
+    messages: Sequence[Message],
+    journal: Journal,
+    clock: Clock,
+    counters: Counters,
+    random: Callable[[], float],
+) -> None:
+    received, tries, said = clock.now(), 0, ""
+    while True:
+        try:
+            await journal.append(messages, received)
+        except (JournalFullError, JournalWriteError) as error:
+            counters.journal_waits += 1
+            if str(error) != said:  # once for each cause, however often it is tried
+                said = str(error)
+                _say(error)
+            pause = backoff(tries, random, shortest=SHORTEST_WAIT, longest=LONGEST_WAIT)
+            await clock.wait(asyncio.Event(), clock.now() + pause)
+            tries += 1
+        else:
+            if tries:
+                log.info("journal_recovered", tries=tries, waited_ms=clock.now() - received)
+            return
+
+
+def _say(error: Exception) -> None:
+    if isinstance(error, JournalFullError):
+        log.warning(
+            "journal_full",
+            problem=str(error),
+            effect="nothing is acknowledged, the broker holds the messages",
+            todo="see which reader is behind with `touchpoint journal status`, or raise journal.max_bytes",
+        )
+    else:
+        log.error(
+            "journal_not_written",
+            problem=str(error),
+            effect="nothing is acknowledged, the broker holds the messages",
+        )
