@@ -263,5 +263,16 @@ def apply_event(records: Records, event: Found | Cleared, now: int, policy: Poli
         evidence=dict(event.evidence),
     )
     if records.touchpoints.add_finding(finding):
-        owner = records.devices.owner_at(event.device, min(event.found_ts, now))
+        owner = owner_when(records, event.device, min(event.found_ts, now))
         decide.decide(records, finding, owner, now, policy)
+
+
+def owner_when(records: Records, device: str, ts: int) -> str | None:
+    """Whose device it was at `ts`. What was measured before anybody was registered for it, and arrives
+    afterwards, is its first owner's: a new car reports late readings minutes after its registration."""
+    owner = records.devices.owner_at(device, ts)
+    if owner is None:
+        ownerships = records.devices.ownerships(device)
+        if ownerships and ts < ownerships[0].since:
+            return ownerships[0].owner
+    return owner
