@@ -85,6 +85,12 @@ class _Speaker:
         if signal.wear is not None:
             self.params["worn_out"] = self.value(signal, signal.wear.limit)
             self.params["new"] = self.value(signal, 0)
+            self._measure_left(signal, evidence.get(charted))
+
+    def _measure_left(self, signal: Signal, value: Any) -> None:
+        """What is left until a counter reaches its limit."""
+        if signal.wear is not None and signal.display is None and isinstance(value, int | float):
+            self.params["left"] = self.value(signal, max(0, signal.wear.limit - value))
 
     def _signal(self, kind: str, name: str) -> Signal | None:
         return self.signals.signal(kind, name) if self.signals else None
@@ -113,7 +119,11 @@ class _Speaker:
             return self.texts.quantity(
                 self.language, round(signal.display.shown(value), 1), signal.display.unit
             )
-        return self.texts.quantity(self.language, round(value, 1 if abs(value) < 1000 else 0), signal.unit)
+        rounded = round(value, 1) if abs(value) < 1000 else round(value)
+        key = f"units.of.{signal.unit}"
+        if self.texts.has(key):
+            return self.texts.say(self.language, key, count=rounded)
+        return self.texts.quantity(self.language, rounded, signal.unit)
 
 
 def touchpoint_words(
@@ -154,7 +164,7 @@ def touchpoint_words(
         body=" ".join(part for part in (evidence, offer, promise) if part),
         short=" ".join(part for part in (evidence, promise) if part),
         why=speaker.first(f"{key}.why", f"{general}.why", f"{GENERIC}.any.why"),
-        actions=tuple(_actions(speaker, touchpoint, slots)),
+        actions=tuple(_actions(speaker, touchpoint, rule, slots)),
     )
 
 
@@ -185,7 +195,9 @@ def _promise(speaker: _Speaker, service: Service | None) -> str | None:
     return speaker.say(key, price=price)
 
 
-def _actions(speaker: _Speaker, touchpoint: Touchpoint, slots: Sequence[Slot]) -> Iterator[tuple[str, str]]:
+def _actions(
+    speaker: _Speaker, touchpoint: Touchpoint, rule: RuleInfo | None, slots: Sequence[Slot]
+) -> Iterator[tuple[str, str]]:
     for slot in slots:
         moment = speaker.texts.when(speaker.language, slot.start, speaker.zone, "moment_button")
         yield f"book:{slot.id}", speaker.say("actions.book", moment=moment)
@@ -194,6 +206,8 @@ def _actions(speaker: _Speaker, touchpoint: Touchpoint, slots: Sequence[Slot]) -
             yield "call_me", speaker.say("actions.call_me")
     else:
         yield "noted", speaker.say("actions.noted")
+        if rule is not None and rule.resets:
+            yield "already_done", speaker.say("actions.already_done")
     yield "not_now", speaker.say("actions.not_now")
 
 
