@@ -31,6 +31,8 @@ from device_sim.scenario import (
 )
 
 PREFIX = "touchpoint/v1"
+CAREFUL_WASHES = 35
+"""After how many washes machines of the past were descaled: before any rule asks for it."""
 KEEPALIVE_MS = 90_000
 """How long after a connection broke the broker publishes the will: one and a half keep-alives of 60 s."""
 
@@ -99,8 +101,8 @@ class Unit:
         self._seq = 0
         self._held: list[Reading | Event] = []
         self._gaps = sorted((scenario.ms(gap.begin), scenario.ms(gap.end), gap.lost) for gap in part.gaps)
-        self.uses_ended = 0
-        """counts up when a trip or a wash has ended: when people look at its display"""
+        self.used: Callable[[int], None] | None = None
+        """told (ms) when a trip or a wash has ended: that is when people look at its display"""
         self._steps = self._plan()
         self._unplanned: list[Step] = []
         self._next: Step = next(self._steps)
@@ -151,6 +153,10 @@ class Unit:
     def value(self, state: str, at: int) -> float:
         """A state at a time that no step has passed yet."""
         raise NotImplementedError
+
+    def _ended(self, use: Use) -> None:
+        if self.used is not None and use.end > self.scenario.start:
+            self.used(use.end)
 
     # --- network
 
@@ -351,7 +357,7 @@ class CarUnit(Unit):
     def _arrive(self, use: Use) -> Said:
         self._to(use.end)
         lasted = self.car.stop()
-        self.uses_ended += 1
+        self._ended(use)
         reading = Reading(ts=use.end, signals=self.car.readings(self._noise))
         if use.end <= self.scenario.start:
             return [reading]
@@ -371,7 +377,12 @@ class CarUnit(Unit):
         return float(getattr(self.car, _CAR_STATES[state]))
 
 
-_CAR_STATES = {"odometer": "odometer", "pad_wear_front": "pad_front", "pad_wear_rear": "pad_rear"}
+_CAR_STATES = {
+    "odometer": "odometer",
+    "pad_wear_front": "pad_front",
+    "pad_wear_rear": "pad_rear",
+    "oil_wear": "oil",
+}
 
 
 # --- washing machines ------------------------------------------------------------------------------
@@ -383,7 +394,7 @@ class WasherUnit(Unit):
     kind = "washing_machine"
 
     def __init__(self, scenario: Scenario, part: DevicePart, seed: int) -> None:
-        self._descaled_before: int | None = None
+        self._descaled_before: list[int] = []
         self._running: Use | None = None
         self.begun: list[int] = []
         """when its washes began, ms"""
@@ -451,9 +462,9 @@ class WasherUnit(Unit):
         ]
 
     def _was_descaled(self, at: int) -> None:
-        if self._descaled_before is not None and at >= self._descaled_before:
+        while self._descaled_before and at >= self._descaled_before[0]:
+            self._descaled_before.pop(0)
             self.machine.repair("descale")
-            self._descaled_before = None
 
     def _heat(self, use: Use) -> Said:
         if self._running is not use:
@@ -469,7 +480,7 @@ class WasherUnit(Unit):
         self._suffer(use.end)
         spin = Reading(ts=use.end - 60_000, signals=self.machine.spinning(self._noise))
         self.machine.finish()
-        self.uses_ended += 1
+        self._ended(use)
         done = Reading(ts=use.end, signals=self.machine.state())
         if use.end <= self.scenario.start:
             return [spin, done]
@@ -479,9 +490,9 @@ class WasherUnit(Unit):
         self.machine.washes = int(values.get("wash_cycles", 0))
         self.machine.washes_since_descale = int(values.get("washes_since_descale", 0))
 
-    def descaled_before(self, at: int) -> None:
-        """Its owner descaled it before the first wash that begins at `at` or later."""
-        self._descaled_before = at
+    def descaled_before(self, starts: Sequence[int]) -> None:
+        """Its owner descaled it before the washes that begin then (ms, in order)."""
+        self._descaled_before = list(starts)
 
     def value(self, state: str, at: int) -> float:
         values = {
@@ -522,11 +533,14 @@ def solved(scenario: Scenario, part: DevicePart, seed: int) -> Unit:
 
 
 def _descaled_in_time(unit: Unit, probe: Unit, washes: int) -> None:
-    """Let it have been descaled just before the last `washes` of those that the probe ended."""
+    """Let it have been descaled just before the last `washes` of those that the probe ended, and before that
+    as often as a careful household does it."""
     assert isinstance(unit, WasherUnit)
     assert isinstance(probe, WasherUnit)
     ended = probe.begun[: probe.machine.washes]
-    unit.descaled_before(ended[-washes] if washes else ended[-1] + 1)
+    first = len(ended) - washes
+    starts = [ended[n] if n < len(ended) else ended[-1] + 1 for n in range(first, 0, -CAREFUL_WASHES)]
+    unit.descaled_before(starts[::-1])
 
 
 class Fleet:

@@ -282,14 +282,14 @@ class DevicePart(Part):
     """°dH"""
     trips: list[TripPart] = []
     washes: list[WashPart] = []
-    idle: Duration = 21_600_000
+    idle: Duration = 28_800_000
     """between two messages of a device that is not in use"""
     faults: list[FaultPart] = []
     gaps: list[GapPart] = []
 
 
 MARKS = {
-    "car": ("odometer", "pad_wear_front", "pad_wear_rear"),
+    "car": ("odometer", "pad_wear_front", "pad_wear_rear", "oil_wear"),
     "washing_machine": ("washes_since_descale", "wash_cycles"),
 }
 """States that a mark can fix, by kind."""
@@ -461,13 +461,17 @@ def _plain(part: Part, *keys: str) -> dict[str, Any]:
     return {k: v for k, v in part.model_dump(mode="json", include=set(keys)).items() if v is not None}
 
 
+_PLAIN = {"int": re.compile(r"[-+]?\d+$"), "bool": re.compile(r"(?:true|false)$")}
+
+
 class _Loader(yaml.SafeLoader):
-    """Reads days and times as the texts they are written as (YAML 1.1 takes 17:30 for 1050)."""
+    """Reads days and times as the texts they are written as, and `on` as the word it is: YAML 1.1 takes 17:30
+    for 1050, and on for true."""
 
 
 _Loader.yaml_implicit_resolvers = {
     first: [
-        (tag, re.compile(r"[-+]?\d+$") if tag.endswith(":int") else regexp)
+        (tag, _PLAIN.get(tag.rpartition(":")[2], regexp))
         for tag, regexp in rows
         if not tag.endswith(":timestamp")
     ]

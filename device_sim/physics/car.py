@@ -24,6 +24,7 @@ from device_sim.physics.sensors import completed, noisy, stepped
 GRAVITY = 9.81  # m/s²
 AIR_DENSITY = 1.24  # kg/m³ at 12 °C
 FUEL_ENERGY = 32.0e6  # J/l, petrol
+OIL_KM = 18_000.0  # of warm driving
 NEW_PADS = 2.0  # percent: pads are bedded in before the car is handed back
 
 
@@ -89,6 +90,8 @@ class Car:
     pad_front: float = 20.0
     """percent worn"""
     pad_rear: float = 15.0
+    oil: float = 30.0
+    """percent of the oil's life that is used up"""
     coolant: float = 15.0
     """°C"""
     leaked: float = 0.0
@@ -131,9 +134,14 @@ class Car:
         kinetic = 0.5 * model.mass * (leg.v1**2 - leg.v0**2)
         energy = rolling + air + kinetic
         self.odometer += mean * seconds / 1000
+        self.oil = min(100.0, self.oil + self._oil_worn(mean * seconds / 1000))
         self._burn(max(energy, 0.0), seconds)
         if energy < 0:
             self._brake(-energy * (1 - model.engine_braking))
+
+    def _oil_worn(self, km: float) -> float:
+        """Percent; a kilometre with a cold engine counts double, for fuel and water get into the oil."""
+        return 100 * km / OIL_KM * (2.0 if self.coolant < 60 else 1.0)
 
     def _burn(self, energy: float, seconds: float) -> None:
         cold = 1.0 + 0.25 * max(0.0, 60 - self.coolant) / 60  # a cold engine needs up to a quarter more
@@ -170,10 +178,12 @@ class Car:
             self.pad_front = NEW_PADS
         elif service == "brakes-rear":
             self.pad_rear = NEW_PADS
-        elif service in ("cooling-system", "coolant", "cooling"):
+        elif service == "cooling-system":
             self.leaked = 0.0
         elif service == "battery":
             self.battery_health = 1.0
+        elif service in ("inspection", "oil"):
+            self.oil = 0.0
 
     # --- what it reports
 
@@ -200,6 +210,7 @@ class Car:
             "odometer": completed(self.odometer, 0.1),
             "pad_wear_front": completed(self.pad_front, 0.1),
             "pad_wear_rear": completed(self.pad_rear, 0.1),
+            "oil_wear": completed(self.oil, 0.1),
             "dtc": list(self.active_codes()),
         }
 

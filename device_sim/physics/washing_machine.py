@@ -146,7 +146,6 @@ class WashingMachine:
         """While heating."""
         program = PROGRAMS[self.program or "mixed_40"]
         return {
-            "program": self.program or "none",
             "water_temperature": stepped(noisy(rng, program.temperature - 4, 1.2), 0.5, 0, 95),
             "heating_power": stepped(noisy(rng, self.heating_power, 15), 1, 0, 3500),
         }
@@ -156,7 +155,6 @@ class WashingMachine:
         program = PROGRAMS[self.program or "mixed_40"]
         shake = self.model.vibration * self.dampers * (0.6 + 1.2 * self.imbalance) * program.spin / 1400
         return {
-            "program": self.program or "none",
             "spin_speed": float(program.spin),
             "vibration": stepped(noisy(rng, shake, 0.15), 0.1, 0, 60),
             "drain_time": stepped(noisy(rng, self.drain_seconds, 0.7), 1, 0, 600),
@@ -164,8 +162,9 @@ class WashingMachine:
 
     def state(self) -> dict[str, float | str]:
         """What changes slowly."""
-        return {
-            "program": self.program or "none",
+        counters = {
             "wash_cycles": float(self.washes),
             "washes_since_descale": float(self.washes_since_descale),
         }
+        doing = {"state": "running", "program": self.program} if self.program else {"state": "idle"}
+        return {**doing, **counters}
