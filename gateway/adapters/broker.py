@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger()
 
 LOOPBACK = "127.0.0.1"
 USERNAME = "touchpoint"
@@ -29,67 +32,65 @@ READY_WITHIN = 10.0
 TRIES = 3
 """Ports are free when they are chosen; somebody may be faster."""
 
-BANNER = (
-    "The embedded broker is for trying things out: it listens on this machine only, keeps sessions and "
-    "queued messages in memory (a restart forgets them), knows no access lists, ignores Receive Maximum, and "
-    f"drops the oldest of what waits beyond {SEGMENT * SEGMENTS // 2**20} MiB. Use mosquitto for anything else."
+NOTE = (
+    "for trying things out: this machine only, no access lists, ignores Receive Maximum, keeps sessions and "
+    "queued messages in memory (a restart forgets them; beyond "
+    f"{SEGMENT * SEGMENTS // 2**20} MiB waiting the oldest is dropped); set mqtt.url to a broker of yours"
 )
 
 
-class BrokerStartError(Exception):
-    """The embedded broker did not start."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """How to reach it."""
-
-    url: str
-    """MQTT 5: for the gateway"""
-    url_311: str
-    """MQTT 3.1.1: for devices and tools that do not speak 5"""
-    username: str
-    password: str
+class EmbeddedBrokerError(Exception):
+    """The embedded broker did not start; the text says why and what to do."""
 
 
 class EmbeddedBroker:
-    """`async with EmbeddedBroker() as running: …`; afterwards neither process nor port is left."""
+    """Starts and ends the broker; afterwards neither process nor port is left."""
 
-    def __init__(self, *, port: int = 0, port_311: int = 0) -> None:
-        """Fixed ports are for people who want to connect to it; 0 takes free ones."""
-        self._ports = (port, port_311)
+    def __init__(self, random: Callable[[int], str], *, port: int = 0, devices_port: int = 0) -> None:
+        """`random(n)` gives n hexadecimal characters. Fixed ports are for people who want to connect to it;
+        0 takes free ones."""
+        self.username = USERNAME
+        self.password = random(32)
+        self._wanted = (port, devices_port)
+        self.port, self.devices_port = self._wanted
         self._process: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> Running:
-        """Return when it takes connections. Raises BrokerStartError."""
-        password = secrets.token_urlsafe(24)
+    @property
+    def url(self) -> str:
+        """For MQTT 5: ingest."""
+        return f"mqtt://{LOOPBACK}:{self.port}"
+
+    @property
+    def devices_url(self) -> str:
+        """For MQTT 3.1.1: devices, the simulator, displays."""
+        return f"mqtt://{LOOPBACK}:{self.devices_port}"
+
+    async def start(self) -> None:
+        """Listening when this returns. Raises EmbeddedBrokerError."""
         for _ in range(TRIES):
-            port, port_311 = (chosen or _free_port() for chosen in self._ports)
-            config = _write(_config(port, port_311, password))
+            self.port, self.devices_port = (chosen or _free_port() for chosen in self._wanted)
+            config = _write(_config(self.port, self.devices_port, self.password))
             try:
                 self._process = _spawn(config)
-                if await self._ready(port) and await self._ready(port_311):
-                    return Running(
-                        url=f"mqtt://{LOOPBACK}:{port}",
-                        url_311=f"mqtt://{LOOPBACK}:{port_311}",
-                        username=USERNAME,
-                        password=password,
-                    )
+                if await self._ready(self.port) and await self._ready(self.devices_port):
+                    log.warning("embedded_broker", address=self.url, devices=self.devices_url, note=NOTE)
+                    return
                 await self.stop()
             finally:
-                config.unlink()
-        raise BrokerStartError(
-            f"the embedded broker did not start on {LOOPBACK}: is a port that it was given taken?"
+                config.unlink()  # read by now, and it holds the password
+        raise EmbeddedBrokerError(
+            "the embedded broker did not start: try again, or set mqtt.url to a broker of yours"
         )
 
     async def stop(self) -> None:
-        """End it; safe to call twice."""
+        """End it; its ports are free when this returns. Safe to call twice."""
         process, self._process = self._process, None
         if process is not None:
             await asyncio.to_thread(_end, process)
 
-    async def __aenter__(self) -> Running:
-        return await self.start()
+    async def __aenter__(self) -> EmbeddedBroker:
+        await self.start()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
@@ -104,7 +105,7 @@ class EmbeddedBroker:
                         await asyncio.sleep(0.02)
                         continue
                     writer.close()
-                    return True
+                    return self._process.poll() is None
         except TimeoutError:
             pass
         return False

@@ -141,7 +141,8 @@ class _File:
 
 
 class SqliteJournal:
-    """Port Journal over one SQLite file. Open it, use it, close it: `async with SqliteJournal(…)`."""
+    """Port Journal over one SQLite file. It opens when it is first used, or by `async with SqliteJournal(…)`;
+    `head`, `position` and `status` know nothing before."""
 
     def __init__(
         self,
@@ -168,12 +169,19 @@ class SqliteJournal:
         self._head = self._first = self._bytes = 0
         self._trimmed = 0.0
         self._appending = asyncio.Lock()
+        self._opening = asyncio.Lock()
         self._upkeep: asyncio.Task[None] | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
     async def open(self) -> SqliteJournal:
         """Create the file when it is not there. Raises JournalWriteError, JournalFormatError."""
+        async with self._opening:
+            if self._upkeep is None:
+                await self._open()
+        return self
+
+    async def _open(self) -> None:
         try:
             await self._in(self._write_thread, self._create)
             await self._refresh()
@@ -183,7 +191,6 @@ class SqliteJournal:
         for row in rows:
             self._batch(row)  # refuses an unknown format before anything is appended behind it
         self._upkeep = asyncio.create_task(self._keep_up(), name="journal-upkeep")
-        return self
 
     async def close(self) -> None:
         """Write the readers' positions and close the file."""
@@ -212,10 +219,10 @@ class SqliteJournal:
         """
         batch = Batch(first=0, received=received, messages=messages, decoder=self._decoder)
         try:
-            return await self._append(batch, messages, self._limit())
+            return await self._append(batch, messages, self._limit)
         except JournalFullError:
             await self._trim_or_raise()
-            return await self._append(batch, messages, self._limit())
+            return await self._append(batch, messages, self._limit)
 
     def _limit(self) -> int | None:
         """None when every reader has taken everything: waiting would free nothing, so that even a batch
@@ -226,16 +233,18 @@ class SqliteJournal:
     async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
         """The same for control entries; never refused for the size limit."""
         batch = Batch(first=0, received=received, kind="control", controls=controls)
-        return await self._append(batch, controls, None)
+        return await self._append(batch, controls, lambda: None)
 
-    async def _append(self, batch: Batch, entries: Sequence[object], limit: int | None) -> int:
+    async def _append(self, batch: Batch, entries: Sequence[object], limit: Callable[[], int | None]) -> int:
         if not entries:
             raise ValueError("a batch holds one entry at least")
+        if self._upkeep is None:
+            await self.open()
         body = _encode((BATCH_FORMAT, entries))
         row = (len(entries), batch.received, KINDS.index(batch.kind), body)
         async with self._appending:
             try:
-                first = await self._in(self._write_thread, self._writer_file.append, row, limit)
+                first = await self._in(self._write_thread, self._writer_file.append, row, limit())
             except sqlite3.Error as error:
                 await self._in(self._write_thread, self._writer_file.close)
                 raise _cannot(self._path, error) from error
@@ -270,6 +279,8 @@ class SqliteJournal:
         Raises JournalFormatError when the file holds batches of an unknown format, JournalWriteError when it
         cannot be read.
         """
+        if self._upkeep is None:
+            await self.open()
         if after >= self._head:
             return []
         if self._recent and self._recent[0][0].first <= after + 1 <= self._recent[-1][0].last:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import secrets
 import subprocess
 import sys
 
@@ -11,24 +11,28 @@ import pytest
 from mqtt_lab import HeldJournal, T, receiving, until
 from real_parts import free_port, listens, wait_until
 
-from gateway.adapters.broker import BrokerStartError, EmbeddedBroker, Running
+from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
 from gateway.adapters.mqtt import Broker
 from gateway.domain.counters import Counters
 
 
-def as_gateway(running: Running) -> Broker:
+def embedded(**options: int) -> EmbeddedBroker:
+    return EmbeddedBroker(lambda length: secrets.token_hex(length // 2), **options)
+
+
+def as_gateway(running: EmbeddedBroker) -> Broker:
     return Broker(url=running.url, client_id="gateway", username=running.username, password=running.password)
 
 
-def client(running: Running, **options: object) -> aiomqtt.Client:
-    port = int(running.url_311.rsplit(":", 1)[1])
+def client(running: EmbeddedBroker, **options: object) -> aiomqtt.Client:
+    port = int(running.devices_url.rsplit(":", 1)[1])
     return aiomqtt.Client("127.0.0.1", port, username=running.username, password=running.password, **options)
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_device_on_3_1_1_reaches_the_gateway_on_5(qos: int) -> None:
     journal = HeldJournal()
-    async with EmbeddedBroker() as running, receiving(as_gateway(running), journal):
+    async with embedded() as running, receiving(as_gateway(running), journal):
         async with client(running) as device:
             for i in range(2500):
                 await device.publish(T, b"%d" % i, qos=qos)
@@ -38,7 +42,7 @@ async def test_a_device_on_3_1_1_reaches_the_gateway_on_5(qos: int) -> None:
 
 async def test_keeps_the_session_while_the_gateway_is_away() -> None:
     counters = Counters()
-    async with EmbeddedBroker() as running:
+    async with embedded() as running:
         stuck = HeldJournal(closed=True)
         async with receiving(as_gateway(running), stuck, counters), client(running) as device:
             await device.publish(T, b"unacknowledged", qos=1)
@@ -54,7 +58,7 @@ async def test_keeps_the_session_while_the_gateway_is_away() -> None:
 
 async def test_takes_a_payload_of_a_megabyte() -> None:
     journal = HeldJournal()
-    async with EmbeddedBroker() as running, receiving(as_gateway(running), journal):
+    async with embedded() as running, receiving(as_gateway(running), journal):
         async with client(running) as device:
             await device.publish(T, b"x" * 1_000_000, qos=1)
         await until(lambda: len(journal.messages) >= 1, "journalled")
@@ -64,7 +68,7 @@ async def test_takes_a_payload_of_a_megabyte() -> None:
 async def test_passes_a_will_on() -> None:
     will = aiomqtt.Will("touchpoint/v1/car-1/status", b"offline", qos=1, retain=True)
     journal = HeldJournal()
-    async with EmbeddedBroker() as running, receiving(as_gateway(running), journal):
+    async with embedded() as running, receiving(as_gateway(running), journal):
         device = client(running, will=will)
         await device.__aenter__()
         device._client._sock_close()  # a connection that breaks without a word
@@ -75,7 +79,7 @@ async def test_passes_a_will_on() -> None:
 
 async def test_retains_and_clears() -> None:
     topic = "touchpoint/v1/car-1/touchpoint/1"
-    async with EmbeddedBroker() as running, client(running) as gateway:
+    async with embedded() as running, client(running) as gateway:
         await gateway.publish(topic, b"open", qos=1, retain=True)
         async with client(running) as display:
             await display.subscribe("touchpoint/v1/car-1/touchpoint/+", qos=1)
@@ -92,7 +96,7 @@ async def test_retains_and_clears() -> None:
 
 
 async def test_a_wrong_password_is_refused() -> None:
-    async with EmbeddedBroker() as running:
+    async with embedded() as running:
         wrong = Broker(url=running.url, client_id="x", username=running.username, password="wrong")
         async with receiving(wrong, HeldJournal(), wait=False) as source:
             await until(lambda: source.state.problem != "not connected yet", "a problem is said")
@@ -100,35 +104,41 @@ async def test_a_wrong_password_is_refused() -> None:
 
 
 async def test_stopping_leaves_no_process_and_no_port() -> None:
-    broker = EmbeddedBroker()
-    running = await broker.start()
+    broker = embedded()
+    await broker.start()
     process = broker._process
     assert process is not None
     await broker.stop()
     await broker.stop()
     assert process.poll() is not None
-    for url in (running.url, running.url_311):
+    for url in (broker.url, broker.devices_url):
         assert not listens(int(url.rsplit(":", 1)[1]))
 
 
 async def test_a_port_that_is_taken_is_told() -> None:
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(BrokerStartError, match="taken"):
-        await EmbeddedBroker(port=port).start()
+    with pytest.raises(EmbeddedBrokerError, match=r"set mqtt\.url"):
+        await embedded(port=port).start()
     server.close()
 
 
 def test_ends_with_its_parent_even_when_that_is_killed() -> None:
     port = free_port()
-    script = (
-        "import asyncio\nfrom gateway.adapters.broker import EmbeddedBroker\n"
-        f"async def main():\n    await EmbeddedBroker(port={port}).start()\n    print('up', flush=True)\n"
-        "    await asyncio.Event().wait()\nasyncio.run(main())"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=os.environ) as parent:
+    script = f"""
+import asyncio
+from gateway.adapters.broker import EmbeddedBroker
+
+async def main():
+    await EmbeddedBroker(lambda length: "p" * length, port={port}).start()
+    print("up", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        assert parent.stdout.readline() == b"up\n"
+        assert b"up\n" in iter(parent.stdout.readline, b"")
         assert listens(port)
         parent.kill()
     wait_until(lambda: not listens(port), "the broker's port is closed")
