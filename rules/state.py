@@ -134,7 +134,8 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
 
     An open episode stays with its rule's id, whatever its condition is now, so that an owner is not
     told twice; a condition that was true without being found is only continued if it is the same. What
-    belongs to rules and signals that are gone is dropped. Raises StateVersionError.
+    belongs to rules and signals that are gone is dropped. No guard is set, so that each signal's next
+    value is looked at by all its rules, new ones among them. Raises StateVersionError.
     """
     if not saved or saved[0] != VERSION:
         found = saved[0] if saved else "none"
@@ -163,6 +164,4 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     for name, span, *columns in windows:
         if (name, span) in slots:
             state.windows[slots[name, span]].restore(columns)
-    for slot, value in enumerate(state.values):
-        program.cross(state, slot, value)
     return state

@@ -1,0 +1,289 @@
+"""The same log gives the same findings: whatever path a reading takes, wherever it is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rules_case import CATALOGUE, NOON, VAN, rule, ruleset
+
+from rules import Cleared, Engine, Found, RuleSet, Value
+from rules.expressions import Expression, check
+from rules.generate import Generator
+from rules.program import Program
+from rules.state import DeviceState
+
+# --- random rules
+
+NUMBERS = st.sampled_from(["speed", "temperature", "pads"])
+LIMITS = st.sampled_from([0, 1, 10, 20, 20.5, 50, 80])
+COMPARE = st.sampled_from([">", ">=", "<", "<=", "==", "!="])
+ATOMS = st.one_of(
+    st.builds("{} {} {}".format, NUMBERS, COMPARE, LIMITS),
+    st.builds("{} {} {}".format, LIMITS, COMPARE, NUMBERS),
+    st.builds("{} < {} <= {}".format, LIMITS, NUMBERS, LIMITS),
+    st.builds("{} {} {}".format, NUMBERS, st.sampled_from(["* 2 - 5 >", "/ 3 <"]), LIMITS),
+    st.just("speed / pads > 2"),
+    st.builds(
+        "{}({}, '{}') {} {}".format,
+        st.sampled_from(["avg", "min", "max", "count", "last"]), NUMBERS,
+        st.sampled_from(["10s", "1m", "10m"]), COMPARE, LIMITS,
+    ),
+    st.sampled_from(["door_open", "not door_open", "gear == 'park'", "gear in ('park', 'drive')"]),
+    st.just("'P1' in dtc"),
+)  # fmt: skip
+CONDITIONS = st.recursive(
+    ATOMS,
+    lambda inner: st.one_of(
+        st.builds("({} and {})".format, inner, inner),
+        st.builds("({} or {})".format, inner, inner),
+        st.builds("not ({})".format, inner),
+    ),
+    max_leaves=4,
+)
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> RuleSet:
+    texts = []
+    for number in range(draw(st.integers(1, 6))):
+        more = {"for_": draw(st.sampled_from(["0s", "5s", "30s", "2m"]))}
+        if draw(st.booleans()):
+            more["clear"] = f'"{draw(st.one_of(ATOMS, CONDITIONS))}"'
+        if draw(st.booleans()):
+            more["resets"] = "[pads, speed]"
+        texts.append(rule(draw(st.one_of(ATOMS, CONDITIONS)), id=f"rule-{number}", **more))
+    return ruleset(*texts)
+
+
+# --- random logs
+
+Entry = tuple[int, tuple[str, str, Any]]
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **{
+        name: st.one_of(
+            st.sampled_from([0, 0.0, 1, 9.99, 10, 20, 20.0, 20.25, 20.5, 50, 79, 80, 81]),
+            st.sampled_from([None, "20", True, False, float("nan"), float("inf"), 2**70]),
+        )
+        for name in ("speed", "temperature", "pads")
+    },
+    "door_open": st.sampled_from([True, False, None, 1]),
+    "gear": st.sampled_from(["park", "drive", None, 3]),
+    "dtc": st.sampled_from([[], ["P1"], ["P2", "P1"], "P1", None]),
+    "unknown": st.just(1),
+}
+SIGNALS = st.lists(st.sampled_from(list(VALUES)), min_size=0, max_size=5, unique=True).flatmap(
+    lambda names: st.fixed_dictionaries({name: VALUES[name] for name in names})
+)
+DEVICES = st.sampled_from(["van-1", "van-2"])
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Entry]:
+    """Mostly one or two sets of signals in the order of time, as devices send them; and whatever else."""
+    usual = [
+        st.fixed_dictionaries({name: VALUES[name] for name in names})
+        for names in draw(
+            st.lists(st.lists(st.sampled_from(list(VALUES)), unique=True, min_size=1), max_size=2)
+        )
+    ]
+    orderly = st.lists(st.tuples(st.just(0), st.one_of(*usual, SIGNALS)), min_size=1, max_size=1)
+    jumbled = st.lists(st.tuples(st.integers(-40, 3), st.one_of(*usual, SIGNALS)), min_size=1, max_size=3)
+    resets = st.lists(st.sampled_from(["speed", "pads", "dtc"]), max_size=2)
+    steps = st.one_of(
+        *[st.tuples(st.just("readings"), DEVICES, orderly)] * 8,
+        st.tuples(st.just("readings"), DEVICES, jumbled),
+        st.tuples(st.just("tick"), DEVICES, st.none()),
+        st.tuples(st.just("reset"), DEVICES, resets),
+    )
+    return draw(st.lists(st.tuples(st.integers(0, 20), steps), min_size=1, max_size=60))
+
+
+LOGS = logs()
+
+
+def feed(engine: Engine, position: int, received: int, step: tuple[str, str, Any]) -> None:
+    what, device, detail = step
+    if what == "tick":
+        engine.tick(position, received)
+    elif what == "reset":
+        engine.reset(position, received, device, detail)
+    else:
+        items = [(received + seconds * 1000, signals) for seconds, signals in detail]
+        engine.readings(position, received, device, "van", items)
+
+
+def timed(log: list[Entry]) -> Iterator[tuple[int, int, tuple[str, str, Any]]]:
+    received = NOON
+    for position, (seconds, step) in enumerate(log, 1):
+        received += seconds * 1000
+        yield position, received, step
+
+
+def run(engine: Engine, log: list[Entry]) -> list[Found | Cleared]:
+    for entry in timed(log):
+        feed(engine, *entry)
+    return engine.take()
+
+
+class Thorough(Engine):
+    """Takes no short cut: every reading is settled, and every rule of the device evaluated."""
+
+    def _other(
+        self, state: DeviceState, position: int, received: int, ts: int, signals: Mapping[str, Value]
+    ) -> None:
+        state.unpack()
+        state.guards = list(state.program.first_guards)
+        self._settle(state, position, received, ts, signals)
+
+    def _step(self, state: DeviceState, touched: Collection[int], position: int, received: int) -> None:
+        still = [rule.slot for rule in state.program.rules if rule.slot in touched or not rule.timed]
+        super()._step(state, still, position, received)
+
+
+@given(rule_sets(), LOGS)
+@settings(max_examples=300, deadline=None)
+def test_short_cuts_change_nothing(rules: RuleSet, log: list[Entry]) -> None:
+    assert run(Engine(rules), log) == run(Thorough(rules), log)
+
+
+@given(rule_sets(), LOGS, st.data())
+@settings(max_examples=300, deadline=None)
+def test_restarts_change_nothing(rules: RuleSet, log: list[Entry], data: st.DataObject) -> None:
+    """State is saved now and then; a crash goes back to what was saved last, and the log is read again."""
+    undisturbed = run(Engine(rules), log)
+    entries = list(timed(log))
+    engine, saved, saved_at, events = Engine(rules), {}, 0, []
+    for start in sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=4))):
+        for entry in entries[saved_at:start]:
+            feed(engine, *entry)
+        events += engine.take()
+        if data.draw(st.booleans()):
+            saved.update(engine.dirty())
+            saved_at = start
+        engine = Engine(rules)
+        for device, state in saved.items():
+            engine.restore(device, state)
+    for entry in entries[saved_at:]:
+        feed(engine, *entry)
+    events += engine.take()
+    assert sorted(set(map(repr, events))) == sorted(set(map(repr, undisturbed)))
+
+
+@given(rule_sets(), LOGS)
+@settings(max_examples=200, deadline=None)
+def test_state_round_trips_exactly(rules: RuleSet, log: list[Entry]) -> None:
+    engine, other = Engine(rules), Engine(rules)
+    run(engine, log)
+    states = dict(engine.dirty())
+    for device, state in states.items():
+        other.restore(device, state)
+    for device in states:
+        other.register(10_000, NOON, device, None, None)  # makes it dirty, and changes nothing
+    assert dict(other.dirty()) == states
+    assert other.next_due() == engine.next_due()
+
+
+# --- conditions against an interpreter of three-valued logic
+
+
+def interpret(text: str, values: Mapping[str, Any]) -> bool | None:
+    """By Python's own evaluation, with unknown values as NaN-like objects that spread."""
+
+    class Unknown:
+        def spread(self, other: object) -> Unknown:
+            return self
+
+        __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = spread
+
+        def compare(self, other: object) -> Any:
+            return None
+
+        __lt__ = __le__ = __gt__ = __ge__ = __eq__ = __ne__ = compare  # type: ignore[assignment]
+
+    class K:
+        """A truth of Kleene's logic."""
+
+        def __init__(self, truth: bool | None) -> None:
+            self.truth = truth
+
+        def __and__(self, other: K) -> K:
+            if self.truth is False or other.truth is False:
+                return K(False)
+            return K(None if None in (self.truth, other.truth) else True)
+
+        def __or__(self, other: K) -> K:
+            if self.truth is True or other.truth is True:
+                return K(True)
+            return K(None if None in (self.truth, other.truth) else False)
+
+        def __invert__(self) -> K:
+            return K(None if self.truth is None else not self.truth)
+
+    names = {name: Unknown() if value is None else value for name, value in values.items()}
+    result = eval(text, {"K": K}, names)
+    assert isinstance(result, K)
+    return result.truth
+
+
+TERMS = st.recursive(
+    st.one_of(NUMBERS, LIMITS.map(str)),
+    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from(["+", "-", "*"]), inner),
+    max_leaves=3,
+)
+PAIRS = st.recursive(
+    st.tuples(NUMBERS, TERMS, COMPARE).map(lambda t: (f"{t[0]} {t[2]} {t[1]}", f"K({t[0]} {t[2]} {t[1]})")),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(lambda p: (f"({p[0][0]} and {p[1][0]})", f"({p[0][1]} & {p[1][1]})")),
+        st.tuples(inner, inner).map(lambda p: (f"({p[0][0]} or {p[1][0]})", f"({p[0][1]} | {p[1][1]})")),
+        inner.map(lambda p: (f"(not {p[0]})", f"(~{p[1]})")),
+    ),
+    max_leaves=6,
+)
+PLAIN = CATALOGUE.kinds["van"].__class__(
+    name="van",
+    label={},
+    signals={
+        name: VAN.signals["speed"].__class__(name=name, kind="van")
+        for name in ("speed", "temperature", "pads")
+    },
+)
+
+
+def truth(expression: Expression, values: Mapping[str, Any]) -> bool | None:
+    generator = Generator({name: slot for slot, name in enumerate(values)}, {})
+    generator.add("true", generator.true(expression), "failed")
+    generator.add("false", generator.false(expression), "failed")
+    functions = generator.functions({"failed": lambda: None})
+    slots = list(values.values())
+    is_true, is_false = (functions[name](slots, [], [], 0) for name in ("true", "false"))
+    assert not (is_true and is_false)
+    return True if is_true else False if is_false else None
+
+
+@given(PAIRS, st.tuples(*[st.sampled_from([None, 0, 1, 10, 20.5, 50, 100])] * 3))
+@settings(max_examples=400, deadline=None)
+def test_generated_code_is_three_valued_logic(pair: tuple[str, str], values: tuple[Any, Any, Any]) -> None:
+    named = dict(zip(("speed", "temperature", "pads"), values, strict=True))
+    assert truth(check(pair[0], PLAIN), named) == interpret(pair[1], named)
+
+
+def test_guards_make_the_cost_independent_of_the_number_of_thresholds() -> None:
+    """A message within its guards evaluates no rule at all."""
+    rules = ruleset(*(rule(f"speed >= {100 + i}", id=f"rule-{i}", for_="10m") for i in range(500)))
+    engine = Engine(rules)
+    for position in range(1, 4):
+        engine.readings(
+            position, NOON + position, "van-1", "van", [(NOON + position, {"speed": 50 + position})]
+        )
+    program: Program = engine._programs["van"]
+    engine._step = None  # type: ignore[assignment]  # from here on evaluating would raise
+    engine._calls.clear()
+    for position in range(4, 50):
+        engine.readings(
+            position, NOON + position, "van-1", "van", [(NOON + position, {"speed": 50 + position})]
+        )
+    assert len(program.rules) == 500

@@ -1,0 +1,102 @@
+"""Windows against a brute-force count, and their bounds."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rules.windows import BUCKETS, Window, bucket_width
+
+SPANS = st.sampled_from([1_000, 61_000, 600_000, 86_400_000])
+READINGS = st.lists(
+    st.tuples(st.integers(-5_000, 400_000), st.floats(-1e6, 1e6), st.booleans()), min_size=1, max_size=200
+)
+
+
+def fill(span: int, readings: list[tuple[int, float, bool]]) -> tuple[Window, list[tuple[int, float]], int]:
+    """Steps of time, some of them backwards, scaled so that they cross the span."""
+    window, kept, newest, ts = Window(span), [], -(10**9), 1_000_000
+    for step, value, late in readings:
+        ts = (
+            newest - abs(step) * span // 300_000
+            if late and kept
+            else max(ts, newest) + step * span // 900_000
+        )
+        newest = max(newest, ts)
+        window.add(ts, value, newest)
+        kept.append((ts, value))
+    return window, kept, newest
+
+
+@given(SPANS, READINGS)
+def test_a_window_misses_nothing_inside_and_holds_nothing_older_than_a_bucket(
+    span: int, readings: list[tuple[int, float, bool]]
+) -> None:
+    window, kept, newest = fill(span, readings)
+    inside = [v for ts, v in kept if ts > newest - span]
+    almost = [v for ts, v in kept if ts > newest - span - bucket_width(span)]
+    assert len(inside) <= window.count(newest) <= len(almost)
+    high, low = window.max(newest), window.min(newest)
+    assert high is not None
+    assert low is not None
+    assert max(inside) <= high <= max(almost)
+    assert min(almost) <= low <= min(inside)
+
+
+@given(SPANS, READINGS)
+def test_a_window_is_exactly_its_buckets(span: int, readings: list[tuple[int, float, bool]]) -> None:
+    window, kept, newest = fill(span, readings)
+    width, taken, running = bucket_width(span), [], -(10**9)
+    for ts, value in kept:
+        running = max(running, ts)
+        if ts - ts % width + width > running - span:
+            taken.append((ts, value))
+    held = [v for ts, v in taken if ts - ts % width + width > newest - span]
+    assert window.count(newest) == len(held)
+    assert window.max(newest) == max(held)
+    assert window.min(newest) == min(held)
+    mean = window.avg(newest)
+    assert mean is not None
+    assert math.isclose(mean, math.fsum(held) / len(held), rel_tol=1e-9, abs_tol=1e-6)
+
+
+@given(SPANS, READINGS, st.integers(0, 3))
+def test_a_saved_window_goes_on_exactly(
+    span: int, readings: list[tuple[int, float, bool]], later: int
+) -> None:
+    window, _, newest = fill(span, readings)
+    other = window.copy()
+    assert other.save() == window.save()
+    for each in (window, other):
+        each.add(newest + later * span // 2, 7.5, newest + later * span // 2)
+    at = newest + later * span // 2
+    assert (other.count(at), other.avg(at), other.min(at), other.max(at)) == (
+        window.count(at), window.avg(at), window.min(at), window.max(at),
+    )  # fmt: skip
+    assert other.save() == window.save()
+
+
+def test_memory_is_bounded_however_long_the_window() -> None:
+    window = Window(90 * 86_400_000)
+    for second in range(0, 200 * 86_400, 300):
+        window.add(second * 1000, 1.0, second * 1000)
+    assert len(window.starts) <= BUCKETS + 1
+
+
+def test_an_empty_window() -> None:
+    window = Window(60_000)
+    assert (window.count(5), window.avg(5), window.min(5), window.max(5)) == (0, None, None, None)
+    window.add(0, 3.0, 0)
+    assert window.avg(61_001) is None
+    assert window.count(10**12) == 0
+
+
+def test_what_is_older_than_a_reset_stays_out() -> None:
+    window = Window(60_000)
+    window.add(10_000, 3.0, 10_000)
+    window.clear(20_000)
+    assert not window.add(19_999, 3.0, 20_500)
+    assert window.add(20_000, 4.0, 20_500)
+    assert window.max(20_500) == 4.0
