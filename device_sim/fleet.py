@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -269,6 +269,12 @@ CURES = {
 """Fault → the service that mends it."""
 
 
+@lru_cache(maxsize=8192)
+def _profile(seed: str, seconds: float, route: str, briskness: float) -> Profile:
+    """A drawn trip; kept, because a unit is played twice where its states have marks."""
+    return drive(random.Random(seed), seconds, route, briskness)
+
+
 # --- cars ------------------------------------------------------------------------------------------
 
 
@@ -310,8 +316,7 @@ class CarUnit(Unit):
 
     def _driven(self, use: Use) -> Iterator[Step]:
         seconds = (use.end - use.start) / 1000
-        rng = random.Random(f"{self._seed}/trip/{use.start}")
-        profile = drive(rng, seconds, use.what, self.part.briskness)
+        profile = _profile(f"{self._seed}/trip/{use.start}", seconds, use.what, self.part.briskness)
         yield use.start, partial(self._depart, use, profile)
         if use.end > self.scenario.start:
             for at in range(use.start + use.every, use.end, use.every):

@@ -8,6 +8,7 @@ being published then is published again, as QoS 1 allows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import ssl
@@ -223,6 +224,73 @@ class Devices:
         content = _object(payload)
         if content is not None and self._on_command is not None:
             self._on_command(device, content)
+
+
+class Publisher:
+    """One connection that publishes for many devices, as fast as the broker acknowledges.
+
+    async with Publisher(broker) as publisher:
+        await publisher.publish(topic, payload)   # returns when there is room for the next one
+        await publisher.drain()                   # returns when everything is acknowledged
+    """
+
+    def __init__(self, broker: Broker, *, inflight: int = 500, name: str | None = None) -> None:
+        """At most `inflight` messages wait for their acknowledgement; `name` is the client's id."""
+        self._client = aiomqtt.Client(
+            broker.host,
+            broker.port,
+            username=broker.username,
+            password=broker.password,
+            identifier=name,
+            protocol=aiomqtt.ProtocolVersion.V311,
+            timeout=60,
+            max_inflight_messages=inflight,
+            tls_context=broker.tls,
+        )
+        self._broker, self._room = broker, asyncio.Semaphore(inflight)
+        self._waiting: set[asyncio.Task[None]] = set()
+        self._failed: BaseException | None = None
+
+    async def __aenter__(self) -> Publisher:
+        """Connect; raises BrokerError."""
+        try:
+            await self._client.__aenter__()
+        except aiomqtt.MqttError as error:
+            raise BrokerError(_what_to_do(self._broker, error)) from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)
+        with contextlib.suppress(aiomqtt.MqttError):
+            await self._client.__aexit__(None, None, None)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        """Hand a message over, in order. Raises BrokerError when an earlier one was not acknowledged."""
+        await self._room.acquire()
+        self._raise_failed()
+        task = asyncio.create_task(self._client.publish(topic, payload, qos=1))
+        self._waiting.add(task)
+        task.add_done_callback(self._acknowledged)
+
+    async def drain(self) -> None:
+        """Wait for all acknowledgements. Raises BrokerError when one did not come."""
+        if self._waiting:
+            await asyncio.wait(self._waiting)
+        self._raise_failed()
+
+    def _acknowledged(self, task: asyncio.Task[None]) -> None:
+        self._waiting.discard(task)
+        self._room.release()
+        if not task.cancelled() and task.exception() is not None:
+            self._failed = task.exception()
+
+    def _raise_failed(self) -> None:
+        if self._failed is not None:
+            raise BrokerError(f"not acknowledged: {self._failed}") from self._failed
 
 
 def _object(payload: bytes) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from device_sim.physics.driving import Leg, Profile
@@ -25,6 +26,7 @@ GRAVITY = 9.81  # m/s²
 AIR_DENSITY = 1.24  # kg/m³ at 12 °C
 FUEL_ENERGY = 32.0e6  # J/l, petrol
 OIL_KM = 18_000.0  # of warm driving
+COLD = 60.0  # °C of coolant below which an engine is cold
 NEW_PADS = 2.0  # percent: pads are bedded in before the car is handed back
 
 
@@ -76,6 +78,35 @@ MODELS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a drive took."""
+
+    seconds: float
+    km: float
+    driven: float
+    """J that the engine gave the wheels"""
+    braked: float
+    """J that the brakes took"""
+
+
+def worked(model: CarModel, legs: Iterable[Leg]) -> Work:
+    """Road load and change of kinetic energy along the legs, exact for constant acceleration."""
+    rolling, drag = model.mass * GRAVITY * model.rolling, 0.5 * AIR_DENSITY * model.drag_area
+    seconds = metres = driven = braked = 0.0
+    for leg in legs:
+        a, b, lasts = leg.v0, leg.v1, leg.end - leg.begin
+        way = (a + b) / 2 * lasts
+        cubed = (a + b) * (a * a + b * b) / 4  # mean of the cubed speed
+        energy = rolling * way + drag * cubed * lasts + 0.5 * model.mass * (b * b - a * a)
+        seconds, metres = seconds + lasts, metres + way
+        if energy > 0:
+            driven += energy
+        else:
+            braked -= energy * (1 - model.engine_braking)
+    return Work(seconds=seconds, km=metres / 1000, driven=driven, braked=braked)
+
+
 @dataclass(kw_only=True, slots=True)
 class Car:
     """One car. Times are seconds on any one scale; the fleet uses story time."""
@@ -121,32 +152,39 @@ class Car:
         if seconds < 0:
             raise ValueError(f"time runs forward: {to} after {self.now}")
         if self.profile is not None:
-            for leg in self.profile.between(self.now - self.started, to - self.started):
-                self._drive(leg)
+            self._drive(self._work(self.profile, self.now - self.started, to - self.started))
         self.coolant = self._coolant_after(seconds, air)
         self.now = to
 
-    def _drive(self, leg: Leg) -> None:
-        seconds, model = leg.end - leg.begin, self.model
-        mean = (leg.v0 + leg.v1) / 2
-        rolling = model.mass * GRAVITY * model.rolling * mean * seconds
-        air = 0.5 * AIR_DENSITY * model.drag_area * _cubed(leg) * seconds
-        kinetic = 0.5 * model.mass * (leg.v1**2 - leg.v0**2)
-        energy = rolling + air + kinetic
-        self.odometer += mean * seconds / 1000
-        self.oil = min(100.0, self.oil + self._oil_worn(mean * seconds / 1000))
-        self._burn(max(energy, 0.0), seconds)
-        if energy < 0:
-            self._brake(-energy * (1 - model.engine_braking))
+    def _work(self, profile: Profile, start: float, end: float) -> Work:
+        """What the drive from `start` to `end` took. A whole trip is worked out once for a model."""
+        if start > 0 or end < profile.seconds:
+            return worked(self.model, profile.between(start, end))
+        whole = profile.memo.get(self.model)
+        if not isinstance(whole, Work):
+            whole = profile.memo[self.model] = worked(self.model, profile.between(0, profile.seconds))
+        return whole
 
-    def _oil_worn(self, km: float) -> float:
-        """Percent; a kilometre with a cold engine counts double, for fuel and water get into the oil."""
-        return 100 * km / OIL_KM * (2.0 if self.coolant < 60 else 1.0)
+    def _drive(self, work: Work) -> None:
+        cold = self._cold_share(work.seconds)
+        self.odometer += work.km
+        # A kilometre with a cold engine counts double: fuel and water get into the oil.
+        self.oil = min(100.0, self.oil + 100 * work.km / OIL_KM * (1 + cold))
+        self._burn(work, cold)
+        self._brake(work.braked)
 
-    def _burn(self, energy: float, seconds: float) -> None:
-        cold = 1.0 + 0.25 * max(0.0, 60 - self.coolant) / 60  # a cold engine needs up to a quarter more
-        litres = self.model.idle_fuel * seconds / 3600 + energy / (self.model.efficiency * FUEL_ENERGY)
-        self.fuel -= litres * cold
+    def _cold_share(self, seconds: float) -> float:
+        """Of the coming `seconds` of running: the share until the coolant has 60 °C."""
+        towards = self._working_temperature()
+        if self.coolant >= COLD or seconds <= 0:
+            return 0.0
+        until = self.model.warm_up * math.log((towards - self.coolant) / (towards - COLD))
+        return min(1.0, until / seconds)
+
+    def _burn(self, work: Work, cold: float) -> None:
+        litres = self.model.idle_fuel * work.seconds / 3600
+        litres += work.driven / (self.model.efficiency * FUEL_ENERGY)
+        self.fuel -= litres * (1 + 0.15 * cold)  # a cold engine needs more, by experience a tenth to a fifth
         if self.fuel < 0.12 * self.model.tank:
             self.fuel = 0.97 * self.model.tank  # somebody always finds a filling station
 
@@ -154,10 +192,9 @@ class Car:
         model = self.model
         per_joule = 100 * model.pad_wear * self.wear_spread / (model.pad_area * model.pad_depth)
         front = energy * model.front_share
-        self.pad_front += front * per_joule
-        self.pad_rear += (energy - front) * 1.6 * per_joule
         # Past the limit the sensor ring is worn through; it cannot report more than worn out.
-        self.pad_front, self.pad_rear = min(self.pad_front, 100.0), min(self.pad_rear, 100.0)
+        self.pad_front = min(100.0, self.pad_front + front * per_joule)
+        self.pad_rear = min(100.0, self.pad_rear + (energy - front) * 1.6 * per_joule)
 
     def _coolant_after(self, seconds: float, air: float) -> float:
         running = self.profile is not None
@@ -247,9 +284,3 @@ class Car:
         if running:
             return stepped(noisy(rng, 13.85, 0.12), 0.01, 0, 18)
         return stepped(noisy(rng, self._rest(), 0.03), 0.01, 0, 18)
-
-
-def _cubed(leg: Leg) -> float:
-    """The mean of the cubed speed over a leg, exact for constant acceleration."""
-    a, b = leg.v0, leg.v1
-    return (a**3 + a * a * b + a * b * b + b**3) / 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import NamedTuple
 
 ACCELERATION, BRAKING = 1.1, 1.7
 """m/s²; ordinary drivers stay below 1.5 and 2.5"""
@@ -41,8 +42,7 @@ ROUTES: dict[str, tuple[tuple[str, float], ...]] = {
 """Route → the roads in their order, each with its share of the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(NamedTuple):
     """A time of constant acceleration: seconds since the trip's start and m/s at both ends."""
 
     begin: float
@@ -62,6 +62,8 @@ class Profile:
         self._legs = legs
         self._begins = [leg.begin for leg in legs]
         self.seconds = legs[-1].end
+        self.memo: dict[object, object] = {}
+        """for whoever works something out for the whole trip"""
 
     def speed(self, at: float) -> float:
         """m/s, `at` seconds after the start; 0 before and after the trip."""
@@ -77,7 +79,9 @@ class Profile:
             if leg.begin >= end:
                 break
             begin, until = max(leg.begin, start), min(leg.end, end)
-            if until > begin:
+            if begin == leg.begin and until == leg.end:
+                cut.append(leg)
+            elif until > begin:
                 cut.append(Leg(begin, until, leg.speed(begin), leg.speed(until)))
         return cut
 

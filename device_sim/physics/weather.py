@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from datetime import datetime
+from functools import lru_cache
 
 MEAN_C, SEASON_C, DAY_C = 9.7, 8.2, 3.5
 """Annual mean, amplitude of the year and of the day of a mild maritime climate such as Hamburg's, °C."""
@@ -17,4 +18,9 @@ def air_temperature(seed: str, local: datetime) -> float:
     hour = local.hour + local.minute / 60
     season = -SEASON_C * math.cos(2 * math.pi * (day - 20) / 365.25)
     daily = -DAY_C * math.cos(2 * math.pi * (hour - 4) / 24)
-    return MEAN_C + season + daily + random.Random(f"{seed}/air/{local.date()}").gauss(0.0, 2.2)
+    return MEAN_C + season + daily + _deviation(f"{seed}/air/{local.date()}")
+
+
+@lru_cache(maxsize=1024)
+def _deviation(seed: str) -> float:
+    return random.Random(seed).gauss(0.0, 2.2)
