@@ -151,6 +151,7 @@ class World:
         **changes: Any,
     ) -> str:
         """A rule becomes true for a device; gives the outcome of the decision."""
+        self.clock.advance(self.now + (1 if self.episodes else 0))  # ids sort by the millisecond
         self.episodes += 1
         info = self.policy.rules.get(rule_id)
         plain: dict[str, Any] = {
