@@ -43,6 +43,7 @@ from gateway.channels.web_push import WebPushChannel
 from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
+from gateway.domain.errors import CannotStartError
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.flow.assess import Assessor
@@ -62,10 +63,6 @@ READERS = ("record", "assess", "respond")
 Role = Literal["all", "ingest", "deliver", "web"]
 
 log = structlog.get_logger()
-
-
-class CannotStartError(Exception):
-    """What cannot be done, and what to do about it, in one line."""
 
 
 # --- files of the settings --------------------------------------------------------------------
@@ -504,12 +501,11 @@ async def open_broker(
     mqtt = settings.mqtt
     down = f"{mqtt.client_id}-down"
     if mqtt.embedded:
-        embedded = EmbeddedBroker(random=lambda n: secrets.token_hex(n // 2))
         try:
-            await embedded.start()
+            embedded = EmbeddedBroker(random=lambda n: secrets.token_hex(n // 2))
+            await stack.enter_async_context(embedded)
         except EmbeddedBrokerError as error:
             raise CannotStartError(str(error)) from error
-        stack.push_async_callback(embedded.stop)
         one = Broker(
             url=embedded.url,
             client_id=mqtt.client_id,

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gateway.domain.errors import CannotStartError
+
 CANNOT_RUN = 2
 
 Command = Callable[[argparse.Namespace], int]
@@ -318,8 +320,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explain(error: Exception) -> str | None:
     """What to say of an error that a user can mend; None for one that is ours."""
-    from gateway.app import CannotStartError
-
     name = type(error).__name__
     if isinstance(error, CannotStartError):
         return str(error)

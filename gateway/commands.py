@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config import settings as configuration
-from gateway.app import CannotStartError, Stores, load_rules, load_signals, prepare, rule_texts, signal_texts
+from gateway.app import Stores, load_rules, load_signals, prepare, rule_texts, signal_texts
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
-from gateway.domain.errors import TouchpointError
+from gateway.domain.errors import CannotStartError, TouchpointError
 from gateway.domain.times import rfc3339
 
 T = TypeVar("T")

@@ -13,7 +13,6 @@ from config.settings import Settings
 from gateway.adapters.mqtt import BrokerError
 from gateway.adapters.mqtt_client import probe
 from gateway.app import (
-    CannotStartError,
     Stores,
     load_rules,
     load_signals,
@@ -23,6 +22,7 @@ from gateway.app import (
     rule_texts,
     signal_texts,
 )
+from gateway.domain.errors import CannotStartError
 from gateway.ports import StoreUnavailableError
 
 LOW_DISK = 1_000_000_000

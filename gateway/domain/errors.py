@@ -1,4 +1,6 @@
-"""Errors of the domain.
+"""Errors of the domain, and the one of a command that cannot run.
+
+CannotStartError     a command cannot run; says in one line what and what to do
 
 TouchpointError
 ├── NotFoundError        what was asked for is not there
@@ -43,3 +45,7 @@ class SlotTakenError(TouchpointError):
     def __init__(self, message: str, next_slots: Any = ()) -> None:
         super().__init__(message)
         self.next_slots = tuple(next_slots)
+
+
+class CannotStartError(Exception):
+    """A command cannot run: what, and what to do about it, in one line."""
