@@ -117,11 +117,11 @@ class Responder:
 
     def __init__(
         self,
-        *,
         journal: Journal,
         database: Database,
         clock: Clock,
         policy: Policy,
+        *,
         answers_in: Callable[[Batch], bool] | None = None,
     ) -> None:
         """`answers_in` says cheaply whether a batch may hold answers, so that others are not decoded here."""
