@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -293,3 +294,58 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
                 announced=announced,
             )
         await database.close()
+
+
+# --- one cast for every route ---------------------------------------------------------------------
+
+BODIES: Mapping[str, Any] = {
+    "PUT /owners/{owner_id}/consents/{purpose}": {"granted": True},
+    "PUT /owners/{owner_id}/preferences": {},
+    "POST /owners/{owner_id}/subscriptions": {
+        "endpoint": "https://push.example/x",
+        "keys": {"p256dh": "B" * 87, "auth": "a" * 22},
+    },
+    "PUT /devices/{device_id}/owner": {"owner": None},
+    "PUT /workshops/{workshop_id}": {
+        "name": "Mine now",
+        "services": [{"id": "brakes-front", "names": {"en": "Brakes"}, "minutes": 60}],
+    },
+    "POST /touchpoints/{touchpoint_id}/answer": {"action": "noted"},
+    "POST /appointments/{appointment_id}/counter": {"starts": ["2026-11-26T09:00:00Z"]},
+    "POST /appointments/{appointment_id}/reschedule": {"slot": "north@1"},
+    "POST /appointments/{appointment_id}/done": {},
+    "POST /feedback/{feedback_id}": {"score": 1},
+}
+"""What a request to somebody else's object carries, so that nothing but the right can refuse it."""
+
+
+def filled(path: str, values: Mapping[str, str] | None = None) -> str:
+    """A route's path with something in its places."""
+    return re.sub(r"\{(\w+)\}", lambda found: (values or {}).get(found[1], "7"), path)
+
+
+async def cast(lab: Lab) -> dict[str, str]:
+    """Jana with her car, a booked visit at north and a question; Max and the workshop south have none."""
+    await lab.workshop()
+    await lab.workshop(Workshop(id="south", name="Süd"))
+    await lab.owner("jana", "car-1", "car-2", workshop="north")
+    await lab.owner("max")
+    jana, north = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.WORKSHOP, "north")
+    matter = await lab.worn_pads("car-1", "jana")
+    await jana("POST", f"touchpoints/{matter.id}/answer", {"action": "book", "slot": matter.slots[0].id})
+    [visit] = await north.all("appointments")
+    await north("POST", f"appointments/{visit['id']}/done", {})
+    [question] = await jana.all("feedback")
+    subscription = await jana(
+        "POST", "owners/jana/subscriptions", BODIES["POST /owners/{owner_id}/subscriptions"]
+    )
+    return {
+        "owner_id": "jana",
+        "purpose": "maintenance",
+        "device_id": "car-1",
+        "workshop_id": "north",
+        "touchpoint_id": matter.id,
+        "appointment_id": visit["id"],
+        "feedback_id": question["id"],
+        "subscription_id": subscription.body["id"],
+    }

@@ -241,6 +241,16 @@ class Gatekeeper:
         """Believe nothing of this secret any more (signed out)."""
         self._known.pop(secret_hash(secret), None)
 
+    async def sessions(self, request: web.Request) -> dict[Role, Identity]:
+        """The sessions this browser holds that are still good; a cookie alone proves nothing."""
+        found = {}
+        for role in PAGE_ROLES:
+            secret = request.cookies.get(cookie_name(role, https=self.https))
+            identity = await self.by_secret(secret) if secret else None
+            if identity is not None and identity.role is role:
+                found[role] = identity
+        return found
+
     async def admit(self, request: web.Request, allowed: frozenset[Role]) -> None:
         """Put who is asking into the request; raises what is answered to those who may not."""
         header = request.headers.get("Authorization")

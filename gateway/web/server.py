@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,8 +9,19 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-import gateway.web
-from gateway.web import health, metrics, openapi, render, sign_in
+from gateway.web import (
+    events,
+    health,
+    metrics,
+    openapi,
+    pages_display,
+    pages_operator,
+    pages_owner,
+    pages_start,
+    pages_workshop,
+    render,
+    sign_in,
+)
 from gateway.web.access import (
     Gatekeeper,
     Handler,
@@ -25,6 +34,7 @@ from gateway.web.api import SUBJECTS
 from gateway.web.context import CONTEXT, Context
 from gateway.web.problems import Problem, problem_of
 
+PAGES = (pages_start, pages_owner, pages_display, pages_workshop, pages_operator, events, sign_in)
 STATIC = Path(__file__).parent / "static"
 BODY_MOST = 1024 * 1024
 SLOW_S = 1.0
@@ -56,9 +66,10 @@ def make_app(context: Context) -> web.Application:
     for endpoints in SUBJECTS:
         app.add_routes(endpoints.routes())
     app.add_routes(openapi.routes)
-    app.add_routes(sign_in.routes)
     app.add_routes([web.get("/static/{path:.+}", static)])
-    _pages(app, context)
+    render.setup(app, context)
+    for part in PAGES:
+        app.add_routes(part.routes)
     if context.firmware is not None:
         app.add_subapp("/firmware", context.firmware)
     marked_routes(app)
@@ -81,13 +92,6 @@ def _frame(context: Context) -> web.Application:
     app.add_routes(health.routes)
     metrics.setup(app)
     return app
-
-
-def _pages(app: web.Application, context: Context) -> None:
-    names = {module.name for module in pkgutil.iter_modules(gateway.web.__path__)}
-    render.setup(app, context)
-    for name in sorted(n for n in names if n.startswith("pages_") or n == "events"):
-        app.add_routes(importlib.import_module(f"gateway.web.{name}").routes)
 
 
 # --- what every response carries -----------------------------------------------------------------

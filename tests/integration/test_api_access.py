@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web_lab import Lab, web_lab
+from web_lab import BODIES, Lab, cast, filled, web_lab
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Workshop
 from gateway.ports import Records
 from gateway.web.access import EVERYONE, PAGE_ROLES, marked_routes
 
@@ -21,10 +20,6 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/health/ready"): (),
     ("GET", "/metrics"): (),
     ("GET", "/static/{path}"): (),
-    ("GET", "/sign-in"): (),
-    ("POST", "/sign-in"): (),
-    ("POST", "/sign-out"): (),
-    ("POST", "/enter"): (),
     ("GET", f"{API}/openapi.json"): (),
     ("GET", f"{API}/docs"): (),
     # owners
@@ -81,22 +76,70 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/journal"): S,
 }
 
-BODIES: Mapping[str, Any] = {
-    "PUT /owners/{owner_id}/consents/{purpose}": {"granted": True},
-    "PUT /owners/{owner_id}/preferences": {},
-    "POST /owners/{owner_id}/subscriptions": {
-        "endpoint": "https://push.example/x",
-        "keys": {"p256dh": "B" * 87, "auth": "a" * 22},
-    },
-    "PUT /devices/{device_id}/owner": {"owner": None},
-    "PUT /workshops/{workshop_id}": {"name": "Mine now"},
-    "POST /touchpoints/{touchpoint_id}/answer": {"action": "noted"},
-    "POST /appointments/{appointment_id}/counter": {"starts": ["2026-11-26T09:00:00Z"]},
-    "POST /appointments/{appointment_id}/reschedule": {"slot": "north@1"},
-    "POST /appointments/{appointment_id}/done": {},
-    "POST /feedback/{feedback_id}": {"score": 1},
+D = (Role.OWNER, Role.OPERATOR)
+C = (Role.OPERATOR,)
+
+PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
+    # everybody
+    ("GET", "/"): (),
+    ("GET", "/sign-in"): (),
+    ("POST", "/sign-in"): (),
+    ("POST", "/sign-out"): (),
+    ("POST", "/enter"): (),
+    ("POST", "/looks"): (),
+    ("POST", "/demo/pace"): (),
+    ("POST", "/demo/act"): (),
+    ("GET", "/events"): (),
+    # owner
+    ("GET", "/inbox"): O,
+    ("GET", "/me"): O,
+    ("GET", "/me/ledger"): O,
+    ("GET", "/me/you"): O,
+    ("GET", "/me/products"): O,
+    ("GET", "/me/products/{device}"): O,
+    ("GET", "/me/touchpoints/{id}"): O,
+    ("GET", "/me/touchpoints/{id}/times"): O,
+    ("POST", "/me/touchpoints/{id}/answer"): D,
+    ("POST", "/me/touchpoints/{id}/hold"): O,
+    ("GET", "/me/visits"): O,
+    ("GET", "/me/visits/{id}"): O,
+    ("GET", "/me/visits/{id}/times"): O,
+    ("GET", "/me/visits/{name}.ics"): O,
+    ("POST", "/me/visits/{id}/cancel"): O,
+    ("POST", "/me/visits/{id}/move"): O,
+    ("GET", "/me/feedback/{id}"): O,
+    ("POST", "/me/feedback/{id}"): O,
+    ("POST", "/me/channels/{channel}"): O,
+    ("POST", "/me/consents/{purpose}"): O,
+    ("POST", "/me/mute"): O,
+    ("POST", "/me/preferences"): O,
+    ("POST", "/me/subscriptions"): O,
+    # the product's own display
+    ("GET", "/car/{device}"): D,
+    ("GET", "/panel/{device}"): D,
+    ("GET", "/display/{device}"): D,
+    ("POST", "/display/{device}/answer"): D,
+    # workshop
+    ("GET", "/workshop"): W,
+    ("GET", "/workshop/list"): W,
+    ("GET", "/workshop/services"): W,
+    ("GET", "/workshop/bookings/{id}/times"): W,
+    ("POST", "/workshop/bookings/{id}/confirm"): W,
+    ("POST", "/workshop/bookings/{id}/counter"): W,
+    ("POST", "/workshop/bookings/{id}/done"): W,
+    ("POST", "/workshop/bookings/{id}/no-show"): W,
+    # operator
+    ("GET", "/operator"): C,
+    ("GET", "/operator/devices"): C,
+    ("GET", "/operator/devices/{id}"): C,
+    ("GET", "/operator/find"): C,
+    ("GET", "/operator/outbox"): C,
+    ("POST", "/operator/outbox/retry"): C,
+    ("GET", "/operator/owners"): C,
+    ("GET", "/operator/owners/{id}"): C,
+    ("GET", "/operator/quarantine"): C,
+    ("POST", "/operator/quarantine/replay"): C,
 }
-"""What a request to somebody else's object carries, so that nothing but the right can refuse it."""
 
 FOR_ALL = {
     "GET /workshops/{workshop_id}": "an owner chooses among all workshops",
@@ -111,31 +154,8 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
 
 
 def test_every_route_has_its_entry(lab: Lab) -> None:
-    routes = {key: marks for key, marks in marked_routes(lab.app).items() if key[0] != "HEAD"}
-    assert {key: set(marks) for key, marks in routes.items()} == {k: set(v) for k, v in expected(lab).items()}
-
-
-def expected(lab: Lab) -> dict[tuple[str, str], tuple[Role, ...]]:
-    """The table, with the pages: whose they are stands in their address."""
-    return {**ROUTES, **{key: pages_of(key[1]) for key in marked_routes(lab.app) if is_page(key)}}
-
-
-def is_page(key: tuple[str, str]) -> bool:
-    return key[0] != "HEAD" and key not in ROUTES and not key[1].startswith(API)
-
-
-def pages_of(path: str) -> tuple[Role, ...]:
-    for prefix, role in (("/me", O), ("/workshop", W), ("/operator", (Role.OPERATOR,))):
-        if path == prefix or path.startswith(f"{prefix}/"):
-            return role
-    return {"/events": PAGE_ROLES}.get(path, ())
-
-
-def filled(path: str, values: Mapping[str, str] | None = None) -> str:
-    """A route's path with something in its places."""
-    for name in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
-        path = path.replace(f"{{{name}}}", (values or {}).get(name, "7"))
-    return path
+    routes = {key: set(marks) for key, marks in marked_routes(lab.app).items() if key[0] != "HEAD"}
+    assert routes == {key: set(roles) for key, roles in {**ROUTES, **PAGES}.items()}
 
 
 @pytest.mark.parametrize("role", [None, *Role])
@@ -156,44 +176,76 @@ async def test_each_role_comes_in_where_the_table_says_and_nowhere_else(lab: Lab
                 assert response.status == (401 if role is None else 403)
 
 
-async def test_a_stranger_is_sent_from_a_page_to_sign_in_and_back(lab: Lab) -> None:
-    pages = [key for key in marked_routes(lab.app) if is_page(key) and pages_of(key[1])]
+OURS = {"Sec-Fetch-Site": "same-origin"}
+
+
+async def come_in(lab: Lab, role: Role, subject: str | None) -> None:
+    """A browser session."""
+    _, secret = await lab.token(role, subject)
+    form = {"token": secret}
+    async with lab.client.post("/sign-in", data=form, headers=OURS, allow_redirects=False) as response:
+        assert response.status == 303
+
+
+@pytest.mark.parametrize("role", [None, *PAGE_ROLES])
+async def test_each_role_reaches_its_own_pages_and_is_sent_to_sign_in_from_others(
+    lab: Lab, role: Role | None
+) -> None:
+    objects = await cast(lab)
+    if role is not None:
+        await come_in(lab, role, {Role.OWNER: "jana", Role.WORKSHOP: "north"}.get(role))
+    for (method, path), roles in PAGES.items():
+        if path in ("/sign-out", "/events"):
+            continue
+        async with lab.client.request(
+            method, filled(path, page_objects(path, objects)), data={}, headers=OURS, allow_redirects=False
+        ) as response:
+            sent_away = response.headers.get("Location", "").startswith("/sign-in?next=/")
+            assert sent_away is (bool(roles) and role not in roles), (method, path, response.status)
+            assert response.status < 500, (method, path)
+
+
+async def test_sign_in_leads_back_to_where_one_wanted_to_go(lab: Lab) -> None:
+    await lab.owner("jana")
+    async with lab.client.get("/me/ledger?x=1&y=%26", allow_redirects=False) as response:
+        wanted = response.headers["Location"]
+    _, secret = await lab.token(Role.OWNER, "jana")
+    form = {"token": secret, "next": lab.client.make_url(wanted).query["next"]}
+    async with lab.client.post("/sign-in", data=form, headers=OURS, allow_redirects=False) as response:
+        assert response.headers["Location"] == "/me/ledger?x=1&y=%26"
+
+
+def page_objects(path: str, objects: Mapping[str, str]) -> dict[str, str]:
+    """What `{id}` and the others mean in a page's address: that of Jana's thing."""
+    found = {
+        "touchpoints": objects["touchpoint_id"],
+        "visits": objects["appointment_id"],
+        "bookings": objects["appointment_id"],
+        "feedback": objects["feedback_id"],
+        "owners": objects["owner_id"],
+        "devices": objects["device_id"],
+    }.get((path.split("/") + [""] * 3)[2], "7")
+    return {"id": found, "name": found, "device": objects["device_id"], "purpose": "maintenance"}
+
+
+@pytest.mark.parametrize(("role", "stranger"), [(Role.OWNER, "max"), (Role.WORKSHOP, "south")])
+async def test_pages_do_not_show_what_is_somebody_elses(lab: Lab, role: Role, stranger: str) -> None:
+    objects = await cast(lab)
+    before = await everything(lab)
+    await come_in(lab, role, stranger)
+    own = {"/me/channels/{channel}", "/me/consents/{purpose}"}
+    pages = [key for key, roles in PAGES.items() if role in roles and "{" in key[1] and key[1] not in own]
+    assert pages
     for method, path in pages:
-        async with lab.client.request(method, filled(path), allow_redirects=False) as response:
-            if path == "/events":
-                continue
-            assert response.status == 303, (method, path)
-            assert response.headers["Location"].startswith("/sign-in?next=%2F")
+        form = {"action": "noted", "touchpoint": objects["touchpoint_id"], "score": "1", "slot": "north@1"}
+        async with lab.client.request(
+            method, filled(path, page_objects(path, objects)), data=form, headers=OURS, allow_redirects=False
+        ) as response:
+            assert response.status == 404, (method, path, response.status)
+    assert await everything(lab) == before
 
 
 # --- objects --------------------------------------------------------------------------------------
-
-
-async def cast(lab: Lab) -> dict[str, str]:
-    """Jana with her car, a booked visit at north and a question; Max and the workshop south have none."""
-    await lab.workshop()
-    await lab.workshop(Workshop(id="south", name="Süd"))
-    await lab.owner("jana", "car-1", "car-2", workshop="north")
-    await lab.owner("max")
-    jana, north = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.WORKSHOP, "north")
-    matter = await lab.worn_pads("car-1", "jana")
-    await jana("POST", f"touchpoints/{matter.id}/answer", {"action": "book", "slot": matter.slots[0].id})
-    [visit] = await north.all("appointments")
-    await north("POST", f"appointments/{visit['id']}/done", {})
-    [question] = await jana.all("feedback")
-    subscription = await jana(
-        "POST", "owners/jana/subscriptions", BODIES["POST /owners/{owner_id}/subscriptions"]
-    )
-    return {
-        "owner_id": "jana",
-        "purpose": "maintenance",
-        "device_id": "car-1",
-        "workshop_id": "north",
-        "touchpoint_id": matter.id,
-        "appointment_id": visit["id"],
-        "feedback_id": question["id"],
-        "subscription_id": subscription.body["id"],
-    }
 
 
 def object_routes(role: Role) -> list[tuple[str, str]]:

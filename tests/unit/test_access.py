@@ -1,8 +1,9 @@
 """Who may come in: tokens, sessions, marks on routes, and the check of where a request came from."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -232,6 +233,57 @@ async def test_one_browser_can_be_owner_and_operator_side_by_side(lab: Lab) -> N
         assert chosen.status == 200
     async with lab.client.get("/api/v1/owners/jana?as=owner") as as_owner:
         assert as_owner.status == 200
+
+
+class Played:
+    """A demo whose cast is Jana, her car and the workshop north."""
+
+    def state(self) -> Mapping[str, Any]:
+        cast = {"owner": "jana", "car": "car-1", "appliance": None, "workshop": "north"}
+        return {"cast": cast, "speed": 60.0, "now": NOW}
+
+    def set_pace(self, pace: str) -> None:
+        raise NotImplementedError
+
+    async def act(self, action: str) -> None:
+        raise NotImplementedError
+
+    async def wait_changed(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "roles"),
+    [
+        ("owner", "/me", {"owner"}),
+        ("car", "/display/car-1", {"owner"}),
+        ("workshop", "/workshop", {"workshop"}),
+        ("operator", "/operator", {"operator"}),
+        ("all", "/", {"owner", "workshop", "operator"}),
+    ],
+)
+async def test_in_the_demo_one_may_enter_as_anybody_of_the_cast(
+    tmp_path: Path, name: str, home: str, roles: set[str]
+) -> None:
+    async with web_lab(tmp_path, demo=Played()) as lab:
+        async with lab.client.post(
+            "/enter", data={"as": name}, headers=OURS, allow_redirects=False
+        ) as response:
+            assert (response.status, response.headers["Location"]) == (303, home)
+            assert set(response.cookies) == {f"session-{role}" for role in roles}
+        async with lab.client.post("/enter", data={"as": "nobody"}, headers=OURS) as response:
+            assert response.status == 400
+
+
+async def test_outside_of_the_demo_nobody_enters_without_a_token(lab: Lab) -> None:
+    async with lab.client.post("/enter", data={"as": "operator"}, headers=OURS) as response:
+        assert response.status == 404
+
+
+async def test_a_cookie_of_another_life_is_no_session(lab: Lab) -> None:
+    headers = {"Cookie": "session-operator=tp_left_over"}
+    async with lab.client.get("/api/v1/owners", headers=headers) as response:
+        assert response.status == 401
 
 
 # --- small things ---------------------------------------------------------------------------------

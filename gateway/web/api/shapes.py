@@ -41,7 +41,9 @@ def _to_moment(value: object) -> object:
     # In a query an unescaped "+01:00" arrives as " 01:00".
     text = re.sub(r" (\d\d:\d\d)$", r"+\1", value.strip())
     try:
-        return parse_rfc3339(text)
+        moment = parse_rfc3339(text)
+        rfc3339(moment)  # what cannot be said again, at either end of the calendar, is not taken
+        return moment
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{value!r} is no time with its zone; write it as 2026-11-23T07:34:00Z.") from error
 
