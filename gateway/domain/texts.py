@@ -101,8 +101,11 @@ class Texts:
     def missing(self) -> list[str]:
         """What falls back: "de: touchpoints.x.title" for keys that another language has, and keys that
         were asked for and that no language has."""
-        every = {key for tree in self._messages.values() for key in tree}
-        gaps = [f"{lang}: {key}" for lang, tree in self._messages.items() for key in every - tree.keys()]
+        spoken = {
+            language: {_singular(key, tree) for key in tree} for language, tree in self._messages.items()
+        }
+        every = set().union(*spoken.values())
+        gaps = [f"{language}: {key}" for language, keys in spoken.items() for key in every - keys]
         return sorted(gaps) + sorted(self._unknown)
 
     def _find(self, language: str, key: str, params: Mapping[str, Any]) -> str | None:
@@ -176,6 +179,12 @@ class Texts:
         if len(items) < 2:
             return "".join(items)
         return f"{', '.join(items[:-1])} {self.say(language, key)} {items[-1]}"
+
+
+def _singular(key: str, tree: Mapping[str, str]) -> str:
+    """The key that is asked for: that of the plural where `key` is one of its forms."""
+    parent = key.rpartition(".")[0]
+    return parent if f"{parent}.other" in tree else key
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
