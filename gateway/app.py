@@ -46,7 +46,7 @@ from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
-from gateway.flow.assess import Assessor
+from gateway.flow.assess import FACTS_EVERY_MS, Assessor
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.outgoing import Renderer
@@ -289,6 +289,7 @@ class Gateway:
     publisher: MqttClient
     channels: dict[str, Channel]
     source: MqttSource
+    facts_every_ms: int = FACTS_EVERY_MS
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
     url: str = ""
@@ -311,7 +312,7 @@ class Gateway:
             yield "timers", self._time
 
     async def _follow_directory(self) -> None:
-        feed = self.database.watch()
+        feed = self.database.watch("device")
         try:
             await self.directory.load(self.database)
             while True:
@@ -346,6 +347,7 @@ class Gateway:
                 counters=self.counters,
                 policy=self.policy,
                 kind_of=self.directory.by_pattern,
+                facts_every_ms=self.facts_every_ms,
             ).run()
         finally:
             await state.close()

@@ -51,6 +51,8 @@ STORY_PACE = 9_000.0
 WAITING_PACE = 60.0
 LINGER_S = 12.0
 """Seconds for which the story goes slowly after a step that the visitor wants to look at."""
+FACTS_EVERY_MS = 300_000
+"""Of story time: often enough for pages that show minutes."""
 FRAME_S = 0.03
 LONGEST_FRAME_S = 0.25
 
@@ -386,6 +388,7 @@ def demo_settings(arguments: argparse.Namespace, folder: Path) -> configuration.
         "TOUCHPOINT_DATA_DIR": str(folder),
         "TOUCHPOINT_MQTT__URL": "embedded:",
         "TOUCHPOINT_TIMESERIES__KIND": "embedded",
+        "TOUCHPOINT_JOURNAL__BATCH_DELAY_MS": "0",
         "TOUCHPOINT_WEB__PORT": str(
             arguments.port if arguments.port is not None else 0 if arguments.headless else free_port("127.0.0.1", 8080)
         ),
@@ -415,6 +418,7 @@ async def directed(settings: configuration.Settings, arguments: argparse.Namespa
     clock = VirtualClock(scenario.start)
     async with contextlib.AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(opened(settings, clock=clock))
+        gateway.facts_every_ms = FACTS_EVERY_MS
         broker = Broker.parse(gateway.broker.url, username=gateway.broker.username, password=gateway.broker.password)
         devices = CountingDevices(broker, [device["id"] for device in scenario.devices])
         push = PushService()

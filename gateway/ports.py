@@ -479,8 +479,9 @@ class Database(Protocol):
         """Run `work` in a thread on a consistent snapshot. Raises DatabaseUnavailableError."""
         ...
 
-    def watch(self) -> ChangeFeed:
-        """A new subscription to the changes that are committed from now on, by any process."""
+    def watch(self, *subjects: str) -> ChangeFeed:
+        """A new subscription to the changes that are committed from now on, by any process: those of
+        `subjects`, or all when none is named."""
         ...
 
     async def close(self) -> None: ...

@@ -21,7 +21,7 @@ class Story:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._feed: ChangeFeed = database.watch()
+        self._feed: ChangeFeed = database.watch("touchpoint", "appointment", "feedback")
         self._lives: dict[str, tuple[Touchpoint, dict[str, int | None]]] = {}
         self._lines: list[Mapping[str, Any]] = []
 

@@ -34,6 +34,11 @@ class MqttClient:
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """Whether it can publish now."""
+        return self._up.is_set()
+
     async def run(self) -> None:
         """Stay connected until cancelled."""
         pause = SHORTEST_PAUSE

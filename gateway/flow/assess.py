@@ -29,6 +29,7 @@ READER = "assess"
 READ_LIMIT = 5_000
 """entries taken from the journal at a time: some tens of milliseconds of work"""
 FACTS_EVERY_MS = 1_000
+"""How old the facts in the database may be, where nothing urgent has changed."""
 STATE_EVERY_S = 5.0
 TICK_EVERY_MS = 1_000
 
@@ -49,6 +50,7 @@ class Assessor:
         counters: Counters,
         policy: Policy,
         kind_of: Callable[[str], str | None],
+        facts_every_ms: int = FACTS_EVERY_MS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -59,6 +61,7 @@ class Assessor:
         self._counters = counters
         self._policy = policy
         self._facts = FactBook(kind_of)
+        self._facts_every = facts_every_ms
         self._monotonic = monotonic
         self._position = 0
         self._committed = 0
@@ -116,7 +119,7 @@ class Assessor:
                 await self._commit()
             elif batch.kind == "messages":
                 await asyncio.sleep(0)
-        if batches and self._clock.now() - self._flushed_at >= FACTS_EVERY_MS:
+        if batches and self._clock.now() - self._flushed_at >= self._facts_every:
             await self._commit()
         if batches and self._monotonic() - self._saved_when >= STATE_EVERY_S:
             await self._save_state()
@@ -225,12 +228,12 @@ class Assessor:
         """When something falls due without any message: unsaved facts, a pending `for`."""
         due = self._engine.next_due()
         ticks = None if due is None else max(due, self._ticked_at + TICK_EVERY_MS)
-        flush = self._flushed_at + FACTS_EVERY_MS if self._facts.dirty else None
+        flush = self._flushed_at + self._facts_every if self._facts.dirty else None
         return min((t for t in (ticks, flush) if t is not None), default=None)
 
     async def _due(self) -> None:
         now = self._clock.now()
-        if self._facts.dirty and now >= self._flushed_at + FACTS_EVERY_MS:
+        if self._facts.dirty and now >= self._flushed_at + self._facts_every:
             await self._commit()
         due = self._engine.next_due()
         if due is not None and now >= max(due, self._ticked_at + TICK_EVERY_MS):

@@ -154,7 +154,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Until cancelled. What is being sent then is sent again after its lease."""
-        changes = self._database.watch()
+        changes = self._database.watch("outbox")
         try:
             while True:
                 changes.take()
@@ -263,7 +263,7 @@ async def deliver_now(
     """Send what is due on these channels and return when none of it waits any more, whoever sends it: for
     control entries that have to be in the journal before a caller goes on."""
     deliverer = Deliverer(database, clock, channels, policy, renderer, counters)
-    changes = database.watch()
+    changes = database.watch("outbox")
     try:
         for _ in range(PATIENCE):
             changes.take()
@@ -297,7 +297,7 @@ class Timers:
 
     async def run(self) -> None:
         """Until cancelled."""
-        changes = self._database.watch()
+        changes = self._database.watch("touchpoint")
         try:
             while True:
                 changes.take()

@@ -34,8 +34,11 @@ _SINCE = sa.select(_c.id, _c.subject, _c.key).where(_c.id > sa.bindparam("last")
 class Feed:
     """See `gateway.ports.ChangeFeed`. What waits is kept once, however often it changed meanwhile."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_close: Callable[[Feed], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_close: Callable[[Feed], None], subjects: tuple[str, ...]
+    ) -> None:
         self._loop = loop
+        self._subjects = (*subjects, EVERYTHING[0]) if subjects else ()
         self._on_close = on_close
         self._event = asyncio.Event()
         self._waiting: dict[tuple[str, str], None] = {}
@@ -54,9 +57,12 @@ class Feed:
         self._on_close(self)
 
     def put(self, changes: Iterable[tuple[str, str]]) -> None:
-        """Called from any thread."""
+        """Called from any thread; what this feed does not watch wakes nobody."""
+        wanted = [c for c in changes if not self._subjects or c[0] in self._subjects]
+        if not wanted:
+            return
         with self._lock:
-            self._waiting.update(dict.fromkeys(changes))
+            self._waiting.update(dict.fromkeys(wanted))
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -76,9 +82,10 @@ class Changes:
         self._last = 0
         self._poller: asyncio.Task[None] | None = None
 
-    def watch(self) -> Feed:
-        """A feed of what is committed from now on. Reads one row of an index, so it may stand on the loop."""
-        feed = Feed(asyncio.get_running_loop(), self._forget)
+    def watch(self, *subjects: str) -> Feed:
+        """A feed of what is committed from now on, of these subjects or of all. Reads one row of an index, so
+        it may stand on the loop."""
+        feed = Feed(asyncio.get_running_loop(), self._forget, subjects)
         with self._lock:
             if self._feeds:
                 self._tell()

@@ -96,10 +96,10 @@ class SqlDatabase:
         with self._translating(), self._reading.begun() as connection:
             return work(SqlRecords(connection, self._now))
 
-    def watch(self) -> ChangeFeed:
+    def watch(self, *subjects: str) -> ChangeFeed:
         """See `gateway.ports.Database.watch`. Raises DatabaseUnavailableError."""
         with self._translating():
-            return self._changes.watch()
+            return self._changes.watch(*subjects)
 
     async def close(self) -> None:
         """Ends after what was begun; nothing can be read or written afterwards."""
