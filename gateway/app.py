@@ -51,7 +51,7 @@ from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
-from gateway.flow.record import Recorder
+from gateway.flow.record import LINGER_MS, Recorder
 from gateway.flow.respond import Responder
 from gateway.ports import Channel, Clock, DatabaseUnavailableError, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
@@ -333,6 +333,7 @@ class Gateway:
             counters=self.counters,
             kinds=self.directory.kind_and_model,
             random=random.random,
+            linger_ms=0 if isinstance(self.clock, VirtualClock) else LINGER_MS,
         ).run()
 
     async def _assess(self) -> None:
