@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,9 @@ from gateway.domain.moments import local
 
 NBSP = "\u00a0"
 FALLBACK = "en"
+
+BEYOND = 1e15
+"""Numbers from here on are written with an exponent."""
 
 _LOCALES = {"en": "en_GB", "de": "de_DE"}
 """Day before month in English too, as the pages show it."""
@@ -128,7 +132,10 @@ class Texts:
     # --- numbers and units --------------------------------------------------------------------
 
     def number(self, language: str, value: float, decimals: int | None = None) -> str:
-        """48,210 or 48.210; at most two decimals, or exactly as many as asked for."""
+        """48,210 or 48.210; at most two decimals, or exactly as many as asked for. What is beyond any
+        measure, or no number, is written plainly: a strange reading must not stall its message."""
+        if not -BEYOND < value < BEYOND:
+            return f"{Decimal(value):.3g}"
         pattern = "#,##0.##" if decimals is None else f"#,##0.{'0' * decimals}".rstrip(".")
         return str(format_decimal(value, format=pattern, locale=_locale(self.language(language))))
 

@@ -15,7 +15,7 @@ from gateway.domain.appointment import Service, Workshop
 from gateway.domain.device import Device
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RuleInfo
-from gateway.domain.texts import Texts
+from gateway.domain.texts import BEYOND, Texts
 from gateway.domain.touchpoint import LedgerLine, Slot, Touchpoint
 from rules import Catalogue, Signal
 
@@ -103,7 +103,7 @@ class _Speaker:
             case bool():
                 return self.say("signals.yes" if value else "signals.no")
             case int() | float():
-                return self._number(signal, value)
+                return self._number(signal, value) if -BEYOND < value < BEYOND else None
             case str():
                 key = f"signals.values.{value}"
                 return self.say(key) if self.texts.has(key) else value
