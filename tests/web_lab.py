@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +16,10 @@ from aiohttp.test_utils import TestClient, TestServer
 
 import config
 from gateway.adapters.clock import VirtualClock
+from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
 from gateway.adapters.journal import SqliteJournal
+from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.domain.access import Role, Token, issue_token
 from gateway.domain.appointment import Service, Workshop
 from gateway.domain.counters import Counters
@@ -63,52 +66,6 @@ NORTH = Workshop(
 )
 
 
-class MemorySeries:
-    """Readings in memory: what the web reads of a time series."""
-
-    def __init__(self) -> None:
-        self.stored: dict[tuple[str, str], dict[int, Value]] = {}
-
-    def put(self, device: str, signal: str, *readings: tuple[int, Value]) -> None:
-        self.stored.setdefault((device, signal), {}).update(readings)
-
-    async def readings(
-        self, device: str, signal: str, *, start: int | None, end: int | None, after: int | None, limit: int
-    ) -> list[tuple[int, Value]]:
-        rows = sorted(self.stored.get((device, signal), {}).items())
-        return [
-            (ts, value)
-            for ts, value in rows
-            if (start is None or ts >= start) and (end is None or ts < end) and (after is None or ts > after)
-        ][:limit]
-
-    async def aggregates(
-        self, device: str, signal: str, *, start: int, end: int, every: int
-    ) -> list[tuple[int, float, float, float, int]]:
-        intervals: dict[int, list[float]] = {}
-        for ts, value in sorted(self.stored.get((device, signal), {}).items()):
-            if start <= ts < end and isinstance(value, (int, float)):
-                intervals.setdefault(ts - ts % every, []).append(float(value))
-        return [(ts, min(v), sum(v) / len(v), max(v), len(v)) for ts, v in intervals.items()]
-
-    async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
-        return {name: max(rows.items()) for (of, name), rows in self.stored.items() if of == device and rows}
-
-    async def write(
-        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
-    ) -> Sequence[tuple[str, str]]:
-        raise NotImplementedError
-
-    async def position(self) -> int | None:
-        return None
-
-    async def check(self) -> str:
-        return "in memory"
-
-    async def close(self) -> None:
-        return None
-
-
 @dataclass(kw_only=True)
 class Answered:
     """What the API answered."""
@@ -128,7 +85,7 @@ class Lab:
     clock: VirtualClock
     database: SqlDatabase
     journal: SqliteJournal
-    series: MemorySeries
+    series: EmbeddedTimeSeries
     announced: list[list[Mapping[str, Any]]] = field(default_factory=list)
 
     async def token(self, role: Role, subject: str | None = None, *, ttl_ms: int = DAY) -> tuple[Token, str]:
@@ -177,6 +134,13 @@ class Lab:
     async def workshop(self, workshop: Workshop = NORTH) -> Workshop:
         await self.write(lambda r: r.workshops.add(workshop))
         return workshop
+
+    async def measured(self, device: str, signal: str, *readings: tuple[int, Value]) -> None:
+        """Readings that arrived and were recorded."""
+        payload = json.dumps([{"ts": ts, "signals": {signal: value}} for ts, value in readings]).encode()
+        message = (f"touchpoint/v1/{device}/telemetry", payload)
+        batch = Batch(first=1, received=self.clock.now(), messages=[message], decoder=make_decoder({}))
+        await self.series.write([batch], lambda _: ("car", ""), 1)
 
     async def worn_pads(self, device: str, owner: str) -> Touchpoint:
         """The pads of a car have reached their limit, and its owner was told."""
@@ -264,7 +228,8 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
         announced.append(await database.write(work))
 
     async with SqliteJournal(folder / "journal.db", readers=["record", "assess", "respond"]) as journal:
-        series = MemorySeries()
+        series = EmbeddedTimeSeries(folder / "timeseries.db")
+        await series.prepare()
         context = Context(
             **{
                 "clock": clock,
@@ -293,6 +258,7 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
                 series=series,
                 announced=announced,
             )
+        await series.close()
         await database.close()
 
 

@@ -107,7 +107,7 @@ async def test_a_transfer_ends_what_the_former_owner_sees(lab: Lab) -> None:
     await lab.owner("jana", "car-1")
     await lab.owner("max")
     api = await lab.caller()
-    lab.series.put("car-1", "speed", (NOW - HOUR, 50.0), (NOW + HOUR, 60.0))
+    await lab.measured("car-1", "speed", (NOW - HOUR, 50.0), (NOW + HOUR, 60.0))
     assert (await api("PUT", "devices/car-1/owner", {"owner": "max"})).status == 200
     jana, new = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OWNER, "max")
     assert [r["value"] for r in await jana.all("devices/car-1/readings?signal=speed")] == [50.0]
@@ -183,7 +183,7 @@ async def test_a_query_that_cannot_be_is_refused_by_name(lab: Lab, query: str, p
 
 async def test_readings_come_in_order_page_by_page_each_once(lab: Lab) -> None:
     await lab.owner("jana", "car-1")
-    lab.series.put("car-1", "speed", *((NOW - 7_000 + n * 1_001, float(n)) for n in range(7)))
+    await lab.measured("car-1", "speed", *((NOW - 7_000 + n * 1_001, float(n)) for n in range(7)))
     api = await lab.caller()
     rows = await api.all("devices/car-1/readings?signal=speed&limit=3")
     assert [r["value"] for r in rows] == [float(n) for n in range(7)]
@@ -192,7 +192,7 @@ async def test_readings_come_in_order_page_by_page_each_once(lab: Lab) -> None:
 
 async def test_readings_are_asked_for_by_time_and_by_vss_path(lab: Lab) -> None:
     await lab.owner("jana", "car-1")
-    lab.series.put("car-1", "speed", (NOW - 2 * HOUR, 1.0), (NOW - HOUR, 2.0), (NOW, 3.0))
+    await lab.measured("car-1", "speed", (NOW - 2 * HOUR, 1.0), (NOW - HOUR, 2.0), (NOW, 3.0))
     api = await lab.caller()
     path = (
         "devices/car-1/readings?signal=Vehicle.Speed&from=2026-11-23T08:00:00+01:00&to=2026-11-23T08:00:00Z"
@@ -202,7 +202,9 @@ async def test_readings_are_asked_for_by_time_and_by_vss_path(lab: Lab) -> None:
 
 async def test_intervals_carry_minimum_mean_maximum_and_count(lab: Lab) -> None:
     await lab.owner("jana", "car-1")
-    lab.series.put("car-1", "speed", (NOW - 3 * HOUR, 10.0), (NOW - 3 * HOUR + 1, 30.0), (NOW - HOUR, 5.0))
+    await lab.measured(
+        "car-1", "speed", (NOW - 3 * HOUR, 10.0), (NOW - 3 * HOUR + 1, 30.0), (NOW - HOUR, 5.0)
+    )
     api = await lab.caller()
     rows = await api.all(f"devices/car-1/readings?signal=speed&every=1h&from={rfc3339(NOW - DAY)}&limit=1")
     assert rows == [

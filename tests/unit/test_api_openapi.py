@@ -89,8 +89,8 @@ async def test_what_is_answered_has_the_shape_that_is_described(lab: Lab) -> Non
     await lab.workshop()
     await lab.owner("jana", "car-1", workshop="north")
     await lab.worn_pads("car-1", "jana")
-    lab.series.put("car-1", "speed", (NOW - HOUR, 50.0))
-    lab.series.put("car-1", "dtc", (NOW - HOUR, ["P0301"]))
+    await lab.measured("car-1", "speed", (NOW - HOUR, 50.0))
+    await lab.measured("car-1", "dtc", (NOW - HOUR, ["P0301"]))
     api = await lab.caller(Role.OPERATOR)
     by_path = {e.path: e.answer for e in ENDPOINTS if e.method == "GET"}
     for path, asked in {

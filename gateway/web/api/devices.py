@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pydantic import Field
 
@@ -32,10 +33,8 @@ from gateway.web.api.shapes import (
     DeviceOut,
     Every,
     Id,
-    IntervalOut,
     Line,
     MomentIn,
-    ReadingOut,
     ReadingsOut,
     TransferIn,
 )
@@ -272,9 +271,13 @@ async def readings(
             rows += await call.context.timeseries.readings(
                 device_id, signal, start=start, end=end, after=after, limit=wanted
             )
-    items = [ReadingOut.model_construct(ts=ts, value=value) for ts, value in rows[: query.limit]]
-    more = len(rows) > query.limit
-    return ReadingsOut.model_construct(items=items, next=make_cursor(items[-1].ts) if more else None)
+    return cut(rows, query.limit, intervals=False)
+
+
+def cut(rows: Sequence[tuple[Any, ...]], limit: int, *, intervals: bool) -> ReadingsOut:
+    """One page of rows that begin with their time."""
+    following = make_cursor(rows[limit - 1][0]) if len(rows) > limit else None
+    return ReadingsOut.of_rows(rows[:limit], following, intervals=intervals)
 
 
 async def intervals(
@@ -296,12 +299,7 @@ async def intervals(
             rows += await call.context.timeseries.aggregates(
                 device_id, signal, start=first, end=last, every=every
             )
-    items = [
-        IntervalOut(ts=ts, min=low, mean=mean, max=high, count=count)
-        for ts, low, mean, high, count in rows[: query.limit]
-    ]
-    more = len(rows) > query.limit
-    return ReadingsOut.model_construct(items=items, next=make_cursor(items[-1].ts) if more else None)
+    return cut(rows, query.limit, intervals=True)
 
 
 def too_many(start: int, end: int) -> Problem:

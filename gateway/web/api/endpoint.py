@@ -27,7 +27,7 @@ from gateway.domain.access import Role
 from gateway.domain.errors import ConflictError, SlotTakenError
 from gateway.ports import Records
 from gateway.web.access import Identity, allow, language, who
-from gateway.web.api.shapes import SlotOut, shape_of
+from gateway.web.api.shapes import ReadingsOut, SlotOut, shape_of
 from gateway.web.context import CONTEXT, Context
 from gateway.web.problems import Fault, Problem, faults_of, invalid, pointer
 
@@ -235,7 +235,7 @@ class Endpoint:
         except ConflictError as error:
             raise _conflict(error) from error
         if isinstance(result, BaseModel):
-            return _json(result.model_dump_json(by_alias=True), self.status)
+            return _json(_text(result), self.status)
         return web.Response(status=204)
 
     def _argument(self, request: web.Request, name: str) -> Any:
@@ -243,6 +243,10 @@ class Endpoint:
             return self.arguments[name].validate_python(request.match_info[name])
         except ValidationError as error:
             raise Problem(404, f"There is nothing at this address: {name} cannot be that.") from error
+
+
+def _text(result: BaseModel) -> str:
+    return result.text() if isinstance(result, ReadingsOut) else result.model_dump_json(by_alias=True)
 
 
 def _json(body: str, status: int, headers: Mapping[str, str] | None = None) -> web.Response:

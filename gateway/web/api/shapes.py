@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -15,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     StringConstraints,
     WithJsonSchema,
     model_validator,
@@ -344,6 +346,22 @@ class ReadingsOut(Out):
 
     items: list[ReadingOut] | list[IntervalOut]
     next: str | None
+
+    @staticmethod
+    def of_rows(rows: Iterable[tuple[Any, ...]], following: str | None, *, intervals: bool) -> ReadingsOut:
+        """From what the time series gives, as text at once: thousands of readings are no thousands of
+        models, which would keep the event loop from everybody else."""
+        names = tuple((IntervalOut if intervals else ReadingOut).model_fields)
+        items = [dict(zip(names, (rfc3339(row[0]), *row[1:]), strict=True)) for row in rows]
+        made = ReadingsOut.model_construct(items=[], next=following)
+        made._text = msgspec.json.encode({"items": items, "next": following}).decode()
+        return made
+
+    _text: str = PrivateAttr("")
+
+    def text(self) -> str:
+        """The JSON text."""
+        return self._text
 
 
 # --- workshops ----------------------------------------------------------------------------------
