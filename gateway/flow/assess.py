@@ -190,27 +190,36 @@ class Assessor:
         facts, parked = self._facts.take()
         position, now = self._position, self._clock.now()
 
-        def work(records: Records) -> None:
+        def work(records: Records) -> list[str | None]:
             records.devices.put_facts(facts)
             if quarantine:
                 records.quarantine.add(quarantine)
-            for event in events:
-                apply_event(records, event, now, self._policy)
+            outcomes = [apply_event(records, event, now, self._policy) for event in events]
             for device in parked:
                 decide.device_parked(records, device, now, self._policy)
             records.set_position(READER, max(position, self._committed))
+            return outcomes
 
-        await self._database.write(work)
-        self._count(events, quarantine)
+        self._count(events, quarantine, await self._database.write(work))
         self._committed = max(position, self._committed)
         self._flushed_at = now
 
-    def _count(self, events: Sequence[Found | Cleared], quarantine: Sequence[QuarantineRow]) -> None:
+    def _count(
+        self,
+        events: Sequence[Found | Cleared],
+        quarantine: Sequence[QuarantineRow],
+        outcomes: Sequence[str | None],
+    ) -> None:
         for event in events:
             if isinstance(event, Found):
                 self._counters.findings[event.rule] = self._counters.findings.get(event.rule, 0) + 1
         for row in quarantine:
             self._counters.quarantined[row.reason] = self._counters.quarantined.get(row.reason, 0) + 1
+        for outcome in outcomes:
+            if outcome is not None:
+                self._counters.decide(outcome)
+        self._counters.rule_errors = dict(self._engine.errors)
+        self._counters.late_readings = self._engine.late
 
     async def _save_state(self) -> None:
         """The rules' state with its position; then the journal may be trimmed up to there."""
@@ -246,12 +255,15 @@ def all_facts(records: Records) -> list[Facts]:
     return records.devices.all_facts()
 
 
-def apply_event(records: Records, event: Found | Cleared, now: int, policy: Policy) -> None:
-    """One finding or one cleared episode, into the records; a finding that is there is not decided again."""
+def apply_event(records: Records, event: Found | Cleared, now: int, policy: Policy) -> str | None:
+    """One finding or one cleared episode, into the records; a finding that is there is not decided again.
+
+    Gives the outcome of what was decided, None when nothing was.
+    """
     if isinstance(event, Cleared):
         records.touchpoints.clear_finding(event.finding, event.received)
         decide.cleared(records, event.finding, now, policy)
-        return
+        return None
     rule = policy.rules.get(event.rule)
     finding = Finding(
         id=event.id,
@@ -267,7 +279,8 @@ def apply_event(records: Records, event: Found | Cleared, now: int, policy: Poli
     )
     if records.touchpoints.add_finding(finding):
         owner = owner_when(records, event.device, min(event.found_ts, now))
-        decide.decide(records, finding, owner, now, policy)
+        return decide.decide(records, finding, owner, now, policy)
+    return None
 
 
 def owner_when(records: Records, device: str, ts: int) -> str | None:
