@@ -112,6 +112,14 @@ class Decoded:
     contexts: list[ContextReading] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
 
+    @property
+    def recordable(self) -> Sequence[Telemetry]:
+        """What the time series keeps: all telemetry, and context under the name context/{name}."""
+        if not self.contexts:
+            return self.telemetry
+        shared = ((c.position, f"context/{c.name}", ((c.ts, c.signals),)) for c in self.contexts)
+        return [*self.telemetry, *shared]
+
 
 Message = tuple[str, bytes]
 """(topic, payload) as it arrived."""

@@ -1,0 +1,459 @@
+"""The time series in InfluxDB 2.x: raw line protocol out, Flux back.
+
+Measurement = device kind, tags `device` and `model`, fields = signals, milliseconds. Numbers are floats, so
+that 100 beside 100.5 is no conflict; lists of codes are JSON text. Writing again changes nothing, so a write
+whose answer was lost is simply repeated.
+
+InfluxDB writes what it can of a request and names one trouble at a time (422 "partial write"). What it names
+is taken out, the rest is sent again, until all is either stored or known to be refused.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import aiohttp
+import influxdb_client
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from influxdb_client.rest import ApiException
+
+from gateway.domain.messages import Batch
+from gateway.ports import StoreUnavailableError
+from rules.readings import Value
+
+LINES = 5_000
+"""Lines in one request: enough that the request's own cost does not show."""
+TIMEOUT_MS = 30_000
+KNOWN_SHAPES = 10_000
+ROUNDS = 50
+"""Different troubles of one request that are taken out by name before it is halved."""
+MARK = "\u200b"
+ENDLESS = 7_258_118_400_000
+"""2200-01-01 in ms: Flux reads up to now unless it is told otherwise."""
+
+_untyped: Any = influxdb_client
+"""Its classes for buckets and organisations have no types."""
+
+Kinds = Callable[[str], tuple[str, str]]
+Refused = tuple[str, str]
+"""(device, reason)."""
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class InfluxTimeSeries:
+    """Port TimeSeries over InfluxDB 2.x; connects when it is first used."""
+
+    def __init__(self, *, url: str, org: str, bucket: str, token: str, gzip: bool = False) -> None:
+        self._url, self._org, self._bucket, self._token, self._gzip = url, org, bucket, token, gzip
+        self._open: InfluxDBClientAsync | None = None
+        self._shapes: dict[tuple[str, ...], str] = {}
+
+    # --- writing ------------------------------------------------------------------------------
+
+    async def write(self, batches: Sequence[Batch], kinds: Kinds, position: int) -> Sequence[Refused]:
+        """Write all telemetry; gives what was refused for good. Raises StoreUnavailableError.
+
+        InfluxDB holds no position: whoever reads on after a crash writes the last batches again.
+        """
+        refused: list[Refused] = []
+        for lines, which in self._requests(batches, kinds):
+            try:
+                await self._post(lines)
+            except _RefusedError:
+                refused += await self._write_carefully(list(which()))
+        return refused
+
+    def _requests(
+        self, batches: Sequence[Batch], kinds: Kinds
+    ) -> Iterator[tuple[list[str], Callable[[], Iterator[_Point]]]]:
+        """Lines for one request each, and the way to have the same as points."""
+        prefixes: dict[str, str] = {}
+        lines: list[str] = []
+        start, shapes = 0, self._shapes
+        for index, batch in enumerate(batches):
+            for _, device, items in batch.decoded.recordable:
+                prefix = prefixes.get(device)
+                if prefix is None:
+                    prefix = prefixes[device] = _prefix(device, *kinds(device))
+                for ts, signals in items:
+                    names = tuple(signals)
+                    shape = shapes.get(names) or self._learn_shape(names)
+                    fields = shape % tuple(signals.values())
+                    if "'" in fields or '"' in fields or "[" in fields:
+                        fields = _fields(signals)  # a text or list among them
+                    lines.append(f"{prefix}{fields} {ts}")
+            if len(lines) >= LINES or index == len(batches) - 1:
+                part = batches[start : index + 1]
+                yield lines, lambda part=part: _points(part, kinds)  # type: ignore[misc]
+                lines, start = [], index + 1
+
+    def _learn_shape(self, names: tuple[str, ...]) -> str:
+        """A format for messages with these signals: repr of a number is what line protocol wants."""
+        if len(self._shapes) >= KNOWN_SHAPES:
+            self._shapes.clear()
+        shape = ",".join(_key(name).replace("%", "%%") + "=%r" for name in names)
+        self._shapes[names] = shape
+        return shape
+
+    async def _write_carefully(self, points: list[_Point]) -> list[Refused]:
+        """Take out what InfluxDB names, until the rest is stored."""
+        refused: list[Refused] = []
+        for _ in range(ROUNDS):
+            if not points:
+                return refused
+            try:
+                await self._post([point.line() for point in points])
+            except _RefusedError as error:
+                points, out = _without(points, str(error))
+                refused += out
+                if not out:
+                    return refused + await self._halve(points, str(error))
+            else:
+                return refused
+        return refused + await self._halve(points, "too many different troubles")
+
+    async def _halve(self, points: list[_Point], reason: str) -> list[Refused]:
+        if len(points) == 1:
+            return [(points[0].device, reason[:200])]
+        middle = len(points) // 2
+        first = await self._write_carefully(points[:middle])
+        return first + await self._write_carefully(points[middle:])
+
+    async def _post(self, lines: list[str]) -> None:
+        if lines:
+            body = "\n".join(lines).encode()
+            api: Any = self._client().write_api()
+            await self._ask(api.write(self._bucket, self._org, body, write_precision="ms"))
+
+    # --- reading ------------------------------------------------------------------------------
+
+    async def position(self) -> int | None:
+        """None: InfluxDB cannot hold it."""
+        return None
+
+    async def readings(
+        self, device: str, signal: str, *, start: int | None, end: int | None, after: int | None, limit: int
+    ) -> list[tuple[int, Value]]:
+        """(ts, value) ordered by ts, start <= ts < end, ts > after; one row per ts."""
+        low = max(start or 0, after + 1 if after is not None else 0)
+        if end is not None and end <= low:
+            return []  # Flux calls an empty range an error
+        rows = await self._query(f"{self._of(device, signal, low, end)} |> limit(n: {limit})")
+        return sorted({_ms(row["_time"]): _value(row) for row in rows}.items())[:limit]
+
+    async def aggregates(
+        self, device: str, signal: str, *, start: int, end: int, every: int
+    ) -> list[tuple[int, float, float, float, int]]:
+        """(start of the interval, min, mean, max, count); intervals begin at multiples of `every` ms."""
+        if end <= start:
+            return []
+        window = f'every: {every}ms, createEmpty: false, timeSrc: "_start"'
+        rows = await self._query(
+            f'import "types"\ndata = {self._of(device, signal, start, end)} '
+            '|> filter(fn: (r) => types.isType(v: r._value, type: "float"))\n'
+            + "\n".join(
+                f'data |> aggregateWindow(fn: {name}, {window}) |> yield(name: "{name}")'
+                for name in ("min", "sum", "max", "count")
+            )
+        )
+        found: dict[int, dict[str, list[float]]] = {}
+        for row in rows:
+            ts = _ms(row["_time"])
+            interval = found.setdefault(ts - ts % every, {})
+            interval.setdefault(row["result"], []).append(float(row["_value"]))
+        return [
+            (ts, min(of["min"]), sum(of["sum"]) / sum(of["count"]), max(of["max"]), int(sum(of["count"])))
+            for ts, of in sorted(found.items())
+        ]
+
+    async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
+        """The newest value of every signal of one device."""
+        rows = await self._query(f"{self._of(device, None, 0, None)} |> last()")
+        found: dict[str, tuple[int, Value]] = {}
+        for row in rows:
+            ts, name = _ms(row["_time"]), row["_field"].removesuffix(MARK)
+            if name not in found or found[name][0] < ts:
+                found[name] = (ts, _value(row))
+        return found
+
+    def _of(self, device: str, signal: str | None, start: int, end: int | None) -> str:
+        """Flux for the readings of one device. Series are not merged here: their types may differ."""
+        stop = min(end, ENDLESS) if end is not None else ENDLESS
+        field = f" and r._field == {_flux(_stored(signal))}" if signal is not None else ""
+        return (
+            f"from(bucket: {_flux(self._bucket)}) "
+            f"|> range(start: {_time(start)}, stop: {_time(stop)}) "
+            f"|> filter(fn: (r) => r.device == {_flux(device)}{field})"
+        )
+
+    async def _query(self, flux: str) -> list[dict[str, str]]:
+        text = await self._ask(self._client().query_api().query_raw(flux, self._org))
+        return list(_rows(text if isinstance(text, str) else text.decode()))
+
+    # --- life ---------------------------------------------------------------------------------
+
+    async def check(self) -> str:
+        """One line for doctor. Raises StoreUnavailableError."""
+        if await self._find_bucket() is None:
+            raise StoreUnavailableError(
+                f"{self._url}: there is no bucket {self._bucket}: run `touchpoint setup`, or correct "
+                "timeseries.bucket"
+            )
+        return f"InfluxDB at {self._url}, bucket {self._bucket}"
+
+    async def prepare(self, retention_days: int = 0) -> str:
+        """Create the bucket when it is not there; gives a line for people. Raises StoreUnavailableError."""
+        if await self._find_bucket() is not None:
+            return f"InfluxDB at {self._url}: bucket {self._bucket} is there, left as it is"
+        orgs = await self._ask(
+            _untyped.OrganizationsService(self._client().api_client).get_orgs_async(org=self._org)
+        )
+        rules = [_untyped.BucketRetentionRules(type="expire", every_seconds=retention_days * 86_400)]
+        wanted = _untyped.PostBucketRequest(org_id=orgs.orgs[0].id, name=self._bucket, retention_rules=rules)
+        buckets = _untyped.BucketsService(self._client().api_client)
+        await self._ask(buckets.post_buckets_async(post_bucket_request=wanted))
+        return f"InfluxDB at {self._url}: bucket {self._bucket} created"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        client: Any = self._open
+        self._open = None
+        if client is not None:
+            await client.close()
+
+    async def _find_bucket(self) -> Any | None:
+        buckets = _untyped.BucketsService(self._client().api_client)
+        try:
+            found = await self._ask(buckets.get_buckets_async(name=self._bucket, org=self._org))
+        except _MissingError as error:
+            if "bucket" in error.said:
+                return None
+            raise
+        return next(iter(found.buckets), None)
+
+    def _client(self) -> InfluxDBClientAsync:
+        if self._open is None:
+            self._open = InfluxDBClientAsync(
+                self._url, self._token, self._org, timeout=TIMEOUT_MS, enable_gzip=self._gzip
+            )
+        return self._open
+
+    async def _ask(self, answer: Awaitable[T]) -> T:
+        """Wait for an answer; every failure becomes one of ours."""
+        try:
+            return await answer
+        except ApiException as error:
+            raise self._translated(error) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            said = str(error) or "no answer in time"
+            raise StoreUnavailableError(
+                f"{self._url}: {said}: is InfluxDB running, is timeseries.url right?"
+            ) from error
+
+    def _translated(self, error: ApiException) -> Exception:
+        said = _message(error)
+        if error.status in (400, 413, 422):
+            return _RefusedError(said)
+        if error.status in (401, 403):
+            todo = f"the token is refused: correct timeseries.token, it must read and write {self._bucket}"
+        elif error.status == 404:
+            return _MissingError(self._url, said)
+        else:
+            todo = "it is tried again"
+        return StoreUnavailableError(f"{self._url}: {error.status} {said}: {todo}")
+
+
+class _RefusedError(StoreUnavailableError):
+    """InfluxDB answered, and refused the request or a part of it. To a reader it is as good as away."""
+
+
+class _MissingError(StoreUnavailableError):
+    """There is no such bucket or organisation."""
+
+    def __init__(self, url: str, said: str) -> None:
+        super().__init__(
+            f"{url}: {said}: run `touchpoint setup`, or correct timeseries.org and timeseries.bucket"
+        )
+        self.said = said
+
+
+# --- points ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Point:
+    """One line, taken apart."""
+
+    device: str
+    kind: str
+    model: str
+    ts: int
+    signals: Mapping[str, Value]
+
+    def line(self) -> str:
+        return f"{_prefix(self.device, self.kind, self.model)}{_fields(self.signals)} {self.ts}"
+
+
+def _points(batches: Iterable[Batch], kinds: Kinds) -> Iterator[_Point]:
+    for batch in batches:
+        for _, device, items in batch.decoded.recordable:
+            kind, model = kinds(device)
+            for ts, signals in items:
+                yield _Point(device=device, kind=kind, model=model, ts=ts, signals=signals)
+
+
+def _prefix(device: str, kind: str, model: str) -> str:
+    """Measurement and tags; an empty tag is left out, for line protocol has none."""
+    measurement = re.sub(r"([, ])", r"\\\1", kind or "unknown")
+    tag = f",model={_key(model)}" if model else ""
+    return f"{measurement},device={_key(device)}{tag} "
+
+
+def _key(text: str) -> str:
+    """A tag or field key, or a tag value, escaped. Line protocol has no way to end one with a backslash, so
+    a mark is put behind it that no name contains."""
+    escaped = re.sub(r"([,= ])", r"\\\1", text.replace("\n", " "))
+    return escaped + MARK if escaped.endswith("\\") else escaped
+
+
+def _stored(name: str) -> str:
+    """The name as InfluxDB holds it."""
+    return name + MARK if name.endswith("\\") else name
+
+
+def _fields(signals: Mapping[str, Value]) -> str:
+    return ",".join(f"{_key(name)}={_field(value)}" for name, value in signals.items())
+
+
+def _field(value: Value) -> str:
+    if isinstance(value, bool | int | float):
+        return repr(value)
+    text = value if isinstance(value, str) else json.dumps(list(value or ()), ensure_ascii=False)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _type(value: Value) -> str:
+    """InfluxDB's name for the type that a value is written as."""
+    if isinstance(value, bool):
+        return "boolean"
+    return "float" if isinstance(value, int | float) else "string"
+
+
+# --- what InfluxDB says ---------------------------------------------------------------------------
+
+_CONFLICT = re.compile(
+    r'input field "(?P<field>.*)" on measurement "(?P<kind>.*)" is type (?P<sent>\w+), '
+    r"already exists as type (?P<held>\w+)"
+)
+_TOO_OLD = re.compile(r"Retention Policy Lower Bound at (\d{4}-\d\d-\d\dT[\d:.]+Z)")
+
+
+def _without(points: list[_Point], said: str) -> tuple[list[_Point], list[Refused]]:
+    """(what is left, what was refused) after taking out what the message names, if it names anything."""
+    if match := _CONFLICT.search(said):
+        return _without_field(points, match)
+    if match := _TOO_OLD.search(said):
+        bound = _ms(match[1])
+        old = [(point.device, "older than the bucket's retention") for point in points if point.ts <= bound]
+        return [point for point in points if point.ts > bound], old
+    return points, []
+
+
+def _without_field(points: list[_Point], match: re.Match[str]) -> tuple[list[_Point], list[Refused]]:
+    field, kind, sent = _unquoted(match["field"]), _unquoted(match["kind"]), match["sent"]
+    reason = f"{kind}.{field} came as {sent}, the store holds it as {match['held']}"
+    left: list[_Point] = []
+    refused: list[Refused] = []
+    for point in points:
+        if point.kind == kind and field in point.signals and _type(point.signals[field]) == sent:
+            refused.append((point.device, reason))
+            others = {name: value for name, value in point.signals.items() if name != field}
+            if others:
+                left.append(replace(point, signals=others))
+        else:
+            left.append(point)
+    return left, refused
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:
+        return text
+
+
+def _message(error: ApiException) -> str:
+    """InfluxDB's own words of an error."""
+    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:300] or str(error.reason)
+
+
+# --- Flux -----------------------------------------------------------------------------------------
+
+
+def _flux(text: str) -> str:
+    """A string literal."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
+    return f'"{escaped}"'
+
+
+def _time(ms: int) -> str:
+    return f"time(v: {ms * 1_000_000})"
+
+
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    """Annotated CSV as rows by column name, with the type of the value as `type`."""
+    kinds: list[str] = []
+    names: list[str] = []
+    for cells in csv.reader(io.StringIO(text)):
+        if not cells:
+            names = []
+        elif cells[0] == "#datatype":
+            kinds, names = cells, []
+        elif cells[0].startswith("#"):
+            if cells[0] == "#default":
+                default = cells[1] if len(cells) > 1 else ""
+        elif not names:
+            names = cells
+            if "error" in names:
+                continue
+        else:
+            row = dict(zip(names, cells, strict=False))
+            if "error" in row:
+                raise StoreUnavailableError(f"InfluxDB cannot answer: {row['error']}")
+            row["type"] = kinds[names.index("_value")]
+            row["result"] = row.get("result") or default
+            yield row
+
+
+def _value(row: Mapping[str, str]) -> Value:
+    text, kind = row["_value"], row["type"]
+    if kind == "boolean":
+        return text == "true"
+    if kind != "string":
+        return float(text)
+    text = text.replace("\r\n", "\n")  # InfluxDB's CSV ends every line so, also within a text
+    if text.startswith("["):
+        try:
+            codes = json.loads(text)
+        except ValueError:
+            return text
+        if isinstance(codes, list) and all(isinstance(code, str) for code in codes):
+            return codes
+    return text
+
+
+def _ms(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
