@@ -9,6 +9,7 @@ random password.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import subprocess
@@ -185,6 +186,9 @@ def main() -> None:
     """The child: serve until the parent is gone."""
     from iotcore import IotCoreBroker
 
+    # It logs every packet as an error; what goes wrong with it, its clients tell.
+    logging.getLogger().addHandler(logging.NullHandler())
+    logging.disable(logging.CRITICAL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     IotCoreBroker(config_path=sys.argv[1]).run_forever()
 
