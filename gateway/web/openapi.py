@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import jinja2
 from aiohttp import web
+from markupsafe import Markup, escape
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from gateway.web.access import language, public
+from gateway.web.access import public
 from gateway.web.api import ENDPOINTS
 from gateway.web.api.endpoint import BODY_MOST, PREFIX, Endpoint
 from gateway.web.problems import MEDIA_TYPE, Fault
@@ -175,18 +177,18 @@ async def describe(_: web.Request) -> web.Response:
 
 @routes.get(f"{PREFIX}/docs")
 @public
-async def docs(request: web.Request) -> web.Response:
+async def docs(_: web.Request) -> web.Response:
     """The same for people."""
-    html = _template().render(
-        api=document(), groups=_groups(), lang=language(request), resolve=resolve, kind_of=kind_of
-    )
+    html = _template().render(api=document(), groups=_groups())
     return web.Response(text=html, content_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
 @functools.cache
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "api")
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("docs.html")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment.globals.update(resolve=resolve, kind_of=kind_of, marked=marked)
+    return environment.get_template("docs.html")
 
 
 def _groups() -> dict[str, list[dict[str, Any]]]:
@@ -203,6 +205,11 @@ def resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     name = schema.get("$ref", "").rpartition("/")[2]
     found: Mapping[str, Any] = document()["components"]["schemas"].get(name, schema)
     return found
+
+
+def marked(text: str) -> Markup:
+    """A docstring's text, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def kind_of(schema: Mapping[str, Any]) -> str:
