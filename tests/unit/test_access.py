@@ -332,3 +332,14 @@ async def test_static_files_are_kept_by_browsers_and_nothing_else_is_reached(lab
     ):
         async with lab.client.get(path) as response:
             assert response.status == 404
+
+
+async def test_a_mounted_application_keeps_its_own_rules(tmp_path: Path) -> None:
+    mounted = web.Application()
+    mounted.add_routes([web.get("/releases", anybody)])
+    async with web_lab(tmp_path, firmware=mounted) as lab:
+        async with lab.client.get("/firmware/releases") as response:
+            assert response.status == 200
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+        async with lab.client.get("/firmware/none") as response:
+            assert (response.status, response.content_type) == (404, "application/problem+json")
