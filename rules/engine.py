@@ -154,8 +154,9 @@ class Engine:
     def reset(self, position: int, received: int, device: str, signals: Sequence[str]) -> None:
         """A finished job has set these signals' counters back.
 
-        Episodes of rules that name one of them in `resets` are over. What the signals reported up to
-        now, in device time, is forgotten, also where it arrives later.
+        Episodes of rules that name one of them in `resets` are over; these rules are looked at again
+        when one of their signals arrives next. What the reset signals reported up to now, in device
+        time, is forgotten, also where it arrives later.
         """
         state = self._states.get(device)
         if state is None or state.newest == -NEVER:
@@ -168,15 +169,24 @@ class Engine:
             program.cross(state, slot, None)
             for window in program.windows_of[slot]:
                 state.windows[window].clear(now)
+        touched = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
         for rule in program.rules:
             if any(program.slots[name] in slots for name in rule.rule.resets):
-                state.pending.pop(rule.slot, None)
-                if rule.slot in state.open:
-                    self._close(state, rule, now, position, received, "reset")
-        touched = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
+                self._end_by_reset(state, rule, now, position, received)
+                touched.discard(rule.slot)
         self._step(state, touched, position, received)
         self._schedule(state)
         self._dirty[device] = state
+
+    def _end_by_reset(
+        self, state: DeviceState, rule: RunningRule, now: int, position: int, received: int
+    ) -> None:
+        """The rule begins anew with the next reading of any of its signals, whatever that changes."""
+        state.pending.pop(rule.slot, None)
+        if rule.slot in state.open:
+            self._close(state, rule, now, position, received, "reset")
+        for slot in rule.signals:
+            state.guards[slot] = state.program.first_guards[slot]
 
     def tick(self, position: int, received: int) -> None:
         """Time has passed: what has been true for long enough is found, message or not."""
@@ -400,7 +410,7 @@ class Engine:
     ) -> None:
         state.open[rule.slot] = (began, began_position)
         for slot in rule.clear_cuts:
-            state.program.cross(state, slot, state.values[slot])
+            state.program.narrow(state, slot)
         self._events.append(
             Found(
                 id=finding_id(state.device, rule.id, began_position, began),
@@ -427,7 +437,7 @@ class Engine:
     ) -> None:
         began, began_position = state.open.pop(rule.slot)
         for slot in rule.clear_cuts:
-            state.program.cross(state, slot, state.values[slot])
+            state.program.narrow(state, slot)
         self._events.append(
             Cleared(
                 device=state.device,

@@ -162,6 +162,11 @@ class Program:
         first = bisect_right(self.cuts[slot], before[0])
         return self.owners[slot][first:last] if first <= last else self.owners[slot][last:first]
 
+    def narrow(self, state: DeviceState, slot: int) -> None:
+        """Set a number's guard anew after an episode has begun or ended; one that lets nothing pass stays."""
+        if self.numbers[slot] and state.guards[slot] is not EMPTY:
+            self.cross(state, slot, state.values[slot])
+
     def _narrowed(self, state: DeviceState, slot: int, value: float) -> tuple[float, float]:
         """The guard, where open episodes also wait for their `clear`."""
         low, high = state.guards[slot]

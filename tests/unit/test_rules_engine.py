@@ -68,6 +68,14 @@ def test_an_episode_lasts_until_clear() -> None:
     assert van.engine.open_episodes("van-1") == ()
 
 
+def test_an_open_episode_watches_for_its_clear_between_thresholds() -> None:
+    van = Watched(WORN)
+    for minute, pads in enumerate((81, 81, 81, 70, 70, 70)):
+        van.says(f"{minute * 5}m", pads=pads)
+    assert van.story() == [("found", "600s")]
+    assert van.says("40m", pads=59).story() == [("cleared", "2400s")]
+
+
 def test_without_clear_an_episode_ends_when_the_condition_is_false() -> None:
     van = Watched(HOT).says("0s", temperature=101).says("1s", temperature=100).says("2s", temperature=101)
     assert van.story() == [("found", "0s"), ("cleared", "1s"), ("found", "2s")]
@@ -230,6 +238,13 @@ def test_a_job_ends_the_episode_and_forgets_the_signal() -> None:
     van.says("19m", received="21m", pads=99)  # was taken before the job
     assert van.silence_until("2h").story() == []
     assert van.says("121m", pads=3).story() == [("cleared", "7260s")]
+
+
+def test_after_a_job_a_rule_waits_for_the_next_reading() -> None:
+    """Another signal of it may still be as it was before the job."""
+    van = Watched(rule("pads >= 80 or speed > 50", resets="[pads]")).says("0m", pads=81, speed=60)
+    assert van.reset("1m", "pads").story() == [("found", "0s"), ("cleared", "60s")]
+    assert van.says("2m", speed=60).story() == [("found", "120s")]
 
 
 def test_worn_again_after_the_job_is_found_again() -> None:
