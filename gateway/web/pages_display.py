@@ -139,7 +139,7 @@ async def screen(
         and (not moving or found.touchpoint.severity == "critical")
     ):
         return await _open(base, found, context, words, now)
-    base.settled = _settled(found, words, now, moving=moving, product=device.title)
+    base.settled = _settled(found, words, now, moving=moving, product=device.title, panel=panel)
     return base
 
 
@@ -163,11 +163,7 @@ async def _open(base: Shown, found: views.Matter, context: Context, words: Words
 def _actions(m: Shown, found: views.Matter, words: Words) -> list[Shown]:
     not_now = Shown(action="not_now", label=words("act.not_now"), primary=False)
     if m.bookable:
-        return (
-            [not_now]
-            if m.slots
-            else [Shown(action="call_me", label=words("act.call_me"), primary=True), not_now]
-        )
+        return [not_now, Shown(action="call_me", label=words("act.call_me"), primary=not m.slots)]
     if m.resets:
         return [Shown(action="already_done", label=words("act.already_done"), primary=True), not_now]
     return [Shown(action="noted", label=words("act.noted"), primary=True), not_now]
@@ -208,13 +204,16 @@ def _washes(found: views.Matter, one: views.Series | None) -> Any:
     return charts.wash_bar(round(worn[0]), round(worn[1]))
 
 
-def _settled(found: views.Matter | None, words: Words, now: int, *, moving: bool, product: str) -> Shown:
+def _settled(
+    found: views.Matter | None, words: Words, now: int, *, moving: bool, product: str, panel: bool
+) -> Shown:
+    calm = words("display.calm_panel" if panel else "display.calm")
     quiet = Shown(
         tone="",
         icon="done",
         word="",
         title=words("display.calm_title", product=product),
-        text=words("display.calm"),
+        text=calm,
     )
     if moving:
         return Shown(

@@ -239,7 +239,6 @@ async def touchpoint(request: web.Request) -> web.Response:
         ledger=views.ledger(lines, at.context, at.words),
         muted=muted,
         hold_url=f"{shown.href}/hold" if _can_hold(found, at.now) else None,
-        hold_note="",
     )
     return at.answer("owner_touchpoint.html", "now", view)
 

@@ -39,6 +39,8 @@ PACES = (
     ("story", "play", None),
 )
 CALENDAR_HOURS = 5
+CALENDAR_HOURS_ALONE = 9
+BAYS_SHOWN = 3
 STORY_LINES = 5
 ROLES = (("owner", "user", "/me"), ("workshop", "wrench", "/workshop"), ("operator", "grid", "/operator"))
 
@@ -202,12 +204,14 @@ async def _workshop(context: Context, loaded: Shown, words: Words, now: int) -> 
     if loaded.workshop is None or loaded.day is None:
         return Shown(href="/workshop", day=Shown(short="", count="", hours=[], bays=[]), booking=None)
     chosen = loaded.booking.appointment if loaded.booking else None
-    first = (chosen.start - (CALENDAR_HOURS - 1) * HOUR_MS) if chosen else loaded.day.start + 8 * HOUR_MS
-    window = (
-        max(first, loaded.day.start),
-        max(first, loaded.day.start) + (CALENDAR_HOURS + (1 if chosen else 0)) * HOUR_MS,
-    )
+    if chosen:
+        first = chosen.start - (CALENDAR_HOURS - 2) * HOUR_MS
+        window = (first, first + CALENDAR_HOURS * HOUR_MS)
+    else:
+        first = loaded.day.start + 8 * HOUR_MS
+        window = (first, first + CALENDAR_HOURS_ALONE * HOUR_MS)
     day = pages_workshop.calendar(loaded.day, words, now, chosen.id if chosen else None, hours=window)
+    day.bays = _some_bays(day.bays, chosen.bay if chosen else None)
     booking = (
         await pages_workshop.booking(context, loaded.booking, loaded.workshop, words, now)
         if loaded.booking
@@ -215,6 +219,12 @@ async def _workshop(context: Context, loaded: Shown, words: Words, now: int) -> 
     )
     href = f"/workshop?booking={chosen.id}" if chosen else "/workshop"
     return Shown(href=href, day=day, booking=booking)
+
+
+def _some_bays(bays: list[Shown], wanted: str | None) -> list[Shown]:
+    """As many as there is room for, the chosen one among them."""
+    rest = [bay for bay in bays if bay.name != wanted][: BAYS_SHOWN - (wanted is not None)]
+    return [bay for bay in bays if bay in rest or bay.name == wanted]
 
 
 async def _operator(

@@ -204,8 +204,7 @@ def newest_booking(records: Records, workshop: Workshop, now: int) -> Appointmen
 
 def _most_telling(loaded: Day) -> Appointment | None:
     ours = [b.appointment for b in loaded.bookings if b.appointment.touchpoint]
-    rest = [b.appointment for b in loaded.bookings]
-    return max(ours, key=lambda a: a.created, default=rest[0] if rest else None)
+    return max(ours, key=lambda a: a.created, default=None)
 
 
 def open_days(workshop: Workshop, now: int, shown: date | None) -> list[date]:
@@ -379,6 +378,8 @@ def _block(
         AppointmentState.NO_SHOW: "past",
     }
     tone = "selected" if a.id == chosen else tones.get(a.state, "past" if a.end < now else "")
+    if a.end - a.start < moments.HOUR_MS:
+        tone = f"{tone} short"
     title, _, rest = views.service_name(a, workshop, words).partition(" · ")
     product = " · ".join(p for p in (one.device.title, one.device.plate) if p) if one.device else rest
     return Shown(

@@ -57,6 +57,7 @@
   let asking = null, again = false, timer = 0;
   async function refresh() {
     if (asking) { again = true; return; }
+    last = performance.now();
     asking = fetch(location.href, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
     try {
       const answer = await asking;
@@ -65,7 +66,11 @@
     asking = null;
     if (again) { again = false; soon(); }
   }
-  function soon(delay = 120) { clearTimeout(timer); timer = setTimeout(refresh, delay); }
+  let last = 0;
+  function soon(delay = 120) {
+    clearTimeout(timer);
+    timer = setTimeout(refresh, Math.max(delay, delay && last + 600 - performance.now()));
+  }
 
   const offline = (yes) => { const banner = document.getElementById("offline"); if (banner) banner.hidden = !yes; };
   const channel = "BroadcastChannel" in window ? new BroadcastChannel("touchpoint") : null;
@@ -174,6 +179,7 @@
     const known = seenPushes();
     for (const push of page.querySelectorAll("[data-push]")) if (known.has(push.dataset.push)) push.remove();
   }
+  const held = new Set();
   function ready() {
     const toast = document.querySelector("[data-toast]");
     if (toast && !toast.dataset.timed) {
@@ -184,6 +190,11 @@
         url.searchParams.delete("said");
         history.replaceState(null, "", url.pathname + url.search);
       }, 9000);
+    }
+    const hold = document.querySelector("[data-hold]");
+    if (hold && !held.has(hold.dataset.hold)) {
+      held.add(hold.dataset.hold); // the times are kept while somebody looks at them
+      fetch(hold.dataset.hold, { method: "POST", credentials: "same-origin" }).then(() => refresh(), () => {});
     }
     const offer = document.getElementById("notify");
     if (offer && "PushManager" in window && Notification.permission === "default") offer.hidden = false;
