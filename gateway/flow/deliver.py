@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
@@ -22,10 +22,14 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
 from gateway.flow import decide
 from gateway.flow.outgoing import WEB_PUSH, Renderer
-from gateway.ports import Channel, Clock, Database, DatabaseUnavailableError, Records
+from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Records
 
 AT_ONCE = 16
-"""Deliveries that are being sent at the same time."""
+"""Deliveries of one channel that are being sent at the same time."""
+
+OUTBOX_CHANGED = ("outbox", "*")
+TOUCHPOINTS_CHANGED = ("touchpoint", "*")
+"""Subjects of the change feed after which something may fall due sooner; "*" stands for anything."""
 
 LOOK_EVERY_S = 1.0
 """Real seconds after which what fell due is looked for, while something is still being sent."""
@@ -150,42 +154,51 @@ class Deliverer:
         self._renderer = renderer
         self._counters = counters
         self._lanes: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}
+        """what is being sent: task → channel"""
 
     async def run(self) -> None:
         """Until cancelled. What is being sent then is sent again after its lease."""
-        changes = self._database.watch("outbox")
+        changes = self._database.watch()
+        due: int | None = self._clock.now()
         try:
             while True:
-                changes.take()
-                await self._round(changes.event())
+                try:
+                    due = await self._round(changes, due)
+                except DatabaseUnavailableError as error:
+                    log.warning("outbox_unavailable", why=str(error))
+                    due = self._clock.now() + AFTER_TROUBLE_MS
+                    await self._clock.wait(asyncio.Event(), due)
         finally:
             changes.close()
             for task in self._sending:
                 task.cancel()
             await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def _round(self, changed: asyncio.Event) -> None:
-        try:
-            claimed = await self._claim(AT_ONCE - len(self._sending))
-            for delivery in claimed:
-                self._begin(self._deliver(delivery))
-            if self._sending:
-                await self._some_end(changed)
-            elif not claimed:
-                due = await self._database.read(lambda records: records.outbox.next_due([*self._channels]))
-                await self._clock.wait(changed, due)
-        except DatabaseUnavailableError as error:
-            log.warning("outbox_unavailable", why=str(error))
-            await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
+    async def _round(self, changes: ChangeFeed, due: int | None) -> int | None:
+        """Send what is due, then wait for more; gives when the next row falls due."""
+        if any(subject in OUTBOX_CHANGED for subject, _ in changes.take()):
+            due = await self._next_due()
+        if due is not None and due <= self._clock.now():
+            for delivery in await self._claim():
+                self._begin(delivery)
+            due = await self._next_due()
+        if self._sending:
+            await self._some_end(changes.event())
+            return await self._next_due()
+        await self._clock.wait(changes.event(), due)
+        return due
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work, name="delivery")
-        self._sending.add(task)
+    async def _next_due(self) -> int | None:
+        return await self._database.read(lambda records: records.outbox.next_due([*self._channels]))
+
+    def _begin(self, delivery: Delivery) -> None:
+        task = asyncio.create_task(self._deliver(delivery), name="delivery")
+        self._sending[task] = delivery.channel
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        del self._sending[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_failed", why=f"{type(error).__name__}: {error}")
 
@@ -202,16 +215,24 @@ class Deliverer:
 
     async def now(self) -> None:
         """Send everything that is due, and return when it has been tried."""
-        while claimed := await self._claim(AT_ONCE):
+        while claimed := await self._claim():
             await asyncio.gather(*(self._deliver(delivery) for delivery in claimed))
 
-    async def _claim(self, limit: int) -> Sequence[Delivery]:
-        if limit <= 0:
-            return ()
-        now, lease, names = self._clock.now(), self._policy.lease_ms, [*self._channels]
-        return await self._database.write(
-            lambda records: records.outbox.claim(now, lease_ms=lease, limit=limit, channels=names)
-        )
+    async def _claim(self) -> Sequence[Delivery]:
+        """Every channel has its own room, so that one whose receiver hangs takes nothing from the others."""
+        now, lease, busy = self._clock.now(), self._policy.lease_ms, Counter(self._sending.values())
+
+        def work(records: Records) -> list[Delivery]:
+            return [
+                delivery
+                for name in self._channels
+                if busy[name] < AT_ONCE
+                for delivery in records.outbox.claim(
+                    now, lease_ms=lease, limit=AT_ONCE - busy[name], channels=[name]
+                )
+            ]
+
+        return await self._database.write(work)
 
     async def _deliver(self, delivery: Delivery) -> None:
         key = (delivery.channel, delivery.target)
@@ -297,27 +318,35 @@ class Timers:
 
     async def run(self) -> None:
         """Until cancelled."""
-        changes = self._database.watch("touchpoint")
+        changes = self._database.watch()
+        due: int | None = self._clock.now()
         try:
             while True:
-                changes.take()
-                await self._round(changes.event())
+                try:
+                    due = await self._round(changes, due)
+                except DatabaseUnavailableError as error:
+                    log.warning("timers_unavailable", why=str(error))
+                    due = self._clock.now() + AFTER_TROUBLE_MS
+                    await self._clock.wait(asyncio.Event(), due)
         finally:
             changes.close()
 
-    async def _round(self, changed: asyncio.Event) -> None:
-        try:
-            if not await self.step():
-                due = await self._database.read(lambda records: records.touchpoints.next_wake())
-                await self._clock.wait(changed, due)
-        except DatabaseUnavailableError as error:
-            log.warning("timers_unavailable", why=str(error))
-            await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
+    async def _round(self, changes: ChangeFeed, due: int | None) -> int | None:
+        """Settle what is due, then wait; gives when the next touchpoint wakes or expires."""
+        changed = any(subject in TOUCHPOINTS_CHANGED for subject, _ in changes.take())
+        if changed or (due is not None and due <= self._clock.now()):
+            while await self.step():
+                pass
+            due = await self._next_due()
+        await self._clock.wait(changes.event(), due)
+        return due
+
+    async def _next_due(self) -> int | None:
+        return await self._database.read(lambda records: records.touchpoints.next_wake())
 
     async def step(self) -> int:
         """Settle what is due; gives how many."""
-        now = self._clock.now()
-        due = await self._database.read(lambda records: records.touchpoints.next_wake())
+        now, due = self._clock.now(), await self._next_due()
         if due is None or due > now:
             return 0
         outcomes = await self._database.write(lambda r: decide.settle_due(r, now, self._policy))
