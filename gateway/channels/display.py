@@ -20,7 +20,7 @@ from gateway.domain.delivery import Delivery, Outcome, Retry, Sent
 class Publisher(Protocol):
     """What this channel needs of an MQTT client."""
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """QoS 1: returns when the broker has acknowledged; raises when it has not."""
         ...
 
