@@ -50,6 +50,15 @@ def minutes_of(clock: str) -> int:
     return total
 
 
+def is_clock(text: str) -> bool:
+    """Whether `text` is a local time HH:MM."""
+    try:
+        minutes_of(text)
+    except ValueError:
+        return False
+    return True
+
+
 def instants(day: date, minutes: int, zone_name: str) -> tuple[int, int]:
     """The earliest and the latest instant that the wall time `minutes` after midnight of `day` can mean."""
     wall = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)  # noqa: DTZ001  # made aware below

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import structlog
+
 from gateway.domain import slots as arithmetic
 from gateway.domain.appointment import Appointment, AppointmentState, Hold, Service, Workshop
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
@@ -38,6 +40,8 @@ TRANSITIONS: Mapping[AppointmentState, frozenset[AppointmentState]] = {
     AppointmentState.NO_SHOW: frozenset(),
 }
 """The legal transitions of an appointment; `moved` refuses every other one."""
+
+log = structlog.get_logger()
 
 STANDING = (AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
 
@@ -94,10 +98,13 @@ def proposals(records: Records, touchpoint: Touchpoint, now: int, policy: Policy
     service = workshop.service(touchpoint.service) if workshop else None
     if workshop is None or service is None:
         return ()
-    found = propose(
-        records, workshop, service, now, policy.proposals, days=policy.propose_days, mine=touchpoint.id
-    )
-    return tuple(found)
+    n, days = policy.proposals, policy.propose_days
+    try:
+        return tuple(propose(records, workshop, service, now, n, days=days, mine=touchpoint.id))
+    except ValueError as error:
+        # Opening hours that are no times: the owner is told without slots, and nothing stalls.
+        log.warning("workshop_unusable", workshop=workshop.id, why=str(error))
+        return ()
 
 
 def refresh(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Touchpoint:
@@ -106,6 +113,8 @@ def refresh(records: Records, touchpoint_id: str, now: int, policy: Policy) -> T
     if touchpoint.state is not State.OPEN or _all_free(records, touchpoint, now):
         return touchpoint
     fresh = replace(touchpoint, slots=proposals(records, touchpoint, now, policy))
+    if fresh == touchpoint:
+        return touchpoint
     records.touchpoints.save(fresh)
     outgoing.queue_display(records, fresh, now)
     return fresh

@@ -17,7 +17,7 @@ from gateway.domain.delivery import Delivery
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
-from gateway.domain.moments import DAY_MS, QuietHours
+from gateway.domain.moments import DAY_MS, QuietHours, is_clock
 from gateway.domain.owner import Preferences
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
@@ -44,16 +44,14 @@ LONGEST_TTL_S = 28 * 86_400
 
 
 def wishes(records: Records, owner_id: str, policy: Policy) -> Preferences:
-    """What the owner set, else the operator's defaults."""
+    """What the owner set, else the operator's defaults; also in place of quiet hours that are no times,
+    for a finding must never stall on them."""
     wanted = records.owners.preferences(owner_id)
-    if wanted != Preferences():
+    if wanted == Preferences():
+        wanted = replace(wanted, weekly_budget=policy.weekly_budget)
+    elif is_clock(wanted.quiet_from) and is_clock(wanted.quiet_to):
         return wanted
-    return replace(
-        wanted,
-        quiet_from=policy.quiet_from,
-        quiet_to=policy.quiet_to,
-        weekly_budget=policy.weekly_budget,
-    )
+    return replace(wanted, quiet_from=policy.quiet_from, quiet_to=policy.quiet_to)
 
 
 def quiet_hours(wanted: Preferences, zone: str) -> QuietHours:

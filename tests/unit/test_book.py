@@ -135,6 +135,17 @@ async def test_a_slot_held_over_midnight_can_still_be_booked(world: World) -> No
     assert (await booked(world)).start == TUESDAY_8
 
 
+async def test_opening_hours_that_are_none_cost_the_slots_and_nothing_else(world: World) -> None:
+    broken = replace(NORD, hours={"tue": (("8 o'clock", "late"),)})
+    await world.write(lambda records: records.workshops.put(broken))
+    assert await world.found("brake-pads-rear-worn") == "send"
+    touchpoint = await world.touchpoint()
+    assert touchpoint.slots == ()
+    rows = len(await world.queued("display"))
+    await world.write(book.hold, touchpoint.id, world.now, world.policy)
+    assert len(await world.queued("display")) == rows
+
+
 async def test_only_an_open_matter_holds_times(world: World) -> None:
     await world.answers("not_now")
     with pytest.raises(ConflictError):

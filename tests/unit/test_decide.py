@@ -135,6 +135,12 @@ async def test_the_operators_quiet_hours_hold_for_who_set_none(world: World) -> 
     assert (await world.touchpoint()).wake_at == at("2026-11-23T10:00+01:00")
 
 
+async def test_quiet_hours_that_are_no_times_give_way_to_the_operators(night: World) -> None:
+    await night.wishes(quiet_from="late", quiet_to="early", weekly_budget=5)
+    assert await night.found() == "defer"
+    assert (await night.touchpoint()).wake_at == at("2026-11-23T07:00+01:00")
+
+
 async def test_a_car_that_went_silent_while_driving_is_taken_as_parked_after_a_while(world: World) -> None:
     await world.drives()
     assert await world.found() == "defer"
