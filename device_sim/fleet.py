@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
@@ -202,18 +202,35 @@ class Unit:
     # --- plan
 
     def _plan(self) -> Iterator[Step]:
-        """All steps in order of time, without end."""
+        """All steps in order of time, without end: uses, and from the scenario's start on reports while it
+        stands idle."""
+        last, from_start = self.scenario.history_start, self.scenario.start + self._offset()
+        for until, use in self._timeline():
+            while (at := max(last + self.part.idle, from_start)) < until - 60_000:
+                yield at, partial(self._stand, at)
+                last = at
+            if use is not None:
+                yield from self._use(use)
+                last = use.end
+
+    def _use(self, use: Use) -> Iterator[Step]:
+        """The steps of one use."""
         raise NotImplementedError
 
-    def _uses(self, start: int) -> Iterator[Use]:
-        """Its uses from `start` on, in order, none overlapping."""
-        day, last = self.scenario.local(start).date(), start
+    def _stand(self, at: int) -> Said:
+        """What it reports while it stands idle."""
+        raise NotImplementedError
+
+    def _timeline(self) -> Iterator[tuple[int, Use | None]]:
+        """(ms, what begins then), none overlapping, and the end of every day with None; without end."""
+        day, last = self.scenario.local(self.scenario.history_start).date(), self.scenario.history_start
         while True:
             for use in self._day(day):
                 if use.start > last:
-                    yield use
+                    yield use.start, use
                     last = use.end
             day += timedelta(days=1)
+            yield max(last, self.scenario.ms(datetime.combine(day, time()))), None
 
     def _day(self, day: date) -> list[Use]:
         """The uses of one day; those with a date first, then habits that leave them room."""
@@ -227,13 +244,6 @@ class Unit:
 
     def _drawn(self, day: date, rng: random.Random) -> Iterator[Use]:
         raise NotImplementedError
-
-    def _idle_reports(self, after: int, before: int) -> Iterator[int]:
-        """When it reports between two uses; before the scenario's start it does not."""
-        at = max(after + self.part.idle, self.scenario.start + self._offset())
-        while at < before - 60_000:
-            yield at
-            at += self.part.idle
 
     def _offset(self) -> int:
         return random.Random(f"{self._seed}/idle").randrange(120, self.part.idle // 1000) * 1000
@@ -307,14 +317,7 @@ class CarUnit(Unit):
             start=leave, end=leave + lasts, what=trip.route, every=trip.every, fixed=trip.on is not None
         )
 
-    def _plan(self) -> Iterator[Step]:
-        last = self.scenario.history_start
-        for use in self._uses(last):
-            yield from ((at, partial(self._parked, at)) for at in self._idle_reports(last, use.start))
-            yield from self._driven(use)
-            last = use.end
-
-    def _driven(self, use: Use) -> Iterator[Step]:
+    def _use(self, use: Use) -> Iterator[Step]:
         seconds = (use.end - use.start) / 1000
         profile = _profile(f"{self._seed}/trip/{use.start}", seconds, use.what, self.part.briskness)
         yield use.start, partial(self._depart, use, profile)
@@ -339,7 +342,7 @@ class CarUnit(Unit):
             if fault.code is not None and since <= at < since + fault.over:
                 yield fault.code
 
-    def _parked(self, at: int) -> Said:
+    def _stand(self, at: int) -> Said:
         self._to(at)
         return [Reading(ts=at, signals=self.car.readings(self._noise))]
 
@@ -423,14 +426,7 @@ class WasherUnit(Unit):
         minutes = washing_machine.PROGRAMS[program].minutes
         return Use(start=start, end=start + minutes * 60_000, what=program, fixed=fixed)
 
-    def _plan(self) -> Iterator[Step]:
-        last = self.scenario.history_start
-        for use in self._uses(last):
-            yield from ((at, partial(self._idle, at)) for at in self._idle_reports(last, use.start))
-            yield from self._washed(use)
-            last = use.end
-
-    def _washed(self, use: Use) -> Iterator[Step]:
+    def _use(self, use: Use) -> Iterator[Step]:
         yield use.start, partial(self._begin, use)
         if use.end > self.scenario.start:
             yield use.start + (use.end - use.start) // 4, partial(self._heat, use)
@@ -442,18 +438,20 @@ class WasherUnit(Unit):
             self.machine.clogging = max(self.machine.clogging, min(0.95, clogged))
         self.machine.dampers = max(1.0, self.course("dampers_worn", at) or 1.0)
 
-    def _idle(self, at: int) -> Said:
+    def _stand(self, at: int) -> Said:
         return [Reading(ts=at, signals=self.machine.state())]
 
     def descale(self, at: int) -> None:
         """Let it run its descaling program from `at` on, as its owner chose to."""
-        self._unplanned = sorted(
-            [*self._unplanned, *self._washed(self.use("descale", at))], key=lambda s: s[0]
-        )
+        self._unplanned = sorted([*self._unplanned, *self._use(self.use("descale", at))], key=lambda s: s[0])
 
     def _begin(self, use: Use) -> Said:
-        if self._running is not None:
-            return []  # it is washing already: this load waits for another day
+        if (
+            self._running is not None
+        ):  # it is washing: a load waits for another day, descaling until it is done
+            if use.what == "descale":
+                self.descale(self._running.end + 600_000)
+            return []
         self._running = use
         self._suffer(use.start)
         self._was_descaled(use.start)

@@ -131,16 +131,17 @@ class Person(Agenda):
         if matter["state"] != "open":
             return
         if self.acts.descales and "descal" in matter["rule"]:
-            self._descale(touchpoint, matter["device"], at)
-            return
-        await self._post_answer(touchpoint, self._body(matter))
+            self._descale(matter["device"], at)
+            await self._post_answer(touchpoint, {"action": "noted"})
+        else:
+            await self._post_answer(touchpoint, self._body(matter))
 
     def _body(self, matter: Mapping[str, Any]) -> dict[str, str]:
         slots = {_ms(slot["start"]): str(slot["id"]) for slot in matter["slots"]}
         if self.acts.answer == "book" and slots:
             return {"action": "book", "slot": slots[self._preferred(list(slots))]}
         if self.acts.answer == "book":
-            return {"action": "noted"}
+            return {"action": "call_me" if matter["kind"] == "appointment" else "noted"}
         return {"action": self.acts.answer}
 
     async def _post_answer(self, touchpoint: str, body: Mapping[str, str]) -> None:
@@ -166,18 +167,11 @@ class Person(Agenda):
         suits = [at for at in by_time if (self._scenario.local(at).hour >= 16) == evening]
         return (suits or by_time)[0]
 
-    def _descale(self, touchpoint: str, device: str, at: int) -> None:
-        """Run the program next Saturday at ten, and say afterwards that it is done."""
+    def _descale(self, device: str, at: int) -> None:
+        """Put in the descaler and run the program, next Saturday at ten."""
         unit = self._fleet.units.get(device)
-        if not isinstance(unit, WasherUnit):
-            return
-        begin = self._saturday(at)
-        unit.descale(begin)
-        done = {"action": "already_done"}
-        self.plan(
-            unit.use("descale", begin).end + GLANCE_MS,
-            self._trying(lambda _: self._post_answer(touchpoint, done)),
-        )
+        if isinstance(unit, WasherUnit):
+            unit.descale(self._saturday(at))
 
     def _saturday(self, at: int) -> int:
         today = self._scenario.local(at)
