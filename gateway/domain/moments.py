@@ -59,6 +59,7 @@ def is_clock(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=8_192)
 def instants(day: date, minutes: int, zone_name: str) -> tuple[int, int]:
     """The earliest and the latest instant that the wall time `minutes` after midnight of `day` can mean."""
     wall = datetime(day.year, day.month, day.day) + timedelta(minutes=minutes)  # noqa: DTZ001  # made aware below
@@ -66,15 +67,6 @@ def instants(day: date, minutes: int, zone_name: str) -> tuple[int, int]:
         int(wall.replace(tzinfo=zone(zone_name), fold=fold).timestamp() * 1000) for fold in (0, 1)
     )
     return readings[0], readings[1]
-
-
-def instant(day: date, minutes: int, zone_name: str) -> int | None:
-    """The instant of a wall time, the first where it happens twice; None where it never happens."""
-    for at in instants(day, minutes, zone_name):
-        wall = local(at, zone_name)
-        if wall.hour * 60 + wall.minute == minutes % (24 * 60):
-            return at
-    return None
 
 
 def day_start(at: int, zone_name: str, days: int = 0) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 from gateway.domain.appointment import Service, Workshop
-from gateway.domain.moments import MINUTE_MS, day_start, instant, instants, local, minutes_of
+from gateway.domain.moments import MINUTE_MS, day_start, instants, local, minutes_of
 from gateway.domain.touchpoint import Slot
 
 GRID_MINUTES = 30
@@ -68,12 +69,13 @@ def day_start_of(day: date, workshop: Workshop) -> int:
 
 
 def _grid(workshop: Workshop, day: date, first_minute: int, opens: int, last: int) -> Iterator[int]:
+    """Half-hours of the wall clock from the opening on. Zones change their clocks by whole half-hours, so
+    steps of real time stay on the grid; an hour that happens twice is offered twice, as it is there twice."""
     minute = -(-first_minute // GRID_MINUTES) * GRID_MINUTES
-    while minute < 24 * 60:
-        at = instant(day, minute, workshop.time_zone)
-        if at is not None and opens <= at <= last:
-            yield at
-        minute += GRID_MINUTES
+    at = max(instants(day, minute, workshop.time_zone)[0], opens)
+    while at <= last:
+        yield at
+        at += GRID_MINUTES * MINUTE_MS
 
 
 class Calendar:
@@ -135,37 +137,49 @@ def free(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """A slot on the workshop's wall clock."""
+
+    slot: Slot
+    day: date
+    hour: int
+
+    @property
+    def morning(self) -> bool:
+        return self.hour < NOON
+
+    @property
+    def edge(self) -> bool:
+        return not EARLY <= self.hour < LATE
+
+    def apart_from(self, others: Sequence[_Local]) -> bool:
+        return all(self.slot.start >= o.slot.end or self.slot.end <= o.slot.start for o in others)
+
+
 def choose(slots: Sequence[Slot], zone_name: str, count: int) -> list[Slot]:
     """Proposals that suit different lives: the first free slot, then others on other days and in the
     other half of the day, early or late ones preferred. Fewer when there are no more; in order of time."""
-    chosen = list(slots[:1])
+    walls = [(slot, local(slot.start, zone_name)) for slot in slots]
+    offered = [_Local(slot, wall.date(), wall.hour) for slot, wall in walls]
+    chosen = offered[:1]
     while chosen and len(chosen) < count:
-        another = _another(slots, chosen, zone_name)
+        another = _another(offered, chosen)
         if another is None:
             break
         chosen.append(another)
-    return sorted(chosen, key=lambda slot: slot.start)
+    return sorted((c.slot for c in chosen), key=lambda slot: slot.start)
 
 
-def _another(slots: Sequence[Slot], chosen: Sequence[Slot], zone_name: str) -> Slot | None:
+def _another(offered: Sequence[_Local], chosen: Sequence[_Local]) -> _Local | None:
     """The best slot after the first one: the first that meets the most of the wishes, in their order."""
-    apart = [slot for slot in slots if all(slot.start >= c.end or slot.end <= c.start for c in chosen)]
-    days = {_day(slot, zone_name) for slot in chosen}
-    morning = _hour(chosen[-1], zone_name) < NOON
-    near = _day(chosen[0], zone_name) + timedelta(days=NEAR_DAYS)
-    other_day = [slot for slot in apart if _day(slot, zone_name) not in days]
-    other_half = [slot for slot in other_day if (_hour(slot, zone_name) < NOON) != morning]
-    at_the_edge = [slot for slot in other_half if not EARLY <= _hour(slot, zone_name) < LATE]
+    days = {c.day for c in chosen}
+    near = chosen[0].day + timedelta(days=NEAR_DAYS)
+    apart = [one for one in offered if one.apart_from(chosen)]
+    other_day = [one for one in apart if one.day not in days]
+    other_half = [one for one in other_day if one.morning != chosen[-1].morning]
+    at_the_edge = [one for one in other_half if one.edge]
     for wish in (at_the_edge, other_half, other_day):
-        found = next((slot for slot in wish if _day(slot, zone_name) <= near), None)
-        if found is not None:
-            return found
+        if wish and wish[0].day <= near:
+            return wish[0]
     return next(iter((*other_day, *apart)), None)
-
-
-def _day(slot: Slot, zone_name: str) -> date:
-    return local(slot.start, zone_name).date()
-
-
-def _hour(slot: Slot, zone_name: str) -> int:
-    return local(slot.start, zone_name).hour

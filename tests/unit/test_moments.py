@@ -1,12 +1,12 @@
 """Quiet hours end when the owner's own clock says so, also in the nights when clocks are changed."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.moments import QuietHours, day_start, instant, known_zone, local, minutes_of
+from gateway.domain.moments import QuietHours, day_start, known_zone, local, minutes_of
 
 BERLIN = "Europe/Berlin"
 
@@ -76,11 +76,6 @@ def test_what_is_moved_out_of_quiet_hours_lies_outside_and_not_before(
     assert moved >= now
     assert moved - now <= 25 * 3_600_000
     assert quiet.until(moved) is None or quiet.until(now) is not None
-
-
-def test_a_wall_time_that_never_happens_has_no_instant() -> None:
-    assert instant(date(2026, 3, 29), 150, BERLIN) is None
-    assert instant(date(2026, 10, 25), 150, BERLIN) == at("2026-10-25T02:30+02:00")
 
 
 def test_an_unknown_zone_is_taken_as_utc_and_can_be_told() -> None:
