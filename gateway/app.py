@@ -53,7 +53,7 @@ from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
 from gateway.flow.respond import Responder
-from gateway.ports import Channel, Clock, DatabaseUnavailableError, StoreUnavailableError, TimeSeries
+from gateway.ports import Channel, Clock, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
 from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, load
@@ -166,7 +166,9 @@ def open_database(settings: configuration.Settings, clock: Clock) -> SqlDatabase
     return SqlDatabase(f"sqlite:///{settings.database_path}", now=clock.now)
 
 
-def open_journal(settings: configuration.Settings, decoder: Callable[..., Any] | None = None) -> SqliteJournal:
+def open_journal(
+    settings: configuration.Settings, decoder: Callable[..., Any] | None = None
+) -> SqliteJournal:
     """The journal; without a decoder its batches cannot be decoded, only counted and appended."""
     return SqliteJournal(
         settings.data_dir / "journal.db",
@@ -240,10 +242,11 @@ async def prepare(settings: configuration.Settings) -> list[str]:
 
 async def _first_operator(stores: Stores) -> str:
     tokens = await stores.database.read(lambda r: r.tokens.page())
-    if any(token.role is AccessRole.OPERATOR and token.revoked is None for token in tokens):
+    now = SystemClock().now()
+    if any(t.role is AccessRole.OPERATOR and t.revoked is None and t.expires > now for t in tokens):
         return "operator: there is one"
     token, secret = issue_token(
-        AccessRole.OPERATOR, None, ttl_ms=90 * 86_400_000, now=SystemClock().now(), random=secrets.token_bytes
+        AccessRole.OPERATOR, None, ttl_ms=90 * 86_400_000, now=now, random=secrets.token_bytes
     )
     await stores.database.write(lambda r: r.tokens.add(token))
     return f"operator: signs in with {secret} (shown once, valid for 90 days)"
@@ -402,7 +405,8 @@ class Gateway:
 
     async def connected(self) -> None:
         """Return when messages can arrive and displays can be reached."""
-        while not (self.source.state.connected and self.publisher.connected):
+        # Both only say how they stand; this is for the start alone.
+        while not (self.source.state.connected and self.publisher.connected):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
     async def announce(self) -> None:
@@ -487,9 +491,7 @@ async def opened(
             journal=journal,
             timeseries=timeseries,
             broker=downlink,
-            renderer=Renderer(
-                texts=texts, signals=signals, policy=policy, public_url=settings.public_url
-            ),
+            renderer=Renderer(texts=texts, signals=signals, policy=policy, public_url=settings.public_url),
             vapid=vapid,
             publisher=publisher,
             channels=channels,
@@ -539,7 +541,9 @@ UNPLAYED = ("broker", "receive", "display", "directory")
 
 
 @contextlib.asynccontextmanager
-async def running(gateway: Gateway, demo: Demo | None = None, push_note: str | None = None) -> AsyncIterator[None]:
+async def running(
+    gateway: Gateway, demo: Demo | None = None, push_note: str | None = None
+) -> AsyncIterator[None]:
     """Run all workers and serve the pages until the end of the block."""
     async with serving(gateway, gateway.context(demo, push_note)):
         tasks = []

@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="touchpoint",
-        description="What a connected product knows becomes one contact at the right moment, and its owner decides.",
+        description="What a product knows becomes one contact at the right moment, and its owner decides.",
         epilog="example: touchpoint demo",
     )
     commands = Subcommands(parser, "command")
@@ -103,7 +103,7 @@ def _running(commands: Subcommands) -> None:
         "--until",
         type=float,
         metavar="SECONDS",
-        help="end after so many seconds of the story at --speed (60 at the default speed are the whole story)",
+        help="end after so many seconds at --speed (60 at the default speed are the whole story)",
     )
 
 

@@ -21,6 +21,7 @@ from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.errors import CannotStartError, TouchpointError
 from gateway.domain.times import rfc3339
+from gateway.ports import Records
 
 T = TypeVar("T")
 
@@ -78,7 +79,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     try:
         settings = settings_of(arguments)
     except configuration.SettingsError as error:
-        rows = [{"what": "settings", "state": "wrong", "do": line} for line in str(error).splitlines()]
+        rows: Sequence[Mapping[str, str]] = [
+            {"what": "settings", "state": "wrong", "do": line} for line in str(error).splitlines()
+        ]
     else:
         rows = asyncio.run(examine(settings))
     show(rows, as_json=arguments.json, empty="nothing to check")
@@ -126,6 +129,7 @@ def token_list(arguments: argparse.Namespace) -> int:
             "revoked": rfc3339(token.revoked) if token.revoked else None,
         }
         for token in tokens
+        if token.opened_by is None  # sessions of browsers end with the token that opened them
     ]
     show(rows, as_json=arguments.json, empty="no tokens yet: touchpoint token create --role operator")
     return 0
@@ -134,7 +138,9 @@ def token_list(arguments: argparse.Namespace) -> int:
 def token_revoke(arguments: argparse.Namespace) -> int:
     """End a token at once."""
     now = time.time_ns() // 1_000_000
-    done = with_stores(arguments, lambda stores: stores.database.write(lambda r: r.tokens.revoke(arguments.id, now)))
+    done = with_stores(
+        arguments, lambda stores: stores.database.write(lambda r: r.tokens.revoke(arguments.id, now))
+    )
     print(f"revoked {arguments.id}" if done else f"no running token {arguments.id}: touchpoint token list")
     return 0 if done else 1
 
@@ -171,7 +177,8 @@ def quarantine_show(arguments: argparse.Namespace) -> int:
     row = with_stores(
         arguments, lambda stores: stores.database.read(lambda r: r.quarantine.get(arguments.position))
     )
-    print(f"topic:    {row.topic}\nreceived: {rfc3339(row.received)}\nreason:   {row.reason}\n          {row.detail}")
+    print(f"topic:    {row.topic}\nreceived: {rfc3339(row.received)}")
+    print(f"reason:   {row.reason}\n          {row.detail}")
     try:
         print(f"payload:  {row.payload.decode()}")
     except UnicodeDecodeError:
@@ -184,7 +191,9 @@ def quarantine_replay(arguments: argparse.Namespace) -> int:
     from gateway.flow.quarantine import replay
 
     if not arguments.positions and not arguments.reason:
-        raise CannotStartError("name positions, or --reason for all of one reason: touchpoint quarantine list")
+        raise CannotStartError(
+            "name positions, or --reason for all of one reason: touchpoint quarantine list"
+        )
     count = with_stores(
         arguments,
         lambda stores: replay(
@@ -242,11 +251,13 @@ def outbox_list(arguments: argparse.Namespace) -> int:
 def outbox_retry(arguments: argparse.Namespace) -> int:
     """Dead letters become pending again."""
     now = time.time_ns() // 1_000_000
-    for delivery in arguments.ids:
-        with_stores(
-            arguments, lambda stores, d=delivery: stores.database.write(lambda r: r.outbox.retry(d, now))
-        )
-        print(f"{delivery} will be sent again")
+
+    def again(records: Records) -> None:
+        for delivery in arguments.ids:
+            records.outbox.retry(delivery, now)
+
+    with_stores(arguments, lambda stores: stores.database.write(again))
+    print(f"{len(arguments.ids)} will be sent again")
     return 0
 
 

@@ -40,11 +40,16 @@ from gateway.domain.errors import InvalidError
 from gateway.domain.ids import derived_id, new_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.times import rfc3339
-from gateway.story import STEPS, Story
 from gateway.ports import Records
+from gateway.story import STEPS, Story
 
 SCENARIO = "first-story"
-HERO = {"owner": "jana-keller", "car": "car-keller", "appliance": "washer-keller", "workshop": "autohaus-nord"}
+HERO = {
+    "owner": "jana-keller",
+    "car": "car-keller",
+    "appliance": "washer-keller",
+    "workshop": "autohaus-nord",
+}
 HERO_RULE = "brake-pads-front-worn"
 STORY_PACE = 9_000.0
 """Scenario seconds a second until the first touchpoint: from Sunday 16:00 to Monday 7:34 in about six."""
@@ -53,6 +58,7 @@ LINGER_S = 12.0
 """Seconds for which the story goes slowly after a step that the visitor wants to look at."""
 FACTS_EVERY_MS = 300_000
 """Of story time: often enough for pages that show minutes."""
+LOOK_EVERY_S = 0.001
 FRAME_S = 0.03
 LONGEST_FRAME_S = 0.25
 
@@ -149,8 +155,8 @@ class Director:
     async def settle(self) -> None:
         """Return when everything that happened so far has gone the whole way."""
         while True:
-            while not self._arrived():
-                await asyncio.sleep(0.0005)
+            while not self._arrived():  # noqa: ASYNC110  # the broker is another process
+                await asyncio.sleep(LOOK_EVERY_S)
             await self._clock.settled()
             if self._arrived():
                 return
@@ -163,7 +169,9 @@ class Director:
         return self._devices.displayed >= shown and counters.journaled >= self._devices.published + shown
 
     def _next(self) -> int | None:
-        return min((at for at in (self._player.next_at(), self._clock.next_due()) if at is not None), default=None)
+        return min(
+            (at for at in (self._player.next_at(), self._clock.next_due()) if at is not None), default=None
+        )
 
     async def advance(self, to: int) -> None:
         """Play up to `to` (ms), one moment after the other."""
@@ -197,15 +205,23 @@ class Director:
         self._clock.advance(until)
         counts = self._story.counts()
         counters = self._gateway.counters
-        summary = {"type": "summary", "at": rfc3339(until), **counts, "messages": counters.journaled,
-                   "findings": sum(counters.findings.values()), "seconds": round(time.monotonic() - began, 1)}
+        summary = {
+            "type": "summary",
+            "at": rfc3339(until),
+            **counts,
+            "messages": counters.journaled,
+            "findings": sum(counters.findings.values()),
+            "seconds": round(time.monotonic() - began, 1),
+        }
         print(json.dumps(summary), flush=True)
 
     # --- live ---------------------------------------------------------------------------------
 
     def end(self, seconds: float | None) -> int:
         """The scenario time (ms) after so many seconds at the set speed; the scenario's end for None."""
-        return self._scenario.end if seconds is None else self._clock.now() + round(seconds * 1000 * self._speed)
+        return (
+            self._scenario.end if seconds is None else self._clock.now() + round(seconds * 1000 * self._speed)
+        )
 
     async def live(self, until: int) -> None:
         """Play in real time, at the pace that the visitor or the story sets, to `until` (ms); then stand."""
@@ -269,7 +285,12 @@ class Director:
             "pace": self._pace,
             "waiting": self.waiting(),
             "steps": [
-                {"key": step, "at": hero[step], "done": hero[step] is not None, "now": bool(reached) and step == reached[-1]}
+                {
+                    "key": step,
+                    "at": hero[step],
+                    "done": hero[step] is not None,
+                    "now": bool(reached) and step == reached[-1],
+                }
                 for step in STEPS
             ],
             "cast": HERO,
@@ -277,7 +298,7 @@ class Director:
         }
 
     def set_pace(self, pace: str) -> None:
-        """"pause", "story", or scenario seconds a second; InvalidError for anything else."""
+        """ "pause", "story", or scenario seconds a second; InvalidError for anything else."""
         if pace not in ("pause", "story"):
             try:
                 if not 0 < float(pace) <= 100_000:
@@ -288,7 +309,7 @@ class Director:
         self._changed.set()
 
     async def act(self, action: str) -> None:
-        """"next": go on to the story's next step without waiting for the visitor."""
+        """ "next": go on to the story's next step without waiting for the visitor."""
         if action != "next":
             raise InvalidError(f'action: {action!r} is unknown; there is "next"')
         waiting = self.waiting()
@@ -333,12 +354,14 @@ def seed_records(records: Records, scenario: Scenario, now: int) -> dict[str, st
     for consent in scenario.consents:
         records.owners.consent(Consent(**consent, at=now, source="demo"))
     for wishes in scenario.preferences:
-        stated = {key: tuple(v) if isinstance(v, list) else v for key, v in wishes.items() if key != "owner"}
-        records.owners.prefer(wishes["owner"], Preferences(**stated))
+        stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in wishes.items()}
+        records.owners.prefer(stated.pop("owner"), Preferences(**stated))
     for device in scenario.devices:
         records.devices.add(Device(**device, created=scenario.history_start))
         register(records, device["id"], device["kind"], device.get("model"), now)
-    people = [(Role.OWNER, o["id"]) for o in scenario.owners] + [(Role.WORKSHOP, w["id"]) for w in scenario.workshops]
+    people = [(Role.OWNER, o["id"]) for o in scenario.owners] + [
+        (Role.WORKSHOP, w["id"]) for w in scenario.workshops
+    ]
     return {subject: _token(records, role, subject, now) for role, subject in people}
 
 
@@ -350,15 +373,26 @@ def _token(records: Records, role: Role, subject: str, now: int) -> str:
 
 def register(records: Records, device: str, kind: str, model: str | None, now: int) -> None:
     """Queue the control entry that tells the rules what the device is."""
-    entry = {"type": "device", "id": new_id(now), "device": device, "kind": kind, "model": model}
+    entry_id = new_id(now)
+    entry = {"type": "device", "id": entry_id, "device": device, "kind": kind, "model": model}
     records.outbox.add(
-        Delivery(id=entry["id"], channel="journal", target="journal", key=entry["id"], payload=entry, due_at=now, created=now)
+        Delivery(
+            id=entry_id,
+            channel="journal",
+            target="journal",
+            key=entry_id,
+            payload=entry,
+            due_at=now,
+            created=now,
+        )
     )
 
 
 def workshop_from(plain: Mapping[str, Any], now: int) -> Workshop:
     """A workshop of the scenario as the records keep it."""
-    rest = {key: value for key, value in plain.items() if key not in ("services", "hours", "bays", "holidays")}
+    rest = {
+        key: value for key, value in plain.items() if key not in ("services", "hours", "bays", "holidays")
+    }
     return Workshop(
         **rest,
         bays=tuple(plain["bays"]),
@@ -390,12 +424,16 @@ def demo_settings(arguments: argparse.Namespace, folder: Path) -> configuration.
         "TOUCHPOINT_TIMESERIES__KIND": "embedded",
         "TOUCHPOINT_JOURNAL__BATCH_DELAY_MS": "0",
         "TOUCHPOINT_WEB__PORT": str(
-            arguments.port if arguments.port is not None else 0 if arguments.headless else free_port("127.0.0.1", 8080)
+            0 if arguments.headless else arguments.port or free_port("127.0.0.1", 8080)
         ),
         "TOUCHPOINT_DELIVER__WEB_PUSH__LOOPBACK": "true",
         "TOUCHPOINT_LOG__LEVEL": os.environ.get("TOUCHPOINT_LOG__LEVEL", "warning"),
     }
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TOUCHPOINT_") or k.startswith("TOUCHPOINT_LOG")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith("TOUCHPOINT_") or k.startswith("TOUCHPOINT_LOG")
+    }
     return configuration.load(None, kept | forced)
 
 
@@ -412,14 +450,18 @@ def demo_folder(base: str | None) -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def directed(settings: configuration.Settings, arguments: argparse.Namespace) -> AsyncIterator[Director]:
+async def directed(
+    settings: configuration.Settings, arguments: argparse.Namespace
+) -> AsyncIterator[Director]:
     """A gateway, its devices and people, ready at the beginning of the story."""
     scenario = Scenario.load(SCENARIO)
     clock = VirtualClock(scenario.start)
     async with contextlib.AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(opened(settings, clock=clock))
         gateway.facts_every_ms = FACTS_EVERY_MS
-        broker = Broker.parse(gateway.broker.url, username=gateway.broker.username, password=gateway.broker.password)
+        broker = Broker.parse(
+            gateway.broker.url, username=gateway.broker.username, password=gateway.broker.password
+        )
         devices = CountingDevices(broker, [device["id"] for device in scenario.devices])
         push = PushService()
         director = Director(
@@ -427,7 +469,9 @@ async def directed(settings: configuration.Settings, arguments: argparse.Namespa
         )
         push.on_push = director.on_push
         await stack.enter_async_context(push)
-        await stack.enter_async_context(running(gateway, None if arguments.headless else director, "loopback"))
+        await stack.enter_async_context(
+            running(gateway, None if arguments.headless else director, "loopback")
+        )
         await gateway.connected()
         await stack.enter_async_context(devices)
         if not arguments.headless:

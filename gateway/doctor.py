@@ -1,4 +1,4 @@
-"""doctor: one line for each part: what, state, what to do. Looks, and changes nothing but an empty data folder."""
+"""doctor: one line for each part: what, state, what to do. It only looks."""
 
 from __future__ import annotations
 

@@ -104,6 +104,14 @@ class StoreUnavailableError(Exception):
 class TimeSeries(Protocol):
     """Readings by device, signal and time. Writing the same reading twice changes nothing."""
 
+    async def prepare(self, retention_days: int = 0) -> str:
+        """Create what the store needs; gives a line for people. Readings end after so many days, 0 keeps
+        them for ever.
+
+        Raises StoreUnavailableError.
+        """
+        ...
+
     async def write(
         self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
     ) -> Sequence[tuple[str, str]]:

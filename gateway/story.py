@@ -1,4 +1,4 @@
-"""The life of every touchpoint as steps with their times, gathered from what the database says has changed."""
+"""The life of every touchpoint as steps with their times, gathered from what has changed in the database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from gateway.ports import ChangeFeed, Database, Records
 STEPS = ("reading", "finding", "moment", "answer", "booked", "done", "feedback")
 """From the reading to the answer to the one question, in this order."""
 
-LINES = {"moment": "touchpoint", "answer": "answer", "booked": "appointment", "done": "done", "feedback": "feedback"}
+LINES = {
+    "moment": "touchpoint",
+    "answer": "answer",
+    "booked": "appointment",
+    "done": "done",
+    "feedback": "feedback",
+}
 """Step → type of its line."""
 
 
@@ -22,7 +28,7 @@ class Story:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._feed: ChangeFeed = database.watch("touchpoint", "appointment", "feedback")
-        self._lives: dict[str, tuple[Touchpoint, dict[str, int | None]]] = {}
+        self._lives: dict[str, tuple[Touchpoint, Steps]] = {}
         self._lines: list[Mapping[str, Any]] = []
 
     async def follow(self) -> None:
@@ -67,23 +73,25 @@ class Story:
         }
 
 
-def _touched(records: Records, changed: list[tuple[str, str]]) -> Iterator[tuple[Touchpoint, dict[str, int | None]]]:
-    ids: dict[str, None] = {}
-    for subject, key in changed:
-        if subject == "touchpoint":
-            ids[key] = None
-        elif subject == "appointment":
-            touchpoint = records.workshops.appointment(key).touchpoint
-            if touchpoint:
-                ids[touchpoint] = None
-        elif subject == "feedback":
-            ids[records.feedback.get(key).touchpoint] = None
-    for touchpoint_id in ids:
+Steps = dict[str, int | None]
+"""Step → ms, None while it has not been reached."""
+
+
+def _touched(records: Records, changed: list[tuple[str, str]]) -> Iterator[tuple[Touchpoint, Steps]]:
+    touched = dict.fromkeys(filter(None, (_about(records, *change) for change in changed)))
+    for touchpoint_id in touched:
         touchpoint = records.touchpoints.get(touchpoint_id)
         yield touchpoint, _steps(records, touchpoint)
 
 
-def _steps(records: Records, touchpoint: Touchpoint) -> dict[str, int | None]:
+def _about(records: Records, subject: str, key: str) -> str | None:
+    """The touchpoint that a change is about."""
+    if subject == "appointment":
+        return records.workshops.appointment(key).touchpoint
+    return records.feedback.get(key).touchpoint if subject == "feedback" else key
+
+
+def _steps(records: Records, touchpoint: Touchpoint) -> Steps:
     finding = records.touchpoints.finding(touchpoint.finding)
     appointments = records.workshops.appointments(touchpoint=touchpoint.id)
     asked = records.feedback.page(touchpoint=touchpoint.id)

@@ -183,7 +183,9 @@ class Assessor:
         """Everything that was found since the last commit, in one transaction."""
         for event in self._events:
             self._facts.episode(
-                event.device, event.finding if isinstance(event, Cleared) else event.id, is_open=isinstance(event, Found)
+                event.device,
+                event.finding if isinstance(event, Cleared) else event.id,
+                is_open=isinstance(event, Found),
             )
         events, self._events = self._events, []
         quarantine, self._quarantine = self._quarantine, []

@@ -19,7 +19,9 @@ class Directory:
     """Kinds and models by device id; follows the database through `refresh`."""
 
     def __init__(self, patterns: Mapping[str, str]) -> None:
-        self._patterns = [(re.compile(fnmatch.translate(pattern)), kind) for pattern, kind in patterns.items()]
+        self._patterns = [
+            (re.compile(fnmatch.translate(pattern)), kind) for pattern, kind in patterns.items()
+        ]
         self._registered: dict[str, tuple[str, str]] = {}
         self._guessed: dict[str, tuple[str, str]] = {}
 

@@ -21,7 +21,18 @@ SILENT_SPEED_MS = 600_000
 class _Known:
     """The facts of one device, mutable."""
 
-    __slots__ = ("kind", "moved_ts", "moving", "moving_since", "newest", "online", "open", "seen", "ts", "values")
+    __slots__ = (
+        "kind",
+        "moved_ts",
+        "moving",
+        "moving_since",
+        "newest",
+        "online",
+        "open",
+        "seen",
+        "ts",
+        "values",
+    )
 
     def __init__(self) -> None:
         self.kind: str | None = None

@@ -11,7 +11,12 @@ PAGE = 1_000
 
 
 async def replay(
-    database: Database, journal: Journal, *, positions: Sequence[int] = (), reason: str | None = None, now: int
+    database: Database,
+    journal: Journal,
+    *,
+    positions: Sequence[int] = (),
+    reason: str | None = None,
+    now: int,
 ) -> int:
     """Append the named messages, or all of one reason, to the journal again; gives how many.
 
