@@ -60,6 +60,10 @@ _decode_typed = msgspec.json.Decoder(_Reading | list[_Reading]).decode
 _decode_any = msgspec.json.Decoder().decode
 
 
+_NOT_AT_A_GLANCE = (msgspec.MsgspecError, ValueError, RecursionError, AttributeError)
+"""AttributeError: it is an array of readings."""
+
+
 class MalformedError(Exception):
     """A message, or a part of one, that is not what its topic promises: (reason, detail)."""
 
@@ -249,7 +253,7 @@ class _NativeDecoder:
         decoded = Decoded()
         take = decoded.telemetry.append
         devices, plain, claimed = self._devices, self._names.plain, self._claimed
-        latest = batch.received + AHEAD
+        earliest, latest = EARLIEST, batch.received + AHEAD
         position = batch.first - 1
         for topic, payload in batch.messages:
             position += 1
@@ -257,17 +261,12 @@ class _NativeDecoder:
             if device is not None and (claimed is None or claimed(device)):
                 try:
                     reading = _decode_typed(payload)
-                except (msgspec.MsgspecError, ValueError, RecursionError):
-                    reading = None  # looked at again below, to say what is wrong
-                if (
-                    type(reading) is _Reading
-                    and reading.signals
-                    and reading.signals.keys() <= plain
-                    and type(reading.ts) is int
-                    and EARLIEST <= reading.ts <= latest
-                ):
-                    take((position, device, ((reading.ts, reading.signals),)))
-                    continue
+                    ts, signals = reading.ts, reading.signals
+                    if signals and type(ts) is int and earliest <= ts <= latest and signals.keys() <= plain:
+                        take((position, device, ((ts, signals),)))
+                        continue
+                except _NOT_AT_A_GLANCE:
+                    pass  # looked at again below, to keep what is good and to say what is wrong
             self._slowly(decoded, batch, position, topic, payload)
         return decoded
 

@@ -1,9 +1,10 @@
-"""The time series in one SQLite file: a row per message, written by appending, folded in order later.
+"""The time series in one SQLite file: what was written last as it came, everything older by device.
 
-Inserting by (device, ts) touches a page per device; appending does not. So what is written goes to the end of
-`recent`, and when that has grown, one statement moves it in sorted order into `readings`. Both are read
-together. The position of the journal's reader is committed with the rows, so that each is there exactly once.
-Rows of the same device and time are merged: of each signal the value written last counts.
+A row per message costs more than all the rest of the path. So a write is one row of `recent`, holding each
+device's readings as JSON; when enough of them have gathered, they are folded into `stretches`: up to a
+thousand readings of one device, from one day, in the order of their time. Both are read together. The
+position of the journal's reader is committed with the row, so that each reading is there exactly once. Of
+readings of the same device and time the value written last counts, signal by signal.
 """
 
 from __future__ import annotations
@@ -12,27 +13,32 @@ import asyncio
 import contextlib
 import sqlite3
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.domain.messages import Batch
+from gateway.domain.messages import Batch, Item
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
 FORMAT = 1
 PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 2048
-FOLD_ROWS = 40_000
-"""Rows in `recent` that are worth folding: the larger, the cheaper to write and the dearer to read."""
+FOLD_READINGS, FOLD_WRITES = 40_000, 500
+"""How much gathers in `recent` before it is folded: the more, the cheaper to write and the dearer to read."""
+STRETCH = 1_000
+"""Most readings in one stretch."""
+DAY = 86_400_000
+"""ms; no stretch reaches over a day's end, so whoever looks for a time knows where stretches may begin."""
 KNOWN_DEVICES = 100_000
 """Devices whose number and signal names are kept in memory."""
 PRUNE_EVERY = 3600.0
 """Seconds between two looks for readings that are older than they may get."""
-DAY = 86_400_000
 ENDLESS = 2**62
 """A time that never comes, ms."""
 
@@ -43,24 +49,36 @@ CREATE TABLE IF NOT EXISTS signals (
     device INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (device, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recent (
-    id INTEGER PRIMARY KEY, device INTEGER NOT NULL, ts INTEGER NOT NULL, body BLOB NOT NULL
+    id INTEGER PRIMARY KEY,
+    body BLOB NOT NULL       -- msgpack {device number: JSON [[ts, {signal: value}], ...] without brackets}
 );
-CREATE TABLE IF NOT EXISTS readings (
-    device INTEGER NOT NULL, ts INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY (device, ts)
-) WITHOUT ROWID;
-"""
-
-FOLD = """
-INSERT INTO readings SELECT device, ts, body FROM recent WHERE true ORDER BY device, ts, id
-ON CONFLICT (device, ts) DO UPDATE SET
-body = CAST(json_patch(CAST(body AS TEXT), CAST(excluded.body AS TEXT)) AS BLOB)
+CREATE TABLE IF NOT EXISTS stretches (
+    id INTEGER PRIMARY KEY,  -- of the same time the later stretch counts
+    device INTEGER NOT NULL,
+    first INTEGER NOT NULL,  -- ms
+    last INTEGER NOT NULL,   -- ms
+    body BLOB NOT NULL       -- JSON [[ts, {signal: value}], ...] by ts
+);
+CREATE INDEX IF NOT EXISTS stretch_of_device ON stretches (device, first, last);
 """
 
 _encode = msgspec.json.Encoder().encode
-_decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
+_decode: Callable[[bytes], list[tuple[int, dict[str, Any]]]] = msgspec.json.Decoder(
+    list[tuple[int, dict[str, Any]]]
+).decode
+_pack = msgspec.msgpack.Encoder().encode
+_unpack: Callable[[bytes], dict[int, bytes]] = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 T = TypeVar("T")
-Row = tuple[int, int, bytes]
-"""(device number, ts, signals as JSON)."""
+_ts = itemgetter(0)
+
+
+class _Piece(NamedTuple):
+    """Readings of one device, in order of ts, of one day, as JSON without brackets."""
+
+    first: int
+    last: int
+    size: int
+    body: bytes
 
 
 class _Writer:
@@ -70,7 +88,8 @@ class _Writer:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._devices: dict[str, tuple[int, set[str]]] = {}
-        self._recent = 0
+        self._gathered: dict[int, list[_Piece]] = {}
+        self._readings = self._writes = 0
         self._pruned = 0.0
 
     def connection(self) -> sqlite3.Connection:
@@ -79,7 +98,7 @@ class _Writer:
             for statement in SCHEMA.split(";\n"):
                 self._connection.execute(statement)
             _check_format(self._connection, self._path)
-            self._recent = self._connection.execute("SELECT count(*) FROM recent").fetchone()[0]
+            self._gather_again(self._connection)
         return self._connection
 
     def close(self) -> None:
@@ -91,28 +110,32 @@ class _Writer:
             self._connection = None
 
     def write(self, batches: Sequence[Batch], position: int) -> None:
-        """Rows and position in one transaction."""
+        """One row and the position in one transaction."""
         connection = self.connection()
         with _transaction(connection):
-            rows = list(self._rows(connection, batches))
-            connection.executemany("INSERT INTO recent (device, ts, body) VALUES (?, ?, ?)", rows)
+            pieces = self._pieces(connection, batches)
+            if pieces:
+                body = _pack({no: b",".join([piece.body for piece in of]) for no, of in pieces.items()})
+                connection.execute("INSERT INTO recent (body) VALUES (?)", (body,))
             _put(connection, "position", position)
-        self._recent += len(rows)
-        if self._recent >= FOLD_ROWS:
+        self._gather(pieces)
+        if self._readings >= FOLD_READINGS or self._writes >= FOLD_WRITES:
             self.fold()
 
-    def _rows(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> Iterator[Row]:
-        devices, encode = self._devices, _encode
+    def _pieces(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> dict[int, list[_Piece]]:
+        """What the batches hold, by device."""
+        groups: dict[str, tuple[list[Item], set[str], int]] = {}
         for batch in batches:
             for _, device, items in batch.decoded.recordable:
-                known = devices.get(device)
-                if known is None:
-                    known = self._learn_device(connection, device)
-                no, names = known
-                for ts, signals in items:
-                    if not signals.keys() <= names:
-                        _learn_signals(connection, no, names, signals)
-                    yield no, ts, encode(signals)
+                group = groups.get(device)
+                if group is None:
+                    no, names = self._devices.get(device) or self._learn_device(connection, device)
+                    group = groups[device] = ([], names, no)
+                for _, signals in items:
+                    if not signals.keys() <= group[1]:
+                        _learn_signals(connection, group[2], group[1], signals)
+                group[0].extend(items)
+        return {no: list(_cut(items)) for items, _, no in groups.values()}
 
     def _learn_device(self, connection: sqlite3.Connection, device: str) -> tuple[int, set[str]]:
         if len(self._devices) >= KNOWN_DEVICES:
@@ -123,13 +146,29 @@ class _Writer:
         self._devices[device] = known = (no, {name for (name,) in names})
         return known
 
+    def _gather(self, pieces: Mapping[int, list[_Piece]]) -> None:
+        """Remember for the next fold what has just been committed."""
+        self._writes += 1
+        for no, of in pieces.items():
+            self._readings += sum([piece.size for piece in of])
+            self._gathered.setdefault(no, []).extend(of)
+
+    def _gather_again(self, connection: sqlite3.Connection) -> None:
+        """The same from the file, for what another process had written."""
+        self._gathered, self._readings, self._writes = {}, 0, 0
+        for (body,) in connection.execute("SELECT body FROM recent ORDER BY id"):
+            self._gather({no: list(_cut(_decode(b"[" + of + b"]"))) for no, of in _unpack(body).items()})
+
     def fold(self) -> None:
-        """Move what was appended to where it belongs; now and then end what is too old."""
+        """Move what has gathered to where it belongs; now and then end what is too old."""
         connection = self.connection()
         with _transaction(connection):
-            connection.execute(FOLD)
+            connection.executemany(
+                "INSERT INTO stretches (device, first, last, body) VALUES (?, ?, ?, ?)",
+                [(no, *row) for no, of in self._gathered.items() for row in _stretches(of)],
+            )
             connection.execute("DELETE FROM recent")
-        self._recent = 0
+        self._gathered, self._readings, self._writes = {}, 0, 0
         if time.monotonic() - self._pruned > PRUNE_EVERY:
             self._pruned = time.monotonic()
             self._prune(connection)
@@ -140,11 +179,52 @@ class _Writer:
             return
         before = time.time_ns() // 1_000_000 - days * DAY
         for (no,) in connection.execute("SELECT no FROM devices").fetchall():
-            connection.execute("DELETE FROM readings WHERE device = ? AND ts < ?", (no, before))
+            connection.execute(
+                "DELETE FROM stretches WHERE device = ? AND first < ? AND last < ?", (no, before, before)
+            )
 
     def retain(self, days: int) -> None:
         """Set how long readings are kept; 0 for ever."""
         _put(self.connection(), "retention_days", days)
+
+
+def _cut(items: Sequence[Item]) -> Iterator[_Piece]:
+    """Pieces of at most one day and STRETCH readings; readings of one ts stay in the order of writing."""
+    items = sorted(items, key=_ts)
+    start = 0
+    while start < len(items):
+        end = min(start + STRETCH, len(items))
+        tomorrow = items[start][0] - items[start][0] % DAY + DAY
+        if items[end - 1][0] >= tomorrow:
+            end = bisect_left(items, tomorrow, start, end, key=_ts)
+        body = _encode(items if end - start == len(items) else items[start:end])[1:-1]
+        yield _Piece(items[start][0], items[end - 1][0], end - start, body)
+        start = end
+
+
+def _stretches(pieces: Iterable[_Piece]) -> Iterator[tuple[int, int, bytes]]:
+    """(first, last, body): pieces that follow one another are joined, one that came late stays by itself."""
+    joined: list[_Piece] = []
+    count = 0
+    for piece in pieces:
+        if joined and not _follows(joined[0], joined[-1], piece, count):
+            yield _join(joined)
+            joined, count = [], 0
+        joined.append(piece)
+        count += piece.size
+    if joined:
+        yield _join(joined)
+
+
+def _follows(first: _Piece, last: _Piece, piece: _Piece, count: int) -> bool:
+    return (
+        last.last < piece.first and first.first // DAY == piece.last // DAY and count + piece.size <= STRETCH
+    )
+
+
+def _join(pieces: list[_Piece]) -> tuple[int, int, bytes]:
+    body = b"[" + b",".join([piece.body for piece in pieces]) + b"]"
+    return pieces[0].first, pieces[-1].last, body
 
 
 class _Reader:
@@ -170,27 +250,41 @@ class _Reader:
     def values(
         self, device: str, signal: str, start: int, end: int
     ) -> Generator[tuple[int, Value], None, None]:
-        """(ts, value) in order; both tables as of one moment, what came later wins."""
+        """(ts, value) in order; both tables as of one moment, what was written later counts."""
         connection = self.connection()
         no = _number(connection, device)
         if no is None:
             return
-        key = _encode(signal) + b":"
-        where = "device = ? AND ts >= ? AND ts < ? AND instr(body, ?)"
-        arguments = (no, start, end, key)
         with _transaction(connection, "BEGIN"):
-            fresh: dict[int, Value] = {}
-            for ts, body in connection.execute(
-                f"SELECT ts, body FROM recent WHERE {where} ORDER BY id", arguments
-            ):
-                signals = _decode(body)
-                if signal in signals:
-                    fresh[ts] = signals[signal]
-            rows = connection.execute(f"SELECT ts, body FROM readings WHERE {where} ORDER BY ts", arguments)
+            fresh = {
+                ts: signals[signal]
+                for ts, signals in _recent(connection, no)
+                if signal in signals and start <= ts < end
+            }
+            folded = self._folded(connection, no, signal, start, end)
             try:
-                yield from _merge(_of_signal(rows, signal), sorted(fresh.items()))
+                yield from _merge(folded, sorted(fresh.items()))
             finally:
-                rows.close()
+                folded.close()
+
+    def _folded(
+        self, connection: sqlite3.Connection, no: int, signal: str, start: int, end: int
+    ) -> Generator[tuple[int, Value], None, None]:
+        """From the stretches, which may overlap where readings came late."""
+        waiting: dict[int, tuple[int, Value]] = {}
+        rows = connection.execute(
+            "SELECT first, id, body FROM stretches WHERE device = ? AND first > ? AND first < ? "
+            "AND last >= ? AND instr(body, ?) ORDER BY first, id",
+            (no, start - DAY, end, start, _encode(signal) + b":"),
+        )
+        for first, no, body in rows:
+            for ts in sorted(ts for ts in waiting if ts < first):
+                yield ts, waiting.pop(ts)[1]
+            for ts, signals in _decode(body):
+                if signal in signals and start <= ts < end and waiting.get(ts, (0,))[0] <= no:
+                    waiting[ts] = (no, signals[signal])
+        for ts in sorted(waiting):
+            yield ts, waiting[ts][1]
 
     def readings(self, device: str, signal: str, start: int, end: int, limit: int) -> list[tuple[int, Value]]:
         found: list[tuple[int, Value]] = []
@@ -218,33 +312,40 @@ class _Reader:
         ]
 
     def latest(self, device: str) -> dict[str, tuple[int, Value]]:
-        """From the newest row back until every signal was seen that the device ever sent."""
+        """From the newest back until every signal was seen that the device ever sent."""
         connection = self.connection()
         no = _number(connection, device)
         found: dict[str, tuple[int, Value]] = {}
         if no is None:
             return found
         with _transaction(connection, "BEGIN"):
-            names = connection.execute("SELECT name FROM signals WHERE device = ?", (no,)).fetchall()
-            missing = {name for (name,) in names}
-            fresh = connection.execute("SELECT ts, body FROM recent WHERE device = ? ORDER BY id", (no,))
-            for ts, body in fresh:
-                for name, value in _decode(body).items():
-                    if name not in found or found[name][0] <= ts:
-                        found[name] = (ts, value)
+            _take_newest(found, _recent(connection, no))
+            of = connection.execute("SELECT count(*) FROM signals WHERE device = ?", (no,)).fetchone()[0]
+            folded: dict[str, tuple[int, Value]] = {}
             rows = connection.execute(
-                "SELECT ts, body FROM readings WHERE device = ? ORDER BY ts DESC", (no,)
+                "SELECT first, body FROM stretches WHERE device = ? ORDER BY first DESC, id DESC", (no,)
             )
-            for ts, body in rows:
-                signals = _decode(body)
-                for name in missing & signals.keys():
-                    if name not in found or found[name][0] < ts:
-                        found[name] = (ts, signals[name])
-                    missing.discard(name)
-                if not missing:
-                    break
+            for first, body in rows:
+                if len(folded) == of and first + DAY < min(ts for ts, _ in folded.values()):
+                    break  # nothing that began earlier can hold anything newer
+                _take_newest(folded, reversed(_decode(body)), keep=True)
             rows.close()
-        return found
+        _take_newest(folded, ((ts, {name: value}) for name, (ts, value) in found.items()))
+        return folded
+
+
+def _take_newest(
+    found: dict[str, tuple[int, Value]],
+    readings: Iterable[tuple[int, Mapping[str, Value]]],
+    *,
+    keep: bool = False,
+) -> None:
+    """Put each signal's newest value into `found`; of the same time the last seen, with `keep` the first."""
+    for ts, signals in readings:
+        for name, value in signals.items():
+            held = found.get(name)
+            if held is None or held[0] < ts or (held[0] == ts and not keep):
+                found[name] = (ts, value)
 
 
 class EmbeddedTimeSeries:
@@ -394,11 +495,12 @@ def _learn_signals(
     names.update(signals)
 
 
-def _of_signal(rows: Iterable[tuple[int, bytes]], signal: str) -> Iterator[tuple[int, Value]]:
-    for ts, body in rows:
-        signals = _decode(body)
-        if signal in signals:
-            yield ts, signals[signal]
+def _recent(connection: sqlite3.Connection, no: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """One device's readings that are not folded yet, in the order they were written."""
+    for (body,) in connection.execute("SELECT body FROM recent ORDER BY id").fetchall():
+        of = _unpack(body).get(no)
+        if of is not None:
+            yield from _decode(b"[" + of + b"]")
 
 
 def _merge(

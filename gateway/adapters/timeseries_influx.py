@@ -17,10 +17,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
 import influxdb_client
+import msgspec
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 
@@ -31,7 +33,7 @@ from rules.readings import Value
 LINES = 5_000
 """Lines in one request: enough that the request's own cost does not show."""
 TIMEOUT_MS = 30_000
-KNOWN_SHAPES = 10_000
+KNOWN_NAMES = 10_000
 ROUNDS = 50
 """Different troubles of one request that are taken out by name before it is halved."""
 MARK = "\u200b"
@@ -45,6 +47,8 @@ Kinds = Callable[[str], tuple[str, str]]
 Refused = tuple[str, str]
 """(device, reason)."""
 T = TypeVar("T")
+_PLAIN = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
+_encode = msgspec.json.Encoder().encode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,7 +58,7 @@ class InfluxTimeSeries:
     def __init__(self, *, url: str, org: str, bucket: str, token: str, gzip: bool = False) -> None:
         self._url, self._org, self._bucket, self._token, self._gzip = url, org, bucket, token, gzip
         self._open: InfluxDBClientAsync | None = None
-        self._shapes: dict[tuple[str, ...], str] = {}
+        self._names: set[str] = set()
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -73,35 +77,40 @@ class InfluxTimeSeries:
 
     def _requests(
         self, batches: Sequence[Batch], kinds: Kinds
-    ) -> Iterator[tuple[list[str], Callable[[], Iterator[_Point]]]]:
-        """Lines for one request each, and the way to have the same as points."""
-        prefixes: dict[str, str] = {}
-        lines: list[str] = []
-        start, shapes = 0, self._shapes
+    ) -> Iterator[tuple[list[bytes], Callable[[], Iterator[_Point]]]]:
+        """Lines for one request each, and the way to have the same as points.
+
+        JSON without its braces and quotes is line protocol, as long as all names are plain and all values
+        numbers or booleans: the encoder in C makes it at half the cost of formatting here.
+        """
+        prefixes: dict[str, bytes] = {}
+        lines: list[bytes] = []
+        start = 0
         for index, batch in enumerate(batches):
             for _, device, items in batch.decoded.recordable:
                 prefix = prefixes.get(device)
                 if prefix is None:
-                    prefix = prefixes[device] = _prefix(device, *kinds(device))
+                    prefix = prefixes[device] = _prefix(device, *kinds(device)).encode()
                 for ts, signals in items:
-                    names = tuple(signals)
-                    shape = shapes.get(names) or self._learn_shape(names)
-                    fields = shape % tuple(signals.values())
-                    if "'" in fields or '"' in fields or "[" in fields:
-                        fields = _fields(signals)  # a text or list among them
-                    lines.append(f"{prefix}{fields} {ts}")
+                    fields = _encode(signals)
+                    if fields.count(b'"') == 2 * len(signals) and self._plain(signals):
+                        fields = fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
+                    else:
+                        fields = _fields(signals).encode()
+                    lines.append(b"%b%b %d" % (prefix, fields, ts))
             if len(lines) >= LINES or index == len(batches) - 1:
                 part = batches[start : index + 1]
-                yield lines, lambda part=part: _points(part, kinds)  # type: ignore[misc]
+                yield lines, partial(_points, part, kinds)
                 lines, start = [], index + 1
 
-    def _learn_shape(self, names: tuple[str, ...]) -> str:
-        """A format for messages with these signals: repr of a number is what line protocol wants."""
-        if len(self._shapes) >= KNOWN_SHAPES:
-            self._shapes.clear()
-        shape = ",".join(_key(name).replace("%", "%%") + "=%r" for name in names)
-        self._shapes[names] = shape
-        return shape
+    def _plain(self, signals: Mapping[str, Value]) -> bool:
+        """Whether no name needs escaping."""
+        if signals.keys() <= self._names:
+            return True
+        if len(self._names) >= KNOWN_NAMES:
+            self._names.clear()
+        self._names.update(name for name in signals if _PLAIN.fullmatch(name))
+        return signals.keys() <= self._names
 
     async def _write_carefully(self, points: list[_Point]) -> list[Refused]:
         """Take out what InfluxDB names, until the rest is stored."""
@@ -110,7 +119,7 @@ class InfluxTimeSeries:
             if not points:
                 return refused
             try:
-                await self._post([point.line() for point in points])
+                await self._post([point.line().encode() for point in points])
             except _RefusedError as error:
                 points, out = _without(points, str(error))
                 refused += out
@@ -127,9 +136,9 @@ class InfluxTimeSeries:
         first = await self._write_carefully(points[:middle])
         return first + await self._write_carefully(points[middle:])
 
-    async def _post(self, lines: list[str]) -> None:
+    async def _post(self, lines: list[bytes]) -> None:
         if lines:
-            body = "\n".join(lines).encode()
+            body = b"\n".join(lines)
             api: Any = self._client().write_api()
             await self._ask(api.write(self._bucket, self._org, body, write_precision="ms"))
 

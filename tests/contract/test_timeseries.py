@@ -65,7 +65,7 @@ async def store(
         await opened.prepare()
     else:
         if "folded" in request.param:
-            monkeypatch.setattr(timeseries_embedded, "FOLD_ROWS", 1)
+            monkeypatch.setattr(timeseries_embedded, "FOLD_WRITES", 1)
         opened = EmbeddedTimeSeries(tmp_path / "timeseries.db")
     yield opened
     await opened.close()
@@ -261,7 +261,7 @@ class TestEmbedded:
     async def test_folding_while_writing_goes_on_changes_no_answer(
         self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(timeseries_embedded, "FOLD_ROWS", 300)
+        monkeypatch.setattr(timeseries_embedded, "FOLD_READINGS", 300)
         expected: dict[tuple[str, int], float] = {}
         for round_ in range(40):
             messages = []
@@ -275,6 +275,15 @@ class TestEmbedded:
                     wanted = sorted((ts, v) for (d, ts), v in expected.items() if d == device)
                     assert await read(store, device, "speed", limit=10_000) == wanted
 
+    async def test_many_values_for_one_moment(
+        self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(timeseries_embedded, "FOLD_WRITES", 1)
+        await write(
+            store, *(one("car-1", T0, speed=float(i)) for i in range(2500)), one("car-1", T0 + 1, speed=7.0)
+        )
+        assert await read(store, "car-1", "speed") == [(T0, 2499.0), (T0 + 1, 7.0)]
+
     async def test_a_page_of_a_long_history_is_quick(self, store: EmbeddedTimeSeries) -> None:
         items: list[Item] = [
             (T0 + i * 1000, {"speed": float(i), "rpm": 1.0, "fuel": 2.0}) for i in range(100_000)
@@ -283,12 +292,12 @@ class TestEmbedded:
         page = await read(store, "car-1", "speed", after=T0 + 90_000_000, limit=5000)
         assert len(page) == 5000
         plan = store._reader.connection().execute(
-            "EXPLAIN QUERY PLAN SELECT body FROM readings WHERE device = 1 AND ts >= 5 ORDER BY ts"
+            "EXPLAIN QUERY PLAN SELECT body FROM stretches WHERE device = 1 AND first > 5 ORDER BY first"
         )
-        assert "SEARCH readings USING PRIMARY KEY" in str(plan.fetchall())
+        assert "USING INDEX stretch_of_device (device=? AND first>?)" in str(plan.fetchall())
 
     async def test_retention(self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(timeseries_embedded, "FOLD_ROWS", 1)
+        monkeypatch.setattr(timeseries_embedded, "FOLD_WRITES", 1)
         assert "30 days" in await store.prepare(30)
         now = timeseries_embedded.time.time_ns() // 1_000_000
         await write(store, one("car-1", now - 40 * 86_400_000, speed=1.0), one("car-1", now, speed=2.0))
