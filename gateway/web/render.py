@@ -62,6 +62,7 @@ def _common(request: web.Request, context: Context, words: Words) -> dict[str, A
         "theme": theme if theme in THEMES else "",
         "now": context.clock.now(),
         "pace": _pace(context),
+        "demo": context.demo is not None,
         "toast": None,
         "view": None,
         "tab": None,

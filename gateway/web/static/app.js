@@ -1,7 +1,6 @@
 // Small and own: live pages, forms without a reload, the clock, Web Push. Without it every page still works.
 "use strict";
 (() => {
-  const inFrame = window !== window.parent;
   const lang = document.documentElement.lang || "en";
 
   // --- patching: the new page is laid over the old one, so that focus, scroll and open parts stay ---
@@ -60,47 +59,49 @@
     last = performance.now();
     asking = fetch(location.href, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
     try {
-      const answer = await asking;
-      if (answer.ok && !answer.redirected) lay(await answer.text());
+      const answer = await asking, text = await answer.text(); // an unread body would keep its connection
+      took = performance.now() - last;
+      if (answer.ok && !answer.redirected) lay(text);
     } catch { /* the stream says when we are back */ }
     asking = null;
     if (again) { again = false; soon(); }
   }
-  let last = 0;
+  // Not more often than a page can be looked at, nor than the server can bear; unseen pages wait.
+  let last = 0, took = 0, stale = false;
   function soon(delay = 120) {
+    if (document.hidden) { stale = true; return; }
     clearTimeout(timer);
-    timer = setTimeout(refresh, Math.max(delay, delay && last + 600 - performance.now()));
+    timer = setTimeout(refresh, delay && Math.max(delay, last + Math.max(600, 5 * took) - performance.now()));
   }
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && stale) { stale = false; soon(0); } });
 
   const offline = (yes) => { const banner = document.getElementById("offline"); if (banner) banner.hidden = !yes; };
-  const channel = "BroadcastChannel" in window ? new BroadcastChannel("touchpoint") : null;
+  // One stream for all pages of a browser (it opens six connections to a host): who holds the lock has it
+  // and passes on what it hears; when that page is closed the next one takes over.
+  const stream = document.body.dataset.stream;
+  const channel = stream && "BroadcastChannel" in window ? new BroadcastChannel("touchpoint-" + stream) : null;
 
   function hear(kind, data) {
     if (kind === "change") soon();
+    else if (kind === "acted") soon(0);
     else if (kind === "clock") setClock(JSON.parse(data));
     else if (kind === "offline") offline(true);
     else if (kind === "online") { offline(false); soon(); }
   }
+  function pass(kind, data) { hear(kind, data); channel?.postMessage({ kind, data }); }
+  channel?.addEventListener("message", (event) => hear(event.data.kind, event.data.data));
 
   function listen() {
-    const as = document.body.dataset.as;
-    const stream = new EventSource("/events" + (as ? "?as=" + as : ""));
+    const source = new EventSource("/events" + (stream === "demo" ? "" : "?as=" + stream));
     let lost = 0;
-    for (const kind of ["change", "clock"]) stream.addEventListener(kind, (event) => { hear(kind, event.data); tellFrames(kind, event.data); });
-    stream.onopen = () => { clearTimeout(lost); if (!lost) return; lost = 0; hear("online"); tellFrames("online"); };
-    stream.onerror = () => { if (!lost) lost = setTimeout(() => hear("offline"), 3000); };
+    for (const kind of ["change", "clock"]) source.addEventListener(kind, (event) => pass(kind, event.data));
+    source.onopen = () => { clearTimeout(lost); if (lost) pass("online"); lost = 0; };
+    source.onerror = () => { if (!lost) lost = setTimeout(() => pass("offline"), 3000); };
   }
-  // A page in a frame hears its parent: a browser opens six connections to a host, streams are dear.
-  function tellFrames(kind, data) {
-    for (const frame of document.querySelectorAll("iframe[data-face]"))
-      frame.contentWindow?.postMessage({ touchpoint: kind, data }, location.origin);
+  function follow() {
+    if (channel && navigator.locks) navigator.locks.request("touchpoint-" + stream, () => { listen(); return new Promise(() => {}); });
+    else listen();
   }
-  window.addEventListener("message", (event) => {
-    if (event.origin !== location.origin || !event.data || !event.data.touchpoint) return;
-    if (event.data.touchpoint === "acted") { soon(0); return; }
-    hear(event.data.touchpoint, event.data.data);
-  });
-  channel?.addEventListener("message", () => soon());
 
   // --- forms and links answer in place ---
   async function send(form, button) {
@@ -116,9 +117,7 @@
       lay(text);
       if (answer.redirected && there.pathname !== lastPath) window.scrollTo(0, 0);
       lastPath = location.pathname;
-      if (inFrame) window.parent.postMessage({ touchpoint: "acted" }, location.origin);
-      else tellFrames("change", "{}");
-      channel?.postMessage("acted");
+      channel?.postMessage({ kind: "acted" });
     } catch {
       form.submit();
     }
@@ -194,7 +193,7 @@
     const hold = document.querySelector("[data-hold]");
     if (hold && !held.has(hold.dataset.hold)) {
       held.add(hold.dataset.hold); // the times are kept while somebody looks at them
-      fetch(hold.dataset.hold, { method: "POST", credentials: "same-origin" }).then(() => refresh(), () => {});
+      fetch(hold.dataset.hold, { method: "POST", credentials: "same-origin" }).then((answer) => answer.text()).then(refresh, () => {});
     }
     const offer = document.getElementById("notify");
     if (offer && "PushManager" in window && Notification.permission === "default") offer.hidden = false;
@@ -225,5 +224,5 @@
   if (first) { base = { now: Number(first.dataset.now), at: performance.now(), speed: Number(first.dataset.speed ?? 1) }; }
   setInterval(paint, 250);
   ready();
-  if (!inFrame && document.body.dataset.as) listen();
+  if (stream) follow();
 })();

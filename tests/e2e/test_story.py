@@ -1,0 +1,223 @@
+"""The demo's story in a real browser: from the push to the answer to the one question."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect, sync_playwright
+from real_parts import ROOT, end, free_port, wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDTHS = (360, 820, 1440)
+PATIENCE_MS = 60_000
+
+
+@dataclass
+class Watch:
+    """Everything that must not happen on any page: errors, foreign hosts, refused requests."""
+
+    host: str
+    wrong: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        context.on("page", self._page)
+        context.on("request", self._request)
+        context.on("response", self._response)
+
+    def _page(self, page: Page) -> None:
+        page.on("console", lambda said: self._said(said.type, said.text))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.wrong.append(f"console: {text}")
+
+    def _request(self, request: Request) -> None:
+        if request.url.startswith("http") and urlsplit(request.url).netloc != self.host:
+            self.wrong.append(f"foreign: {request.url}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.wrong.append(f"{response.status}: {response.request.method} {response.url}")
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The demo's faces, one page each, as a visitor has them side by side."""
+
+    start: Page
+    phone: Page
+    car: Page
+    workshop: Page
+    operator: Page
+
+    def pace(self, pace: str) -> None:
+        """Use the clock's buttons; other paces go the same way."""
+        button = self.start.locator(f'.paces button[value="{pace}"]')
+        if button.count():
+            button.click()
+            expect(button).to_have_attribute("aria-pressed", "true")
+            return
+        self.start.evaluate(
+            "pace => fetch('/demo/pace', {method: 'POST', body: new URLSearchParams({pace})})", pace
+        )
+
+    def clock(self) -> str:
+        """Day and time of the story, as the start page shows them."""
+        return self.start.locator(".pace").inner_text()
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[str]:
+    """A running demo; gives its address."""
+    log = tmp_path / "demo.log"
+    command = [str(Path(sys.executable).parent / "touchpoint"), "demo", "--port", str(free_port())]
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=out,
+            cwd=ROOT,
+            env=os.environ | {"TOUCHPOINT_DATA_DIR": str(tmp_path / "data")},
+        )
+    address = re.compile(r"http://127\.0\.0\.1:\d+")
+    try:
+        wait_until(
+            lambda: process.poll() is not None or address.search(log.read_text(errors="replace")) is not None,
+            "the demo prints its address",
+            seconds=60,
+        )
+        found = address.search(log.read_text(errors="replace"))
+        assert found is not None, log.read_text(errors="replace")[-3000:]
+        yield found[0]
+    finally:
+        end(process, signal.SIGINT)
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+def open_faces(context: BrowserContext, address: str) -> Faces:
+    """All faces; the first page opens the doors for the others."""
+
+    def open_page(path: str, width: int, height: int) -> Page:
+        page = context.new_page()
+        page.set_viewport_size({"width": width, "height": height})
+        page.goto(address + path)
+        page.evaluate("window.neverReloaded = true")
+        return page
+
+    return Faces(
+        start=open_page("/", 1440, 900),
+        phone=open_page("/me", 390, 844),
+        car=open_page("/car/car-keller", 1280, 480),
+        workshop=open_page("/workshop", 1440, 900),
+        operator=open_page("/operator", 1440, 900),
+    )
+
+
+def until_clock(faces: Faces, wanted: str, seconds: float = 240) -> None:
+    """Wait for a moment of the story: nothing announces it but the clock on the page."""
+    last = time.monotonic() + seconds
+    while not re.search(wanted, faces.clock()):
+        assert time.monotonic() < last, f"the story never reached {wanted}: {faces.clock()}"
+        faces.start.wait_for_timeout(50)
+
+
+def fits(page: Page) -> None:
+    """No horizontal scrolling at any width that people have."""
+    before = page.viewport_size
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, f"{page.url} is {wide} px wide at {width}"
+    if before is not None:
+        page.set_viewport_size(before)
+
+
+def test_one_answer_goes_the_whole_way_and_is_seen_on_every_face(demo: str, browser: Browser) -> None:
+    context = browser.new_context(locale="en-GB", timezone_id="Europe/Berlin")
+    watch = Watch(urlsplit(demo).netloc)
+    watch.over(context)
+    faces = open_faces(context, demo)
+
+    # The push comes at the right moment, and says what it is.
+    push = faces.phone.locator("[data-push]")
+    expect(push).to_contain_text("loopback", timeout=PATIENCE_MS)
+    expect(push).to_contain_text("Bremsbeläge")  # as it was sent, in the owner’s language
+    expect(faces.car.locator(".slot")).to_have_count(2)
+    for page in (faces.start, faces.phone, faces.workshop, faces.operator):
+        fits(page)
+
+    # Opened, it shows the evidence, holds the times, and tells how it was decided.
+    push.locator("a").click()
+    expect(faces.phone.locator("figure.signal svg.chart").first).to_be_attached()
+    expect(faces.phone.locator(".slot").first).to_contain_text("held until")
+    expect(faces.phone.locator(".timeline")).to_contain_text("your quiet hours end at 7:00")
+    expect(faces.phone.locator(".timeline")).to_contain_text("was being driven")
+    fits(faces.phone)
+
+    # One tap books.
+    faces.phone.get_by_role("button", name=re.compile("Thursday.*17:30")).click()
+    expect(faces.phone.locator(".when-big")).to_contain_text("Thursday")
+    expect(faces.phone.locator(".when-big")).to_contain_text("17:30")
+    expect(faces.phone.locator(".toast")).to_contain_text("Booked")
+    fits(faces.phone)
+
+    # The workshop has it at once, with the diagnosis; the car asks no more.
+    booking = faces.workshop.locator(".booking")
+    expect(booking).to_contain_text("Jana Keller")
+    expect(booking).to_contain_text("mm left")
+    expect(booking).to_contain_text("180–220")
+    expect(booking.locator("svg.chart").first).to_be_attached()
+    expect(faces.workshop.locator(".block.selected").first).to_contain_text("17:30")
+    expect(faces.car.locator(".slot")).to_have_count(0)
+    expect(faces.car.locator("h1")).to_contain_text("17:30")
+    expect(faces.start.locator(".steps [aria-current]")).to_contain_text("Booked")
+    fits(faces.workshop)
+
+    # On the day the workshop says that it is done.
+    faces.pace("40000")
+    until_clock(faces, r"(Wed,? 2|Thu,? 3) Dec")
+    faces.pace("600" if "Thu" in faces.clock() else "7200")
+    until_clock(faces, r"\b17:3[0-9]:[\s\S]*Thu,? 3 Dec|\b1[78]:\d\d:\d\d[\s\S]*Thu,? 3 Dec")
+    faces.pace("60")
+    booking.get_by_role("button", name="Done").click()
+    expect(booking).to_contain_text("Done")
+    expect(faces.workshop.locator(".toast")).to_contain_text("Done")
+
+    # Later the owner is asked one question.
+    faces.pace("story")
+    question = faces.phone.locator("article", has_text="How was your visit")
+    faces.phone.goto(f"{demo}/me")
+    expect(question).to_be_visible(timeout=PATIENCE_MS)
+    question.get_by_role("link", name="Answer").click()
+    faces.phone.get_by_role("button", name="5 of 5").click()
+    expect(faces.phone.locator("main")).to_contain_text("You gave 5 of 5")
+    expect(faces.operator.locator("main")).to_contain_text("1 answer", timeout=PATIENCE_MS)
+
+    for page in (faces.start, faces.workshop, faces.operator, faces.car):
+        assert page.evaluate("window.neverReloaded"), f"{page.url} was reloaded instead of brought up to date"
+    assert watch.wrong == []
+    context.close()
