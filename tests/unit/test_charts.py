@@ -6,7 +6,7 @@ from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import config
@@ -125,6 +125,7 @@ def test_one_reading_is_no_chart() -> None:
     assert drawn(wearing(1)) == ""
 
 
+@settings(deadline=None)  # a busy machine draws slowly
 @given(
     st.lists(
         st.tuples(st.integers(0, 400 * DAY), st.floats(-1e6, 1e6, allow_nan=False)),
@@ -140,6 +141,7 @@ def test_whatever_was_measured_can_be_drawn(points: list) -> None:
     assert "nan" not in svg.lower()
 
 
+@settings(deadline=None)
 @given(st.integers(2, 5_000), st.integers(2, 300))
 def test_thinning_keeps_the_ends_and_the_order(many: int, most: int) -> None:
     points = [(SEPTEMBER + k * 60_000, float(k)) for k in range(many)]
