@@ -98,6 +98,7 @@ class Unit:
         self._air_seed = f"{seed}/{scenario.name}"
         self._noise = random.Random(f"{self._seed}/sensors")
         self._repaired: dict[str, int] = {}
+        self._appointments: list[tuple[int, int]] = []
         self._seq = 0
         self._held: list[Reading | Event] = []
         self._gaps = sorted((scenario.ms(gap.begin), scenario.ms(gap.end), gap.lost) for gap in part.gaps)
@@ -145,6 +146,13 @@ class Unit:
         for fault in self.part.faults:
             if CURES.get(fault.fault) == service:
                 self._repaired[fault.fault] = at
+
+    def away(self, start: int, end: int) -> None:
+        """It is with a workshop from start to end (ms) and not used then."""
+        self._appointments.append((start, end))
+
+    def _with_workshop(self, use: Use) -> bool:
+        return any(use.start < end and start < use.end for start, end in self._appointments)
 
     def begin_with(self, values: Mapping[str, float]) -> None:
         """Set states, by the names that marks have, before the first step."""
@@ -348,6 +356,8 @@ class CarUnit(Unit):
 
     def _depart(self, use: Use, profile: Profile) -> Said:
         self._to(use.start)
+        if self._with_workshop(use):
+            return []
         cranking = self.car.cranking(self._noise)
         self.car.start(profile)
         if use.start < self.scenario.start:
@@ -360,10 +370,12 @@ class CarUnit(Unit):
 
     def _under_way(self, at: int) -> Said:
         self._to(at)
-        return [Reading(ts=at, signals=self.car.readings(self._noise))]
+        return [] if self.car.profile is None else [Reading(ts=at, signals=self.car.readings(self._noise))]
 
     def _arrive(self, use: Use) -> Said:
         self._to(use.end)
+        if self.car.profile is None:
+            return []
         lasted = self.car.stop()
         self._ended(use)
         reading = Reading(ts=use.end, signals=self.car.readings(self._noise))
@@ -451,6 +463,8 @@ class WasherUnit(Unit):
         ):  # it is washing: a load waits for another day, descaling until it is done
             if use.what == "descale":
                 self.descale(self._running.end + 600_000)
+            return []
+        if self._with_workshop(use):
             return []
         self._running = use
         self._suffer(use.start)
@@ -585,6 +599,11 @@ class Fleet:
             unit = self.units[device]
             return [unit.status(what), *(unit.late() if what == "online" else [])]
         return next(unit for unit in self.units.values() if unit.next_at() == at).play()
+
+    def away(self, device: str, start: int, end: int) -> None:
+        """A device has an appointment (ms)."""
+        if device in self.units:
+            self.units[device].away(start, end)
 
     def repair(self, device: str, service: str, at: int) -> None:
         """A workshop did a service on a device."""

@@ -19,7 +19,7 @@ from device_sim.fleet import PREFIX, Fleet, Message, WasherUnit, payload
 from device_sim.player import Source
 from device_sim.scenario import WEEKDAYS, OwnerPart, Scenario, WorkshopPart
 
-MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+MINUTE, HOUR = 60_000, 3_600_000
 GLANCE_MS = 5 * MINUTE
 """How long after a trip or a wash somebody looks at the display: what waits for parking has come by then."""
 AGAIN_MS, TRIES = 30 * MINUTE, 5
@@ -224,13 +224,14 @@ class Shop(Agenda):
         self.plan(self._next_look(scenario.start - 1), self._look)
 
     async def _look(self, at: int) -> Said:
-        """Plan the end of every job that customers booked for today."""
+        """Plan the end of every job that customers booked for today and tomorrow."""
         self.plan(self._next_look(at), self._look)
         try:
             for job in await self._jobs(at):
                 if job["touchpoint"] is not None and job["id"] not in self._known:
                     self._known.add(job["id"])
                     self.plan(max(at, _ms(job["end"])), self._finishing(job))
+                    self._fleet.away(str(job["device"]), _ms(job["start"]), _ms(job["end"]))
         except ApiError as error:
             print(f"{self.id}: {error}", file=sys.stderr)  # looks again in an hour
         return ()
@@ -242,11 +243,12 @@ class Shop(Agenda):
             "/appointments",
             workshop=self.id,
             state="confirmed",
-            to=(today + timedelta(days=1)).isoformat(),
+            to=(today + timedelta(days=2)).isoformat(),
             **{"from": today.isoformat()},
             limit="500",
         )
-        return [job for job in page["items"] if _ms(job["end"]) < _ms(today.isoformat()) + DAY]
+        items: list[dict[str, Any]] = page["items"]
+        return items
 
     def _finishing(self, job: Mapping[str, Any]) -> Act:
         async def finish(at: int) -> Said:

@@ -464,7 +464,7 @@ def _plain(part: Part, *keys: str) -> dict[str, Any]:
 _PLAIN = {"int": re.compile(r"[-+]?\d+$"), "bool": re.compile(r"(?:true|false)$")}
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C where there is one
     """Reads days and times as the texts they are written as, and `on` as the word it is: YAML 1.1 takes 17:30
     for 1050, and on for true."""
 

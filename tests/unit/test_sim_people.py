@@ -243,6 +243,13 @@ async def test_a_workshop_finishes_its_job_on_time_and_the_pads_are_new() -> Non
     assert town.player.fleet.units["car-ida"].car.pad_front == 2  # type: ignore[attr-defined]
 
 
+async def test_nobody_drives_a_car_that_is_with_the_workshop() -> None:
+    town = Town()
+    town.api.jobs = [a_job(device="car-tom")]  # 9 to 10 o'clock, and the trip would have been at 9
+    await town.until("2026-11-24 12:00")
+    assert not [m for m in town.messages if m.device == "car-tom" and m.topic.endswith("/event")]
+
+
 async def test_a_job_that_was_moved_is_done_at_its_new_time() -> None:
     town = Town()
     town.api.jobs = [a_job()]
