@@ -17,6 +17,9 @@ STANDSTILL_MS = 120_000
 SILENT_SPEED_MS = 600_000
 """A device that goes on reporting but no longer says how fast it moves is parked after so long."""
 
+MANY_SHAPES = 16
+"""Sets of names that one device's messages come in before what is known of it is brought up to date."""
+
 
 class _Known:
     """The facts of one device, mutable."""
@@ -29,6 +32,7 @@ class _Known:
         "newest",
         "online",
         "open",
+        "recent",
         "seen",
         "ts",
         "values",
@@ -45,9 +49,20 @@ class _Known:
         self.open: set[str] = set()
         self.values: dict[str, Value] = {}
         self.ts: dict[str, int] = {}
+        self.recent: dict[tuple[str, ...], tuple[int, Mapping[str, Value]]] = {}
+        """the newest readings of every set of names that came together, not yet in `values`"""
+
+    def merge(self) -> None:
+        """Bring `values` and `ts` up to date with `recent`."""
+        for ts, signals in self.recent.values():
+            for name, value in signals.items():
+                if ts >= self.ts.get(name, 0):
+                    self.values[name], self.ts[name] = value, ts
+        self.recent.clear()
 
     def frozen(self, device: str) -> Facts:
         """As the database keeps it."""
+        self.merge()
         times = self.ts
         return Facts(
             device=device,
@@ -102,27 +117,27 @@ class FactBook:
         return known
 
     def readings(self, device: str, received: int, items: Sequence[Item]) -> str | None:
-        """Take one message in; gives the device's kind."""
+        """Take one message in; gives the device's kind. Runs for every message, so what it notes is merged
+        only when somebody asks."""
         known = self._known.get(device) or self._of(device)
         known.seen = received
         self._dirty.add(device)
         for ts, signals in items:
+            names = tuple(signals)
+            recent = known.recent
             if ts >= known.newest:
                 known.newest = ts
-                known.values.update(signals)
-                known.ts.update(dict.fromkeys(signals, ts))
-            else:
-                self._late(known, ts, signals)
+            elif names in recent and recent[names][0] > ts:
+                continue
+            recent[names] = ts, signals
+            if len(recent) > MANY_SHAPES:
+                known.merge()
             speed = signals.get("speed")
-            if speed is not None or known.moving:
+            if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:  # type: ignore[operator]
+                known.moved_ts = ts
+            elif speed is not None or known.moving:
                 self._motion(device, known, received, ts, speed)
         return known.kind
-
-    @staticmethod
-    def _late(known: _Known, ts: int, signals: Mapping[str, Value]) -> None:
-        for name, value in signals.items():
-            if ts >= known.ts.get(name, 0):
-                known.values[name], known.ts[name] = value, ts
 
     def _motion(self, device: str, known: _Known, received: int, ts: int, speed: Value | None) -> None:
         if isinstance(speed, (int, float)) and speed > 0:

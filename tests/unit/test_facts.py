@@ -1,0 +1,97 @@
+"""What is known of a device now: the newest of each signal, whether it moves, when it parked."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from gateway.domain.messages import DeviceEvent
+from gateway.flow.facts import MANY_SHAPES, SILENT_SPEED_MS, STANDSTILL_MS, FactBook
+
+NOW = 1_795_000_000_000
+
+
+def book() -> FactBook:
+    return FactBook(lambda device: "car" if device.startswith("car-") else None)
+
+
+def drive(facts: FactBook, *speeds: tuple[int, float]) -> None:
+    for ts, speed in speeds:
+        facts.readings("car-1", NOW, [(ts, {"speed": speed})])
+
+
+def test_the_newest_value_of_each_signal_stands_in_whatever_order_they_come() -> None:
+    readings = [
+        (1_000, {"speed": 1.0, "odometer": 10.0}),
+        (2_000, {"speed": 2.0}),
+        (3_000, {"odometer": 30.0}),
+        (2_500, {"speed": 2.5, "odometer": 25.0}),
+    ]
+    for order in permutations(readings):
+        facts = book()
+        for ts, signals in order:
+            facts.readings("car-1", NOW, [(ts, signals)])
+        (known,), _ = facts.take()
+        assert known.latest == {"speed": (2_500, 2.5), "odometer": (3_000, 30.0)}
+
+
+def test_a_device_whose_every_message_names_other_signals_keeps_them_all() -> None:
+    facts = book()
+    for number in range(3 * MANY_SHAPES):
+        facts.readings("car-1", NOW, [(number, {f"signal_{number}": 1.0})])
+    (known,), _ = facts.take()
+    assert len(known.latest) == 3 * MANY_SHAPES
+
+
+def test_a_traffic_light_is_no_end_of_a_trip() -> None:
+    facts = book()
+    drive(facts, (0, 50.0), (60_000, 0.0), (60_000 + STANDSTILL_MS // 2, 0.0), (130_000, 40.0))
+    (known,), parked = facts.take()
+    assert known.moving
+    assert not parked
+
+
+def test_a_car_that_stands_long_enough_has_parked() -> None:
+    facts = book()
+    drive(facts, (0, 50.0), (STANDSTILL_MS, 0.0))
+    (known,), parked = facts.take()
+    assert not known.moving
+    assert parked == ["car-1"]
+
+
+def test_a_car_that_no_longer_says_how_fast_it_is_has_parked() -> None:
+    facts = book()
+    drive(facts, (0, 50.0))
+    facts.readings("car-1", NOW, [(SILENT_SPEED_MS, {"odometer": 1.0})])
+    assert facts.take()[1] == ["car-1"]
+
+
+def test_the_end_of_a_trip_is_urgent_and_told_once() -> None:
+    facts = book()
+    drive(facts, (0, 50.0))
+    assert facts.urgent
+    facts.take()
+    facts.event(NOW, DeviceEvent(position=2, device="car-1", ts=10_000, event="trip_ended", data={}))
+    assert facts.urgent
+    assert facts.take()[1] == ["car-1"]
+    assert facts.take() == ([], [])
+
+
+def test_late_speed_of_a_past_trip_does_not_start_a_parked_car() -> None:
+    facts = book()
+    drive(facts, (0, 50.0), (500_000, 20.0))
+    facts.event(NOW, DeviceEvent(position=2, device="car-1", ts=600_000, event="trip_ended", data={}))
+    facts.take()
+    drive(facts, (400_000, 70.0))
+    (known,), _ = facts.take()
+    assert not known.moving
+
+
+def test_what_the_database_holds_is_taken_up_again() -> None:
+    before = book()
+    drive(before, (1_000, 50.0))
+    saved, _ = before.take()
+    after = book()
+    after.restore(saved)
+    assert not after.dirty
+    drive(after, (500, 10.0))
+    assert after.take()[0][0].latest == {"speed": (1_000, 50.0)}
