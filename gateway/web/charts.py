@@ -155,10 +155,9 @@ def signal_chart(chart: SignalChart, words: Words, *, width: int = 340, height: 
         _limit(chart, frame),
         _last(chart, frame, points),
     ]
+    size, summary = f"0 0 {width} {height}", escape(_summary(chart))
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(_summary(chart))}">'
-        + "".join(parts)
-        + "</svg>"
+        f'<svg class="chart" viewBox="{size}" role="img" aria-label="{summary}">{"".join(parts)}</svg>'
     )
 
 
@@ -379,7 +378,8 @@ def fill_bar(share: float) -> Markup:
     """How full a day is."""
     level = round(min(1.0, max(0.0, share)) * 100)
     return Markup(
-        '<svg width="100%" height="3" aria-hidden="true"><rect class="none" width="100%" height="3" rx="1.5"/>'
+        '<svg width="100%" height="3" aria-hidden="true">'
+        '<rect class="none" width="100%" height="3" rx="1.5"/>'
         f'<rect class="full" width="{level}%" height="3" rx="1.5"/></svg>'
     )
 
@@ -442,10 +442,10 @@ def ribbon(rates: Sequence[float]) -> Markup:
             a, b = 44 - halves[k - 1], 44 - halves[k]
             top += f"H{turn - 22}C{turn} {a:.1f} {turn} {b:.1f} {turn + 22} {b:.1f}"
     outline = top + f"H{len(halves) * 100}"
-    bottom = _mirrored(halves)
+    bottom, wide = _mirrored(halves), len(halves) * 100
     return Markup(
-        f'<svg class="ribbon" viewBox="0 0 {len(halves) * 100} 88" preserveAspectRatio="none" aria-hidden="true">'
-        f'<path class="body" d="{outline}{bottom}z"/><path class="spine" d="M0 44H{len(halves) * 100}"/></svg>'
+        f'<svg class="ribbon" viewBox="0 0 {wide} 88" preserveAspectRatio="none" aria-hidden="true">'
+        f'<path class="body" d="{outline}{bottom}z"/><path class="spine" d="M0 44H{wide}"/></svg>'
     )
 
 

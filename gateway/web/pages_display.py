@@ -1,4 +1,4 @@
-"""The product's own display: the same matter, the same answers, large. While a car moves nothing but critical.
+"""The product's own display: the same matter and answers, large. While a car moves nothing but critical.
 
 A car's screen is 1280 × 480, an appliance's panel 480 × 320. The page is the owner's (a display that
 is driven over MQTT gets the same from channels/display.py).

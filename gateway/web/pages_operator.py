@@ -18,6 +18,7 @@ from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.messages import QuarantineRow
 from gateway.domain.moments import DAY_MS, HOUR_MS
+from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.flow import quarantine as quarantine_flow
 from gateway.ports import Records
@@ -331,7 +332,7 @@ def _soon(ms: int, at: _Page) -> str:
 
 
 def _clusters(found: Sequence[Finding], devices: Mapping[str, Device | None], at: _Page) -> list[Shown]:
-    """Findings by rule, model and firmware, the most first. What would be expected needs a fleet's history."""
+    """Findings by rule, model and firmware, the most first; what to expect needs a fleet's history."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for one in found:
         device = devices.get(one.device)
@@ -341,15 +342,17 @@ def _clusters(found: Sequence[Finding], devices: Mapping[str, Device | None], at
     for (rule, model, firmware), findings in sorted(groups.items(), key=lambda pair: -len(pair[1]))[
         :MOST_ROWS
     ]:
-        rows.append(Shown(
-            title=views.rule_name(rule, at.words),
-            severity=views.severity(at.words, findings[0].severity),
-            model=model,
-            firmware=firmware,
-            observed=len(findings),
-            products=len({f.device for f in findings}),
-            first=at.words.when(min(f.found_at for f in findings), "short"),
-        ))  # fmt: skip
+        rows.append(
+            Shown(
+                title=views.rule_name(rule, at.words),
+                severity=views.severity(at.words, findings[0].severity),
+                model=model,
+                firmware=firmware,
+                observed=len(findings),
+                products=len({f.device for f in findings}),
+                first=at.words.when(min(f.found_at for f in findings), "short"),
+            )
+        )
     return rows
 
 
@@ -360,17 +363,25 @@ def _rules(funnel: Sequence[Mapping[str, Any]], at: _Page) -> list[Shown]:
         bar = charts.funnel_bar(
             int(row["fulfilled"]), int(row["answered"]), int(row["sent"]), int(row["found"])
         )
-        sent, declined = int(row["sent"]), int(row["declined"])
-        shadow = rule is not None and rule.shadow
-        rows.append(Shown(
-            name=views.rule_name(str(row["rule"]), at.words),
-            version=rule.version if rule else "–",
-            bar=bar,
-            found=at.words.number(int(row["found"])),
-            fulfilled=at.words.number(int(row["fulfilled"])),
-            declined=at.words("operator.shadow") if shadow else f"{round(100 * declined / sent)}\u00a0%" if sent else "–",
-        ))  # fmt: skip
+        rows.append(
+            Shown(
+                name=views.rule_name(str(row["rule"]), at.words),
+                version=rule.version if rule else "–",
+                bar=bar,
+                found=at.words.number(int(row["found"])),
+                fulfilled=at.words.number(int(row["fulfilled"])),
+                declined=_declined(row, rule is not None and rule.shadow, at.words),
+            )
+        )
     return rows[:MOST_ROWS]
+
+
+def _declined(row: Mapping[str, Any], shadow: bool, words: Words) -> str:
+    """How many of those asked said no; a rule in shadow asks nobody."""
+    sent = int(row["sent"])
+    if shadow:
+        return words("operator.shadow")
+    return f"{round(100 * int(row['declined']) / sent)}{NBSP}%" if sent else "–"
 
 
 def _feedback(answered: Sequence[Any], words: Words) -> Shown:

@@ -180,7 +180,7 @@ def _load(records: Records, at: _Page, day: str | None, wanted: str | None) -> S
 def _shown_day(
     records: Records, workshop: Workshop, day: str | None, chosen: Appointment | None, now: int
 ) -> date:
-    """The day asked for, the chosen booking's, else the next one with a booking of ours, else the next open one."""
+    """The day asked for, the chosen booking's, that of the newest booking of ours, or the next open one."""
     if chosen is not None:
         return moments.local(chosen.start, workshop.time_zone).date()
     if day:
@@ -263,9 +263,10 @@ def _waiting(one: Booking, workshop: Workshop, words: Words) -> Shown:
     title = " · ".join(
         p for p in (one.owner.name if one.owner else "", one.device.title if one.device else "") if p
     )
+    service, when = views.service_name(a, workshop, words), words.when(a.start, "medium")
     return Shown(
-        title=title or views.service_name(a, workshop, words),
-        text=f"{views.service_name(a, workshop, words)}, {words.when(a.start, 'medium')}, {words.when(a.start, 'time')}",
+        title=title or service,
+        text=f"{service}, {when}, {words.when(a.start, 'time')}",
         confirm=f"/workshop/bookings/{a.id}/confirm",
         href=f"/workshop?booking={a.id}",
     )
@@ -350,11 +351,13 @@ def _bay(
     blocks += [_held(h, name, grid, words, now) for h, name in held if grid.holds(h.start, h.end)]
     for start, end in _gaps(spans, taken):
         if grid.holds(start, end) and end > now:
-            blocks.append(Shown(
-                row=grid.row(start), span=grid.span(start, end), tone="free", time="", title="", href=None, selected=False,
-                who=words("workshop.free"), icon=None,
-            ))  # fmt: skip
+            blocks.append(_free(start, end, grid, words))
     return sorted(blocks, key=lambda block: int(block.row))
+
+
+def _free(start: int, end: int, grid: _Grid, words: Words) -> Shown:
+    place = {"row": grid.row(start), "span": grid.span(start, end), "tone": "free", "href": None}
+    return Shown(**place, time="", title="", who=words("workshop.free"), icon=None, selected=False)
 
 
 def _gaps(spans: Sequence[tuple[int, int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

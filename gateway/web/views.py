@@ -201,12 +201,9 @@ def health(product: Product, words: Words, now: int) -> list[Shown]:
             continue
         share = float(latest[1]) / wear.limit if wear.limit else 0.0
         due = share >= DUE_SHARE
-        rows.append((share, Shown(
-            label=words.label(one.signal.label, name),
-            bar=charts.health_bar(share, due=due),
-            when=_health_words(one, share, float(latest[1]), words, now),
-            due=due,
-        )))  # fmt: skip
+        words_when = _health_words(one, share, float(latest[1]), words, now)
+        label, bar = words.label(one.signal.label, name), charts.health_bar(share, due=due)
+        rows.append((share, Shown(label=label, bar=bar, when=words_when, due=due)))
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 
