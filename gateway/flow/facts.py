@@ -133,7 +133,7 @@ class FactBook:
             if len(recent) > MANY_SHAPES:
                 known.merge()
             speed = signals.get("speed")
-            if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:  # type: ignore[operator]
+            if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:
                 known.moved_ts = ts
             elif speed is not None or known.moving:
                 self._motion(device, known, received, ts, speed)

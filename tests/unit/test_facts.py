@@ -44,7 +44,7 @@ def test_a_device_whose_every_message_names_other_signals_keeps_them_all() -> No
 
 def test_a_traffic_light_is_no_end_of_a_trip() -> None:
     facts = book()
-    drive(facts, (0, 50.0), (60_000, 0.0), (60_000 + STANDSTILL_MS // 2, 0.0), (130_000, 40.0))
+    drive(facts, (0, 50.0), (60_000, 0.0), (STANDSTILL_MS - 1, 0.0), (130_000, 40.0))
     (known,), parked = facts.take()
     assert known.moving
     assert not parked
