@@ -60,6 +60,9 @@ from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, lo
 
 LANGUAGES = ("en", "de")
 READERS = ("record", "assess", "respond")
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
+costs more than decoding them."""
 Role = Literal["all", "ingest", "deliver", "web"]
 
 log = structlog.get_logger()
@@ -325,7 +328,15 @@ class Gateway:
             feed.close()
 
     async def _receive(self) -> None:
-        await receive(self.source, self.journal, self.clock, self.counters, random=random.random)
+        counters = self.counters
+        await receive(
+            self.source,
+            self.journal,
+            self.clock,
+            counters,
+            random=random.random,
+            behind=lambda: counters.journaled - counters.assessed,
+        )
 
     async def _record(self) -> None:
         await Recorder(
@@ -623,6 +634,7 @@ async def run_gateway(settings: configuration.Settings, role: Role) -> None:
     async with opened(settings, role=role) as gateway, running(gateway):
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         log.info("running", role=role, pages=gateway.url, rules=len(gateway.rules.rules))
         await until_stopped()
         log.info("stopping")

@@ -33,7 +33,7 @@ from rules.readings import Value
 LINES = 5_000
 """Lines in one request: enough that the request's own cost does not show."""
 TIMEOUT_MS = 30_000
-KNOWN_NAMES = 10_000
+KNOWN_NAMES, KNOWN_DEVICES = 10_000, 100_000
 ROUNDS = 50
 """Different troubles of one request that are taken out by name before it is halved."""
 MARK = "\u200b"
@@ -59,6 +59,7 @@ class InfluxTimeSeries:
         self._url, self._org, self._bucket, self._token, self._gzip = url, org, bucket, token, gzip
         self._open: InfluxDBClientAsync | None = None
         self._names: set[str] = set()
+        self._prefixes: dict[tuple[str, str, str], bytes] = {}
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -85,15 +86,17 @@ class InfluxTimeSeries:
         """
         prefixes: dict[str, bytes] = {}
         lines: list[bytes] = []
-        start = 0
+        start, names = 0, self._names
         for index, batch in enumerate(batches):
             for _, device, items in batch.decoded.recordable:
                 prefix = prefixes.get(device)
                 if prefix is None:
-                    prefix = prefixes[device] = _prefix(device, *kinds(device)).encode()
+                    prefix = prefixes[device] = self._prefix(device, *kinds(device))
                 for ts, signals in items:
                     fields = _encode(signals)
-                    if fields.count(b'"') == 2 * len(signals) and self._plain(signals):
+                    if fields.count(b'"') == 2 * len(signals) and (
+                        signals.keys() <= names or self._plain(signals)
+                    ):
                         fields = fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
                     else:
                         fields = _fields(signals).encode()
@@ -103,10 +106,18 @@ class InfluxTimeSeries:
                 yield lines, partial(_points, part, kinds)
                 lines, start = [], index + 1
 
+    def _prefix(self, device: str, kind: str, model: str) -> bytes:
+        """Measurement and tags, kept from request to request."""
+        key = (device, kind, model)
+        known = self._prefixes.get(key)
+        if known is None:
+            if len(self._prefixes) >= KNOWN_DEVICES:
+                self._prefixes.clear()
+            known = self._prefixes[key] = _prefix(device, kind, model).encode()
+        return known
+
     def _plain(self, signals: Mapping[str, Value]) -> bool:
-        """Whether no name needs escaping."""
-        if signals.keys() <= self._names:
-            return True
+        """Whether no name needs escaping; those that need none are remembered."""
         if len(self._names) >= KNOWN_NAMES:
             self._names.clear()
         self._names.update(name for name in signals if _PLAIN.fullmatch(name))

@@ -23,6 +23,12 @@ LONGEST_WAIT = 5_000
 """ms between two tries to append the same batch."""
 
 
+FAR_BEHIND = 20_000
+"""Messages; half of what the journal keeps in memory."""
+HOLD, LONGEST_HOLD = 5, 250
+"""ms between two looks whether the rules have caught up, and until a batch is acknowledged anyway."""
+
+
 class Delivery(Protocol):
     """Messages that the broker has handed over and still holds."""
 
@@ -50,14 +56,32 @@ def backoff(tries: int, random: Callable[[], float], *, shortest: int, longest: 
 
 
 async def receive(
-    source: Source, journal: Journal, clock: Clock, counters: Counters, *, random: Callable[[], float]
+    source: Source,
+    journal: Journal,
+    clock: Clock,
+    counters: Counters,
+    *,
+    random: Callable[[], float],
+    behind: Callable[[], int] | None = None,
 ) -> None:
-    """Run until cancelled."""
+    """Run until cancelled.
+
+    `behind` says how many messages the rules of this process have still to assess: beyond FAR_BEHIND
+    acknowledgements wait a little, for what is assessed while it is still in memory costs half.
+    """
     while True:
         delivery = await source.batch()
         await _append(delivery.messages, journal, clock, counters, random)
         counters.journaled += len(delivery.messages)
+        if behind is not None:
+            await _let_catch_up(behind, clock)
         delivery.acknowledge()
+
+
+async def _let_catch_up(behind: Callable[[], int], clock: Clock) -> None:
+    until = clock.now() + LONGEST_HOLD
+    while behind() > FAR_BEHIND and clock.now() < until:
+        await clock.wait(asyncio.Event(), clock.now() + HOLD)
 
 
 async def _append(

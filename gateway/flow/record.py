@@ -31,9 +31,9 @@ log = structlog.get_logger()
 READER = "record"
 LARGEST_WRITE = 20_000
 """Journal entries taken at once when record is behind."""
-GATHERED = 5_000
+GATHERED = 10_000
 """Entries that are worth a write of their own without waiting for more."""
-LINGER_MS = 100
+LINGER_MS = 250
 """How long entries may gather when there are fewer."""
 SHORTEST_WAIT, LONGEST_WAIT = 200, 15_000
 """ms between two tries to write the same batches."""
