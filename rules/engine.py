@@ -93,6 +93,7 @@ class Engine:
         for program in (*self._programs.values(), self._none):
             program.no_plan = self._other
         self._states: dict[str, DeviceState] = {}
+        self._state_of = self._states.get
         self._dirty: dict[str, DeviceState] = {}
         self._timer_heap: list[tuple[int, str]] = []
         self._events: list[Found | Cleared] = []
@@ -138,7 +139,7 @@ class Engine:
         `kind` is what the device's name suggests; a registered kind goes before it. Without a kind no
         rule applies and nothing is kept.
         """
-        state = self._states.get(device)
+        state = self._state_of(device)
         if state is None or (kind != state.kind and not state.registered):
             state = self._admit(state, device, kind, position, received)
             if state is None:
@@ -330,21 +331,24 @@ class Engine:
     def _step(self, state: DeviceState, touched: Collection[int], position: int, received: int) -> None:
         """Bring what is noted of these rules in line with their conditions."""
         values, times, windows, at = state.values, state.times, state.windows, state.newest
-        pending = state.pending
-        waits = len(pending)
+        rules, pending, opened = state.program.rules, state.pending, state.open
+        start, due, ended = (at, position), state.due, False
         for slot in sorted(touched):
-            rule = state.program.rules[slot]
-            if slot in state.open:
+            rule = rules[slot]
+            if slot in opened:
                 if rule.over(values, times, windows, at):
                     self._close(state, rule, at, position, received, "condition")
             elif not rule.when(values, times, windows, at):
-                pending.pop(slot, None)
-            elif rule.for_ms == 0:
+                ended |= pending.pop(slot, None) is not None
+            elif not rule.for_ms:
                 self._find(state, rule, at, position, at, position, received)
-            else:
-                pending.setdefault(slot, (at, position))
-        if waits or pending:
+            elif slot not in pending:
+                pending[slot] = start
+                due = min(due, at + rule.for_ms)
+        if ended:
             self._schedule(state)
+        elif due < state.due:
+            self._expect(state, due)
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
         """A reading has come at or after `due`, or sooner after its ts than those before it."""
@@ -383,6 +387,10 @@ class Engine:
         rules, due = state.program.rules, NEVER
         for slot, (began, _) in state.pending.items():
             due = min(due, began + rules[slot].for_ms)
+        self._expect(state, due)
+
+    def _expect(self, state: DeviceState, due: int) -> None:
+        """The first pending rule falls due at this device time."""
         state.due = due
         at = due + state.offset
         if state.heaped is None or at < state.heaped:
@@ -390,7 +398,7 @@ class Engine:
             heapq.heappush(self._timer_heap, (at, state.device))
             if len(self._timer_heap) > 2 * len(self._states) + 64:
                 self._tidy_heap()
-        state.low = state.heaped - state.due
+        state.low = state.heaped - due
 
     def _tidy_heap(self) -> None:
         """Drop entries that a sooner one has replaced."""

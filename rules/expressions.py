@@ -289,8 +289,10 @@ class _Checker:
     def _span(self, node: ast.expr, function: Function) -> int:
         text = node.value if isinstance(node, ast.Constant) else None
         span = span_ms(text) if isinstance(text, str) else None
-        if span is None or span < SHORTEST_SPAN:
-            raise self._fault(node, f"a span of 1s to 400d in quotes is expected here: {function.form}")
+        if span is None or span < SHORTEST_SPAN or span % 1_000:
+            raise self._fault(
+                node, f"a span of 1s to 400d, whole seconds, in quotes is expected here: {function.form}"
+            )
         return span
 
     def _no_truth(self, term: Term) -> str:

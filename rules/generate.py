@@ -21,17 +21,37 @@ Test: TypeAlias = Callable[
 """(last values, their times, windows, the time it is asked for) → whether it is so"""
 
 
+_INLINE = {
+    "avg": "{w}.avg(at)",
+    "count": "({w}.past_n + {w}.n)",
+    "max": "({w}.high if {w}.high > {w}.past_high else {w}.past_high)",
+    "min": "({w}.low if {w}.low < {w}.past_low else {w}.past_low)",
+}
+"""What Window's methods compute, of a window that is up to date and not empty."""
+
+
 def finite(number: float) -> float | None:
     """The result of a calculation; None if it has left what a float can hold."""
     return number if -1e308 < number < 1e308 else None
 
 
 class Generator:
-    """Turns checked conditions into functions, all of one kind of device in one go."""
+    """Turns checked conditions into code and functions.
 
-    def __init__(self, slots: Mapping[str, int], windows: Mapping[tuple[str, int], int]) -> None:
+    Code refers to V (last values), T (their times), W (windows) and `at`. Where it stands among code that
+    has a signal's new value already, `local` maps the signal's slot to the variable that holds it; its
+    windows are then in variables `w0`, `w1`, … by their slots, are up to date and not empty.
+    """
+
+    def __init__(
+        self,
+        slots: Mapping[str, int],
+        windows: Mapping[tuple[str, int], int],
+        local: Mapping[int, str] | None = None,
+    ) -> None:
         self._slots = slots
         self._windows = windows
+        self._local = local or {}
         self._source: list[str] = []
         self._temporaries = 0
 
@@ -85,6 +105,8 @@ class Generator:
         """A name or literal for the term's value; `known` gets the code that says it has one."""
         if isinstance(term, Constant):
             return repr(term.value)
+        if isinstance(term, Last | Over) and self._slots[term.signal.name] in self._local:
+            return self._value(term)
         name = f"t{self._temporaries}"
         self._temporaries += 1
         known.append(f"({name} := {self._value(term)}) is not None")
@@ -97,15 +119,21 @@ class Generator:
                 return repr(term.value)
             case Last():
                 slot = self._slots[term.signal.name]
+                if slot in self._local:
+                    return self._local[slot]
                 return f"V[{slot}]" if term.span is None else self._recent(slot, term.span)
             case Over():
-                return f"W[{self._windows[term.signal.name, term.span]}].{term.function}(at)"
+                window = self._windows[term.signal.name, term.span]
+                if self._slots[term.signal.name] in self._local:
+                    return _INLINE[term.function].format(w=f"w{window}")
+                return f"W[{window}].{term.function}(at)"
             case Arithmetic():
                 known: list[str] = []
                 left, right = self._operand(term.left, known), self._operand(term.right, known)
                 if term.operator == "/" and not isinstance(term.right, Constant):
                     known.append(f"{right} != 0")
-                return f"(finite({left} {term.operator} {right}) if {' and '.join(known)} else None)"
+                result = f"finite({left} {term.operator} {right})"
+                return f"({result} if {' and '.join(known)} else None)" if known else result
         return f"(True if {self._truth(term, True)} else False if {self._truth(term, False)} else None)"
 
     def _recent(self, slot: int, span: int) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.expressions import Expression
-from rules.generate import Generator, Test
+from rules.generate import Generator, Test, finite
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
@@ -94,10 +94,7 @@ class Program:
         names: dict[str, Any] = {}
         for slot, rule in enumerate(rules):
             names[f"failed{slot}"] = failed(rule.id)
-            over = generator.false(rule.when)
-            if rule.clear is not None:
-                over = f"{generator.true(rule.clear)} and not {generator.true(rule.when)}"
-            generator.add(f"over{slot}", over, f"failed{slot}")
+            generator.add(f"over{slot}", over_code(generator, rule), f"failed{slot}")
             generator.add(f"when{slot}", generator.true(rule.when), f"failed{slot}")
         functions = generator.functions(names)
         return [
@@ -194,6 +191,13 @@ class Program:
         return found
 
 
+def over_code(generator: Generator, rule: Rule) -> str:
+    """Code that is True when an open episode of the rule ends."""
+    if rule.clear is None:
+        return generator.false(rule.when)
+    return f"{generator.true(rule.clear)} and not {generator.true(rule.when)}"
+
+
 def _between(
     cuts: list[float] | tuple[float, ...], value: float, low: float, high: float
 ) -> tuple[float, float]:
@@ -238,11 +242,10 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
-        "__builtins__": {b.__name__: b for b in (KeyError, TypeError, float, int, len, set)},
+        "__builtins__": {b.__name__: b for b in (Exception, KeyError, TypeError, float, int, len, set)},
+        "finite": finite,
         **calls,
     }
-    for rule in program.rules:
-        scope[f"when{rule.slot}"], scope[f"over{rule.slot}"] = rule.when, rule.over
     exec(compile("\n".join(source), "<plan>", "exec"), scope)
     return cast(Plan, scope["plan"])
 
@@ -299,14 +302,15 @@ def _windows(program: Program, number: int, slot: int, indent: str) -> list[str]
     value = f"v{number}" if program.numbers[slot] else "0.0"
     source = []
     for window in program.windows_of[slot]:
+        w = f"w{window}"
         source += [
-            f"w = state.windows[{window}]",
-            "if w.start <= ts < w.end:",
-            "    w.n += 1",
-            f"    w.total += {value}",
-            f"    if {value} < w.low: w.low = {value}",
-            f"    if {value} > w.high: w.high = {value}",
-            f"else: w.add(ts, {value}, ts)",
+            f"{w} = state.windows[{window}]",
+            f"if ts < {w}.end:",
+            f"    {w}.n += 1",
+            f"    {w}.total += {value}",
+            f"    if {value} < {w}.low: {w}.low = {value}",
+            f"    if {value} > {w}.high: {w}.high = {value}",
+            f"else: {w}.add(ts, {value}, ts)",
         ]
     return [indent + line for line in source]
 
@@ -316,15 +320,20 @@ def _general(program: Program, known: list[tuple[int, int]]) -> list[str]:
     rules = sorted({rule for _, slot in known for rule in program.general_of[slot]})
     if not rules:
         return []
-    source = ["    V = state.values; T = state.times; W = state.windows; O = state.open; P = state.pending"]
-    for number, slot in known:
-        if program.general_of[slot]:
-            source.append(f"    T[{slot}] = ts")
-            if program.numbers[slot]:
-                source.append(f"    V[{slot}] = v{number}")
+    windows = {key: slot for slot, key in enumerate(program.windows)}
+    generator = Generator(program.slots, windows, {slot: f"v{number}" for number, slot in known})
+    idle, other = [], []
     for rule in rules:
-        opened = f"not over{rule}(V, T, W, ts)"
-        others = f"when{rule}(V, T, W, ts) is ({rule} in P)"
-        source.append(f"    if not ({opened} if {rule} in O else {others}):")
-        source.append(f"        return again(state, position, received, {tuple(rules)})")
-    return source
+        when = generator.true(program.rules[rule].rule.when)
+        idle.append(when)
+        over = over_code(generator, program.rules[rule].rule)
+        other.append(f"(({over}) if {rule} in O else {when} is not ({rule} in P))")
+    return [
+        "    V = state.values; T = state.times; W = state.windows; at = ts",
+        "    O = state.open; P = state.pending",
+        "    try:",
+        f"        changed = ({' or '.join(other)}) if O or P else ({' or '.join(idle)})",
+        "    except Exception:",  # to be counted where rules are evaluated one by one
+        "        changed = True",
+        f"    if changed: return again(state, position, received, {tuple(rules)})",
+    ]

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from typing import Any
 
 BUCKETS = 60
-"""A ten-minute window is exact to ten seconds, one of 30 days to half a day."""
+"""At most; a ten-minute window is exact to ten seconds, one of 30 days to half a day."""
 
 NEVER = 1 << 62
 """A time after all others."""
@@ -22,15 +22,19 @@ _INFINITE = math.inf
 
 
 def bucket_width(span: int) -> int:
-    """Milliseconds of one bucket of a window over `span` ms."""
-    return max(1, -(-span // BUCKETS))
+    """Milliseconds of one bucket of a window over `span` ms.
+
+    It divides the span, so that buckets leave only when another one begins. Whole seconds have a divisor
+    from 50 to 60.
+    """
+    return span // next(buckets for buckets in range(BUCKETS, 0, -1) if span % buckets == 0)
 
 
 class Window:
     """One signal of one device over one span. Times are ms of device time.
 
     The bucket that is filled at present is kept apart from those before it, so that a reading touches
-    a few plain attributes; generated code does so without a call while `start <= ts < end`.
+    a few plain attributes; generated code does so without a call while the newest reading is before `end`.
     """
 
     __slots__ = (
@@ -52,7 +56,7 @@ class Window:
         self.past_n = 0
         self.past_total: float | None = 0.0  # None: to be summed anew
         self.past_low, self.past_high = _INFINITE, -_INFINITE
-        self._open(0, 0)
+        self._open(-NEVER, -NEVER)
         self.expiry = NEVER
 
     def _open(self, start: int, end: int) -> None:
@@ -89,7 +93,7 @@ class Window:
             self.past_low = min(self.past_low, self.lows[-1])
             self.past_high = max(self.past_high, self.highs[-1])
         self._open(start, start + self.width)
-        self._expire(start)
+        self.expire(start)
 
     def _add_before(self, start: int, value: float) -> None:
         """A late reading, into the bucket that covers it."""
@@ -110,7 +114,7 @@ class Window:
         self.past_high = max(self.past_high, self.highs[at])
         self._expect()
 
-    def _expire(self, at: int) -> None:
+    def expire(self, at: int) -> None:
         """Let go of the buckets that have left the span at the time `at`."""
         edge = at - self.span - self.width
         gone = 0
@@ -120,7 +124,7 @@ class Window:
         if gone:
             self._drop(gone)
         if self.end > self.start and self.start <= edge:
-            self._open(0, 0)
+            self._open(-NEVER, -NEVER)
         self._expect()
 
     def _expect(self) -> None:
@@ -141,13 +145,13 @@ class Window:
     def count(self, at: int) -> int:
         """How many readings; 0 if there are none."""
         if at >= self.expiry:
-            self._expire(at)
+            self.expire(at)
         return self.past_n + self.n
 
     def avg(self, at: int) -> float | None:
         """Their mean, each reading counting the same; None without a reading."""
         if at >= self.expiry:
-            self._expire(at)
+            self.expire(at)
         n = self.past_n + self.n
         if not n:
             return None
@@ -158,14 +162,14 @@ class Window:
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
         if at >= self.expiry:
-            self._expire(at)
+            self.expire(at)
         low = self.low if self.low < self.past_low else self.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
         if at >= self.expiry:
-            self._expire(at)
+            self.expire(at)
         high = self.high if self.high > self.past_high else self.past_high
         return None if high == -_INFINITE else high
 

@@ -34,7 +34,7 @@ def fault_of(when: str) -> tuple[int, str]:
         ("!door_open", 0, "write not instead of !"),
         ("avg(speed, 10m) > 4", 12, "a span of time stands in quotes: avg(speed, '10m')"),
         ("avg(speed) > 4", 0, "write avg(signal, '10m')"),
-        ("avg(speed, 'soon') > 4", 11, "a span of 1s to 400d in quotes"),
+        ("avg(speed, 'soon') > 4", 11, "a span of 1s to 400d, whole seconds, in quotes"),
         ("avg(door_open, '10m') > 4", 4, "avg takes a number; door_open is of type boolean"),
         ("avg > 4", 0, "avg is a function: write avg(signal, '10m')"),
         ("mean(speed, '10m') > 4", 0, "unknown function mean; known: last, avg, min, max, count"),
