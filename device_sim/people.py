@@ -253,11 +253,12 @@ class Shop(Agenda):
     def _finishing(self, job: Mapping[str, Any]) -> Act:
         async def finish(at: int) -> Said:
             current = await self._api.get(self.id, f"/appointments/{job['id']}")
-            if current["state"] != "confirmed" or current["end"] != job["end"]:
+            if current["state"] not in ("confirmed", "done") or current["end"] != job["end"]:
                 self._known.discard(job["id"])  # cancelled, or moved to another time
                 return ()
-            work = {"note": self._part.note, "parts": self._part.parts.get(job["service"], [])}
-            await self._api.post(self.id, f"/appointments/{job['id']}/done", work)
+            if current["state"] == "confirmed":  # else somebody said so on the workshop's page
+                work = {"note": self._part.note, "parts": self._part.parts.get(job["service"], [])}
+                await self._api.post(self.id, f"/appointments/{job['id']}/done", work)
             if job["device"] is not None:
                 self._fleet.repair(job["device"], job["service"], at)
             return ()

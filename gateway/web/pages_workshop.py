@@ -463,7 +463,7 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
         promise=words("workshop.promise", promise=promise) if promise else "",
         promise_to=words("workshop.promised_to", name=one.owner.name) if one.owner else "",
         can_confirm=a.state is AppointmentState.REQUESTED,
-        can_done=a.state is AppointmentState.CONFIRMED,
+        can_done=a.state is AppointmentState.CONFIRMED and now >= a.start,
         can_move=a.state in COMING and a.touchpoint is not None,
         begun=now >= a.start,
     )
