@@ -1,0 +1,1 @@
+"""Simulated devices, their owners and workshops. Shares only the wire format with the gateway."""

@@ -20,7 +20,8 @@ from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 
-PREFIX = "touchpoint/v1"
+from device_sim.fleet import PREFIX
+
 BACKOFF_S = (0.1, 15.0)
 """shortest and longest wait before a connection is tried again"""
 
