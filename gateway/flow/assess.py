@@ -28,7 +28,7 @@ from rules import Cleared, Engine, Found
 READER = "assess"
 READ_LIMIT = 5_000
 """entries taken from the journal at a time: some tens of milliseconds of work"""
-FACTS_EVERY_MS = 1_000
+FACTS_EVERY_MS = 3_000
 """How old the facts in the database may be, where nothing urgent has changed."""
 STATE_EVERY_S = 5.0
 TICK_EVERY_MS = 1_000
@@ -116,7 +116,7 @@ class Assessor:
         for batch in batches:
             self._take(batch)
             if self._events or self._facts.urgent or self._quarantine:
-                await self._commit()
+                await self._commit(urgent_only=True)
             elif batch.kind == "messages":
                 await asyncio.sleep(0)
         if batches and self._clock.now() - self._flushed_at >= self._facts_every:
@@ -179,8 +179,9 @@ class Assessor:
             case other:
                 log.warning("control_entry_unknown", type=other, position=position)
 
-    async def _commit(self) -> None:
-        """Everything that was found since the last commit, in one transaction."""
+    async def _commit(self, *, urgent_only: bool = False) -> None:
+        """Everything that was found since the last commit, in one transaction; with the facts of all devices,
+        or only of those that deciding asks about."""
         for event in self._events:
             self._facts.episode(
                 event.device,
@@ -189,7 +190,7 @@ class Assessor:
             )
         events, self._events = self._events, []
         quarantine, self._quarantine = self._quarantine, []
-        facts, parked = self._facts.take()
+        facts, parked = self._facts.take(urgent_only=urgent_only)
         position, now = self._position, self._clock.now()
 
         def work(records: Records) -> list[str | None]:
@@ -204,7 +205,8 @@ class Assessor:
 
         self._count(events, quarantine, await self._database.write(work))
         self._committed = max(position, self._committed)
-        self._flushed_at = now
+        if not urgent_only:
+            self._flushed_at = now
 
     def _count(
         self,

@@ -85,8 +85,8 @@ class FactBook:
         self._dirty: set[str] = set()
         self.parked: list[str] = []
         """devices whose trip has ended since `take`"""
-        self.urgent = False
-        """whether something changed that deciding must know at once"""
+        self.urgent: set[str] = set()
+        """devices of which something changed that deciding must know at once"""
 
     def restore(self, facts: Iterable[Facts]) -> None:
         """Begin with what the database holds."""
@@ -154,7 +154,7 @@ class FactBook:
         if known.moving == moving:
             return
         known.moving, known.moving_since = moving, received
-        self.urgent = True
+        self.urgent.add(device)
         if not moving:
             self.parked.append(device)
 
@@ -182,16 +182,18 @@ class FactBook:
         known = self._of(device)
         (known.open.add if is_open else known.open.discard)(finding)
         self._dirty.add(device)
+        self.urgent.add(device)
 
     @property
     def dirty(self) -> bool:
         """Whether anything changed since `take`."""
         return bool(self._dirty)
 
-    def take(self) -> tuple[list[Facts], list[str]]:
-        """(changed facts, parked devices) since the last call."""
-        facts = [self._known[device].frozen(device) for device in sorted(self._dirty)]
+    def take(self, *, urgent_only: bool = False) -> tuple[list[Facts], list[str]]:
+        """(changed facts, parked devices) since the last call; or only the facts that cannot wait."""
+        chosen = self.urgent if urgent_only else self._dirty
+        facts = [self._known[device].frozen(device) for device in sorted(chosen)]
+        self._dirty = self._dirty - chosen
+        self.urgent = set()
         parked, self.parked = self.parked, []
-        self._dirty.clear()
-        self.urgent = False
         return facts, parked

@@ -95,3 +95,13 @@ def test_what_the_database_holds_is_taken_up_again() -> None:
     assert not after.dirty
     drive(after, (500, 10.0))
     assert after.take()[0][0].latest == {"speed": (1_000, 50.0)}
+
+
+def test_what_cannot_wait_is_taken_alone() -> None:
+    facts = book()
+    facts.readings("car-2", NOW, [(0, {"odometer": 1.0})])
+    drive(facts, (0, 50.0))
+    urgent, _ = facts.take(urgent_only=True)
+    assert [known.device for known in urgent] == ["car-1"]
+    rest, _ = facts.take()
+    assert [known.device for known in rest] == ["car-2"]
