@@ -253,7 +253,7 @@ class Director:
         step = None
         if hero["moment"] is not None and hero["answer"] is None:
             step = "answer"
-        elif hero["asked"] is not None and hero["feedback"] is None:
+        elif hero["asked"] is not None and hero["asked"] <= self._clock.now() and hero["feedback"] is None:
             step = "feedback"
         return None if step in self._skipped else step
 
