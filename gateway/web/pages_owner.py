@@ -192,8 +192,12 @@ def greeting(owner: Owner, at: _Page) -> str:
 
 def _question(feedback: Feedback, found: views.Matter, at: _Page) -> Shown:
     place = found.workshop.name if found.workshop else ""
+    lowest, highest = SCALES[feedback.question]
     return Shown(
         id=feedback.id,
+        scale=list(range(lowest, highest + 1)),
+        low=at.words(f"feedback.{feedback.question}.low"),
+        high=at.words(f"feedback.{feedback.question}.high"),
         href=f"/me/feedback/{feedback.id}",
         kind_icon=views.kind_icon(found.device.kind),
         product=views.spoken(found, at.context, at.words, at.now).product,

@@ -41,6 +41,8 @@ PACES = (
 CALENDAR_HOURS = 5
 CALENDAR_HOURS_ALONE = 9
 BAYS_SHOWN = 3
+DAYS_BACK = 14
+"""So long a booking that is over stays on the page."""
 STORY_LINES = 5
 ROLES = (("owner", "user", "/me"), ("workshop", "wrench", "/workshop"), ("operator", "grid", "/operator"))
 
@@ -166,7 +168,7 @@ async def _demo(context: Context, words: Words) -> Shown:
 def _load(records: Records, context: Context, cast: Mapping[str, Any], now: int) -> Shown:
     car, appliance = (records.devices.find(str(cast.get(name, ""))) for name in ("car", "appliance"))
     workshop = views.find_workshop(records, cast.get("workshop"))
-    chosen = pages_workshop.newest_booking(records, workshop, now) if workshop else None
+    chosen = pages_workshop.newest_booking(records, workshop, now, DAYS_BACK) if workshop else None
     owners = [
         o for o in records.owners.page(find=str(cast.get("owner", "")), limit=5) if o.id == cast.get("owner")
     ]

@@ -194,9 +194,9 @@ def _shown_day(
     return open_days(workshop, now, None)[0]
 
 
-def newest_booking(records: Records, workshop: Workshop, now: int) -> Appointment | None:
-    """The touchpoints' booking that was made last and is not over."""
-    since = moments.day_start(now, workshop.time_zone)
+def newest_booking(records: Records, workshop: Workshop, now: int, days_back: int = 0) -> Appointment | None:
+    """The touchpoints' booking that was made last, of those today and later, or so many days ago."""
+    since = moments.day_start(now, workshop.time_zone, -days_back)
     found = records.workshops.appointments(workshop=workshop.id, start=since)
     ours = [a for a in found if a.touchpoint and a.state in BUSY]
     return max(ours, key=lambda a: a.created, default=None)

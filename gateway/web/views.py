@@ -472,6 +472,7 @@ LINE_ICONS = {
     "closed_elsewhere": "check",
     "suppressed_muted": "muted",
 }
+LINE_ORDER = ("found", "parked", "merged", "not_sent", "suppressed", "sent", "shown", "answered", "cancelled")
 LINE_BEGINNINGS = (
     ("sent", "send"),
     ("booked", "calendar"),
@@ -493,6 +494,11 @@ LINE_WHYS = {
 QUIET = ("not_sent", "suppressed", "merged", "parked")
 
 
+def _rank(code: str) -> int:
+    """What comes first of what happened in the same millisecond: the finding before what was made of it."""
+    return next((n for n, start in enumerate(LINE_ORDER) if code.startswith(start)), len(LINE_ORDER))
+
+
 def line_icon(code: str) -> str:
     """The icon of a ledger line: by its code, else by how the code begins."""
     if code in LINE_ICONS:
@@ -504,7 +510,7 @@ def ledger(
     lines: Sequence[LedgerLine], context: Context, words: Words, *, newest_first: bool = False
 ) -> list[Shown]:
     """Lines as a timeline: each with its day where that changes, and the reason as a link."""
-    ordered = sorted(lines, key=lambda line: (line.at, line.id))
+    ordered = sorted(lines, key=lambda line: (line.at, _rank(line.code), line.id))
     told = wording.ledger_story(ordered, context.texts, words.language, words.zone, context.signals)
     if newest_first:
         told.reverse()
