@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
@@ -72,11 +73,31 @@ class MqttClient:
             raise NotConnectedError(str(error)) from error
 
 
+class _Client(aiomqtt.Client):
+    """aiomqtt has the loop watch a descriptor one turn after paho asked for it. When the broker closes the
+    connection within that turn, the descriptor is closed by then (a traceback on the way out), or it is
+    another socket's. So this looks again before it watches."""
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        def write() -> None:
+            try:
+                client.loop_write()
+            except Exception as error:
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def watch() -> None:
+            if client.socket() is sock:
+                self._loop.add_writer(sock.fileno(), write)
+
+        self._loop.call_soon_threadsafe(watch)
+
+
 def make_client(broker: Broker) -> aiomqtt.Client:
     """A client that is not connected yet. Raises BrokerError for an address or files that cannot be used."""
     host, port = broker.endpoint()
     context: ssl.SSLContext | None = broker.tls()
-    return aiomqtt.Client(
+    return _Client(
         host,
         port,
         username=broker.username,
