@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from gateway.domain.messages import QuarantineRow
 from gateway.ports import Database, Journal, Records
@@ -28,8 +29,12 @@ async def replay(
         part = rows[start : start + PAGE]
         await journal.append([(row.topic, row.payload) for row in part], now)
         done = [row.position for row in part]
-        await database.write(lambda r, done=done: r.quarantine.replayed(done, now))
+        await database.write(partial(_mark, done, now))
     return len(rows)
+
+
+def _mark(positions: Sequence[int], now: int, records: Records) -> None:
+    records.quarantine.replayed(positions, now)
 
 
 def _chosen(records: Records, positions: Sequence[int], reason: str | None) -> list[QuarantineRow]:
