@@ -55,10 +55,10 @@ async def start(request: web.Request) -> web.Response:
     words = Words(context.texts, spoken(request), ZONE)
     if context.demo is None:
         return page(request, "start.html", words, view=_roles(words))
+    response = page(request, "start.html", words, view=await _demo(context, words))
     if len(await request.app[KEEPER].sessions(request)) < len(PAGE_ROLES):
-        return await _enter(request, context)
-    view = await _demo(context, words)
-    return page(request, "start.html", words, view=view)
+        await _enter(request, response, context)
+    return response
 
 
 def _roles(words: Words) -> Shown:
@@ -75,7 +75,7 @@ def _roles(words: Words) -> Shown:
     return Shown(demo=False, roles=roles)
 
 
-async def _enter(request: web.Request, context: Context) -> web.Response:
+async def _enter(request: web.Request, response: web.Response, context: Context) -> None:
     """The demo opens all doors: a session for each of the cast, and the visitor's language for all faces."""
     now, https = context.clock.now(), request.app[KEEPER].https
 
@@ -89,13 +89,11 @@ async def _enter(request: web.Request, context: Context) -> web.Response:
             opened.append((token, secret))
         return opened
 
-    response = see("/")
     for token, secret in await context.database.write(work):
         set_session(response, token, secret, https=https, now=now)
     if request.cookies.get(LANGUAGE_COOKIE) not in LANGUAGES:
         wanted = asked_language(request.headers.get("Accept-Language", ""))
         response.set_cookie(LANGUAGE_COOKIE, wanted, max_age=YEAR_S, samesite="Lax")
-    return response
 
 
 @routes.post("/looks")
