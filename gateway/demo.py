@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
 import uvloop
 
 from config import settings as configuration
@@ -51,8 +50,8 @@ HERO = {
     "workshop": "autohaus-nord",
 }
 HERO_RULE = "brake-pads-front-worn"
-STORY_PACE = 9_000.0
-"""Scenario seconds a second until the first touchpoint: from Sunday 16:00 to Monday 7:34 in about six."""
+STORY_PACE = 14_000.0
+"""Scenario seconds a second until the first touchpoint: from Sunday 16:00 to Monday 7:34 in about four."""
 WAITING_PACE = 60.0
 LINGER_S = 12.0
 """Seconds for which the story goes slowly after a step that the visitor wants to look at."""
@@ -62,7 +61,12 @@ LOOK_EVERY_S = 0.001
 FRAME_S = 0.03
 LONGEST_FRAME_S = 0.25
 
-log = structlog.get_logger()
+WELCOME = """
+  Touchpoint demo:  {url}
+
+  Everything runs on this machine: broker, stores, devices and people, on a played clock.
+  The broker and the stores are the embedded ones, for trying things out. Ctrl-C ends all of it.
+"""
 
 
 class CountingDevices(Devices):
@@ -427,7 +431,7 @@ def demo_settings(arguments: argparse.Namespace, folder: Path) -> configuration.
             0 if arguments.headless else arguments.port or free_port("127.0.0.1", 8080)
         ),
         "TOUCHPOINT_DELIVER__WEB_PUSH__LOOPBACK": "true",
-        "TOUCHPOINT_LOG__LEVEL": os.environ.get("TOUCHPOINT_LOG__LEVEL", "warning"),
+        "TOUCHPOINT_LOG__LEVEL": os.environ.get("TOUCHPOINT_LOG__LEVEL", "error"),
     }
     kept = {
         k: v
@@ -475,7 +479,7 @@ async def directed(
         await gateway.connected()
         await stack.enter_async_context(devices)
         if not arguments.headless:
-            print(f"Touchpoint demo: {gateway.url}   (Ctrl-C ends it)", flush=True)
+            print(WELCOME.format(url=gateway.url), flush=True)
         await director.cast(live=not arguments.headless, seed=arguments.seed)
         gc.collect()
         gc.freeze()
