@@ -3,13 +3,15 @@
 The engine is pure and synchronous; its only clock is the journal's. Findings, facts, quarantine,
 decisions, touchpoints, outbox rows and the position commit in one transaction. The rules' state is
 saved with the position it stands for, which may lie behind: after a crash the same entries are
-read again, give the same findings by the same ids, and change nothing.
+read again, give the same findings by the same ids, and change nothing. While a store cannot be written,
+what follows is kept and tried again; the state is never saved ahead of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
+import json
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +24,15 @@ from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import Finding
 from gateway.flow import decide
 from gateway.flow.facts import FactBook
-from gateway.ports import Clock, Database, Journal, Records, RuleState
+from gateway.ports import (
+    Clock,
+    Database,
+    DatabaseUnavailableError,
+    Journal,
+    JournalWriteError,
+    Records,
+    RuleState,
+)
 from rules import Cleared, Engine, Found
 
 READER = "assess"
@@ -30,8 +40,17 @@ READ_LIMIT = 5_000
 """entries taken from the journal at a time: some tens of milliseconds of work"""
 FACTS_EVERY_MS = 3_000
 """How old the facts in the database may be, where nothing urgent has changed."""
-STATE_EVERY_S = 5.0
+STATE_EVERY_MS = 5_000
+"""How far the rules' saved state may lie behind: so much is read again after a crash."""
 TICK_EVERY_MS = 1_000
+EVENTS_AT_ONCE = 200
+"""Findings that are decided in one transaction: some tenths of a second, so that others can write, too."""
+AFTER_TROUBLE_MS = 1_000
+"""How long to wait when a store could not be used."""
+
+APPLIED = "/applied"
+"""Name, no device's, under which the state keeps the ids of control entries that were applied."""
+APPLIED_KEPT = 1_000
 
 log = structlog.get_logger()
 
@@ -51,7 +70,7 @@ class Assessor:
         policy: Policy,
         kind_of: Callable[[str], str | None],
         facts_every_ms: int = FACTS_EVERY_MS,
-        monotonic: Callable[[], float] = time.monotonic,
+        state_every_ms: int = STATE_EVERY_MS,
     ) -> None:
         self._journal = journal
         self._database = database
@@ -62,15 +81,18 @@ class Assessor:
         self._policy = policy
         self._facts = FactBook(kind_of)
         self._facts_every = facts_every_ms
-        self._monotonic = monotonic
+        self._state_every = state_every_ms
         self._position = 0
         self._committed = 0
         self._saved = 0
-        self._saved_when = 0.0
+        self._saved_at = 0
         self._flushed_at = 0
         self._ticked_at = 0
         self._quarantine: list[QuarantineRow] = []
         self._events: list[Found | Cleared] = []
+        self._applied: OrderedDict[str, None] = OrderedDict()
+        self._unsaved: dict[str, bytes] = {}
+        """states that the engine has given out and that are not on disk yet"""
 
     @property
     def position(self) -> int:
@@ -89,41 +111,53 @@ class Assessor:
         """Take up the rules' state and the facts where they were left."""
         self._position, states = await self._state.load()
         for device, blob in states:
-            self._engine.restore(device, blob)
+            if device == APPLIED:
+                self._applied = OrderedDict.fromkeys(json.loads(blob))
+            else:
+                self._engine.restore(device, blob)
         self._facts.restore(await self._database.read(all_facts))
         self._committed = await self._database.read(lambda r: r.position(READER))
         self._saved = self._position
-        self._saved_when = self._monotonic()
-        self._flushed_at = self._clock.now()
+        self._saved_at = self._flushed_at = self._clock.now()
         log.info("assess_restored", position=self._position, effects=self._committed, devices=len(states))
 
     async def run(self) -> None:
-        """Until cancelled; what is found is committed before the end."""
+        """Until cancelled; what is found is committed before the end. What breaks otherwise saves nothing:
+        whoever begins again reads on from what is saved."""
         await self.restore()
         appended = self._journal.appended()
         try:
             while True:
                 appended.clear()
-                if not await self.step():
-                    await self._clock.wait(appended, self._wake_at())
+                try:
+                    if not await self.step():
+                        await self._clock.wait(appended, self._wake_at())
                     await self._due()
-        finally:
+                except (DatabaseUnavailableError, JournalWriteError) as error:
+                    log.warning("assess_waits", problem=str(error), effect="the journal keeps what follows")
+                    await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
+        except asyncio.CancelledError:
             await asyncio.shield(self._save_state())
+            raise
 
     async def step(self) -> bool:
-        """Assess what is there; False when there was nothing."""
+        """Assess what is there, and commit what cannot wait; False when there was nothing.
+
+        Raises DatabaseUnavailableError, JournalWriteError; nothing is lost then, and it goes on with the
+        next call."""
+        if self._urgent():
+            await self._commit(urgent_only=True)
         batches = await self._journal.read(self._position, limit=READ_LIMIT)
         for batch in batches:
             self._take(batch)
-            if self._events or self._facts.urgent or self._quarantine:
+            if self._urgent():
                 await self._commit(urgent_only=True)
             elif batch.kind == "messages":
                 await asyncio.sleep(0)
-        if batches and self._clock.now() - self._flushed_at >= self._facts_every:
-            await self._commit()
-        if batches and self._monotonic() - self._saved_when >= STATE_EVERY_S:
-            await self._save_state()
         return bool(batches)
+
+    def _urgent(self) -> bool:
+        return bool(self._events or self._facts.urgent or self._quarantine)
 
     def _take(self, batch: Batch) -> None:
         """One batch through the rules; only what follows the position is new."""
@@ -166,6 +200,15 @@ class Assessor:
         ]
 
     def _control(self, position: int, received: int, entry: Mapping[str, Any]) -> None:
+        """One control entry. Who appends it may do so twice, with a crash in between; its id tells."""
+        entry_id = entry.get("id")
+        if entry_id is not None:
+            if entry_id in self._applied:
+                return
+            self._applied[entry_id] = None
+            if len(self._applied) > APPLIED_KEPT:
+                self._applied.popitem(last=False)
+            self._unsaved[APPLIED] = b""
         match entry.get("type"):
             case "tick":
                 self._engine.tick(position, received)
@@ -180,18 +223,28 @@ class Assessor:
                 log.warning("control_entry_unknown", type=other, position=position)
 
     async def _commit(self, *, urgent_only: bool = False) -> None:
-        """Everything that was found since the last commit, in one transaction; with the facts of all devices,
-        or only of those that deciding asks about."""
+        """Everything that was found since the last commit, in one transaction unless it is very much; with
+        the facts of all devices, or only of those that deciding asks about.
+
+        Findings that are there already are not decided again, so a part of them may stand before the
+        position does."""
         for event in self._events:
             self._facts.episode(
                 event.device,
                 event.finding if isinstance(event, Cleared) else event.id,
                 is_open=isinstance(event, Found),
             )
-        events, self._events = self._events, []
-        quarantine, self._quarantine = self._quarantine, []
+        while len(self._events) > EVENTS_AT_ONCE:
+            await self._write(self._committed, urgent_only=True)
+        began = self._clock.now()
+        await self._write(max(self._position, self._committed), urgent_only=urgent_only)
+        if not urgent_only:
+            self._flushed_at = began
+
+    async def _write(self, position: int, *, urgent_only: bool) -> None:
+        """One transaction; what it could not store is there again afterwards."""
+        events, quarantine, now = self._events[:EVENTS_AT_ONCE], self._quarantine, self._clock.now()
         facts, parked = self._facts.take(urgent_only=urgent_only)
-        position, now = self._position, self._clock.now()
 
         def work(records: Records) -> list[str | None]:
             records.devices.put_facts(facts)
@@ -200,13 +253,18 @@ class Assessor:
             outcomes = [apply_event(records, event, now, self._policy) for event in events]
             for device in parked:
                 decide.device_parked(records, device, now, self._policy)
-            records.set_position(READER, max(position, self._committed))
+            records.set_position(READER, position)
             return outcomes
 
-        self._count(events, quarantine, await self._database.write(work))
-        self._committed = max(position, self._committed)
-        if not urgent_only:
-            self._flushed_at = now
+        try:
+            outcomes = await self._database.write(work)
+        except BaseException:
+            self._facts.give_back(facts, parked)
+            raise
+        del self._events[: len(events)]
+        self._quarantine = []
+        self._committed = position
+        self._count(events, quarantine, outcomes)
 
     def _count(
         self,
@@ -227,31 +285,46 @@ class Assessor:
 
     async def _save_state(self) -> None:
         """The rules' state with its position; then the journal may be trimmed up to there."""
-        if self._pending():
+        if self._pending() or self._committed < self._position:
             await self._commit()
-        self._saved_when = self._monotonic()
+        self._saved_at = self._clock.now()
         if self._position == self._saved:
             return
         position = self._position
-        await self._state.save(position, list(self._engine.dirty()))
+        self._unsaved.update(self._engine.dirty())
+        if APPLIED in self._unsaved:
+            self._unsaved[APPLIED] = json.dumps([*self._applied]).encode()
+        await self._state.save(position, [*self._unsaved.items()])
+        self._unsaved.clear()
         self._saved = position
-        await self._journal.commit(READER, min(position, self._committed))
+        await self._journal.commit(READER, position)
 
     def _wake_at(self) -> int | None:
-        """When something falls due without any message: unsaved facts, a pending `for`."""
+        """When something falls due without any message: unsaved facts or state, a pending `for`."""
         due = self._engine.next_due()
-        ticks = None if due is None else max(due, self._ticked_at + TICK_EVERY_MS)
-        flush = self._flushed_at + self._facts_every if self._facts.dirty else None
-        return min((t for t in (ticks, flush) if t is not None), default=None)
+        times = (
+            None if due is None else max(due, self._ticked_at + TICK_EVERY_MS),
+            self._flushed_at + self._facts_every if self._facts.dirty else None,
+            self._saved_at + self._state_every if self._position != self._saved else None,
+        )
+        return min((t for t in times if t is not None), default=None)
 
     async def _due(self) -> None:
+        """What time alone brings, also while there are always more messages."""
         now = self._clock.now()
-        if self._facts.dirty and now >= self._flushed_at + self._facts_every:
+        if self._facts.dirty and _over(self._flushed_at, self._facts_every, now):
             await self._commit()
+        if self._position != self._saved and _over(self._saved_at, self._state_every, now):
+            await self._save_state()
         due = self._engine.next_due()
-        if due is not None and now >= max(due, self._ticked_at + TICK_EVERY_MS):
-            self._ticked_at = now
+        if due is not None and due <= now and _over(self._ticked_at, TICK_EVERY_MS, now):
             await self._journal.append_controls([{"type": "tick"}], now)
+            self._ticked_at = now
+
+
+def _over(since: int, every: int, now: int) -> bool:
+    """Whether so much time has passed; also when the clock was put back behind `since`."""
+    return not 0 <= now - since < every
 
 
 def all_facts(records: Records) -> list[Facts]:

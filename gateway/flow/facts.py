@@ -163,10 +163,13 @@ class FactBook:
         known = self._of(event.device)
         known.seen = received
         self._dirty.add(event.device)
+        if event.ts < known.moved_ts:
+            return  # of a trip before the last one, told late
         if event.event == "trip_started":
-            known.moved_ts = max(known.moved_ts, event.ts)
+            known.moved_ts = event.ts
             self._move(event.device, known, received, moving=True)
-        elif event.event == "trip_ended" and event.ts >= known.moved_ts:
+        elif event.event == "trip_ended":
+            known.moved_ts = event.ts
             self._move(event.device, known, received, moving=False)
 
     def status(self, received: int, status: DeviceStatus) -> None:
@@ -197,3 +200,10 @@ class FactBook:
         self.urgent = set()
         parked, self.parked = self.parked, []
         return facts, parked
+
+    def give_back(self, facts: Iterable[Facts], parked: Sequence[str]) -> None:
+        """What was taken could not be stored: it is taken again with the next call."""
+        devices = {row.device for row in facts}
+        self._dirty |= devices
+        self.urgent |= devices
+        self.parked = [*parked, *self.parked]

@@ -105,3 +105,23 @@ def test_what_cannot_wait_is_taken_alone() -> None:
     assert [known.device for known in urgent] == ["car-1"]
     rest, _ = facts.take()
     assert [known.device for known in rest] == ["car-2"]
+
+
+def test_a_trip_told_late_does_not_start_a_parked_car() -> None:
+    facts = book()
+    drive(facts, (500_000, 50.0))
+    facts.event(NOW, DeviceEvent(position=2, device="car-1", ts=600_000, event="trip_ended", data={}))
+    facts.take()
+    for ts, name in ((100_000, "trip_started"), (200_000, "trip_ended")):
+        facts.event(NOW, DeviceEvent(position=3, device="car-1", ts=ts, event=name, data={}))
+    (known,), parked = facts.take()
+    assert not known.moving
+    assert not parked
+
+
+def test_what_could_not_be_stored_is_taken_again() -> None:
+    facts = book()
+    drive(facts, (0, 50.0), (STANDSTILL_MS, 0.0))
+    taken = facts.take()
+    facts.give_back(*taken)
+    assert facts.take(urgent_only=True) == taken

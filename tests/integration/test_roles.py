@@ -1,0 +1,170 @@
+"""The gateway as three processes over the same files: what one part writes, the others take up."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import aiomqtt
+from mqtt_lab import publish
+from real_parts import Mosquitto, end, free_port, wait_until
+
+MINUTE = 60_000
+OPEN_ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
+WORKSHOP = {
+    "id": "nord",
+    "name": "Autohaus Nord",
+    "bays": ["Bay 1"],
+    "hours": OPEN_ALL_DAY,
+    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
+}
+CAR = {"id": "car-1", "kind": "car", "name": "Arden 5", "owner": "jana", "workshop": "nord"}
+OWNER = {"id": "jana", "name": "Jana Keller", "time_zone": "Europe/Berlin"}
+AT_ANY_HOUR = {"quiet_from": "00:00", "quiet_to": "00:00"}
+
+
+@dataclass
+class Parts:
+    """Three processes of one gateway, and who talks to them."""
+
+    broker: Mosquitto
+    folder: Path
+    ports: dict[str, int]
+    api: aiohttp.ClientSession
+
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        url = f"http://127.0.0.1:{self.ports['web']}/api/v1/{path}"
+        async with self.api.request(method, url, json=body) as response:
+            answer = await response.json()
+            assert response.status < 300, (method, path, answer)
+            return answer
+
+    async def reports(self, wear: float, ts: int | None = None) -> None:
+        reading = {"ts": ts or time.time_ns() // 1_000_000, "signals": {"pad_wear_front": wear}}
+        await publish(self.broker.url, [("touchpoint/v1/car-1/telemetry", json.dumps(reading).encode())])
+
+    async def worn_for(self, minutes: int) -> None:
+        now = time.time_ns() // 1_000_000
+        await self.reports(93.0, now - minutes * MINUTE)
+        await self.reports(93.1, now)
+
+
+async def within(seconds: float, look: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """What `look` gives as soon as it gives something; another process brings it about."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := await look()):
+                await asyncio.sleep(0.05)
+            return found
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gateway.cli", *arguments]
+
+
+@asynccontextmanager
+async def three_parts(broker: Mosquitto, folder: Path) -> AsyncIterator[Parts]:
+    env = os.environ | {
+        "TOUCHPOINT_DATA_DIR": str(folder / "data"),
+        "TOUCHPOINT_MQTT__URL": broker.url,
+    }
+    roles = ("ingest", "deliver", "web")
+    ports = {role: free_port() for role in roles}
+    processes = []
+    try:
+        for role in roles:
+            with open(folder / f"{role}.log", "ab") as log:
+                processes.append(
+                    subprocess.Popen(
+                        command("run", "--role", role),
+                        env=env | {"TOUCHPOINT_WEB__PORT": str(ports[role])},
+                        stdout=log,
+                        stderr=log,
+                    )
+                )
+        logs = {role: folder / f"{role}.log" for role in roles}
+        for role in roles:
+            await asyncio.to_thread(wait_until, lambda role=role: ready(ports[role]), f"{role} is ready", 60)
+        made = subprocess.run(
+            command("token", "create", "--role", "operator"),
+            env=env,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        token = made.stdout.split()[-1]
+        async with AsyncExitStack() as stack:
+            api = await stack.enter_async_context(
+                aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"})
+            )
+            yield Parts(broker, folder / "data", ports, api)
+        assert [process.poll() for process in processes] == [None] * 3, {
+            role: log.read_text() for role, log in logs.items()
+        }
+    finally:
+        for process in processes:
+            end(process)
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+async def test_a_touchpoint_goes_the_whole_way_through_three_processes(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    async with three_parts(mosquitto, tmp_path) as parts:
+        await parts.call("POST", "owners", OWNER)
+        await parts.call("PUT", "owners/jana/consents/maintenance", {"granted": True})
+        await parts.call("PUT", "owners/jana/preferences", AT_ANY_HOUR)
+        await parts.call("POST", "workshops", WORKSHOP)
+        await parts.call("POST", "devices", CAR)
+        await parts.worn_for(minutes=20)
+
+        async def opened() -> Any:
+            found = (await parts.call("GET", "touchpoints?device=car-1&state=open"))["items"]
+            return found[0] if found else None
+
+        touchpoint = await within(30, opened, "a touchpoint of the car")
+        port = int(mosquitto.url.rsplit(":", 1)[1])
+        async with aiomqtt.Client("127.0.0.1", port) as display:
+            topic = f"touchpoint/v1/car-1/touchpoint/{touchpoint['id']}"
+            await display.subscribe(topic, qos=1)
+            messages = aiter(display.messages)
+            async with asyncio.timeout(30):
+                shown = json.loads((await anext(messages)).payload)
+            assert shown["id"] == touchpoint["id"]
+            book = next(action["id"] for action in shown["actions"] if action["id"].startswith("book"))
+            answer = {"touchpoint": touchpoint["id"], "action": book}
+            await publish(mosquitto.url, [("touchpoint/v1/car-1/answer", json.dumps(answer).encode())])
+            async with asyncio.timeout(30):
+                assert (await anext(messages)).payload == b""
+
+        (appointment,) = (await parts.call("GET", "appointments?device=car-1"))["items"]
+        assert appointment["touchpoint"] == touchpoint["id"]
+        await parts.call("POST", f"appointments/{appointment['id']}/done", {})
+        await parts.worn_for(minutes=1)
+
+        async def assessed() -> Any:
+            facts = await parts.call("GET", "devices/car-1")
+            items = (await parts.call("GET", "devices/car-1/readings?signal=pad_wear_front"))["items"]
+            return len(items) == 4 and facts
+
+        await within(30, assessed, "the readings can be read in the web process")
+        assert len((await parts.call("GET", "touchpoints?device=car-1"))["items"]) == 1
