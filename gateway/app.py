@@ -46,7 +46,7 @@ from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
-from gateway.flow.assess import FACTS_EVERY_MS, Assessor
+from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.outgoing import Renderer
@@ -64,6 +64,8 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
 costs more than decoding them."""
 Role = Literal["all", "ingest", "deliver", "web"]
+RUNS_WELL_S = 10.0
+"""Seconds after which a part that was begun again is taken as mended."""
 
 log = structlog.get_logger()
 
@@ -335,7 +337,10 @@ class Gateway:
             self.clock,
             counters,
             random=random.random,
-            behind=lambda: counters.journaled - counters.assessed,
+            # A played clock stands still while history arrives: nothing may wait for it.
+            behind=None
+            if isinstance(self.clock, VirtualClock)
+            else lambda: counters.journaled - counters.assessed,
         )
 
     async def _record(self) -> None:
@@ -363,6 +368,9 @@ class Gateway:
                 policy=self.policy,
                 kind_of=self.directory.by_pattern,
                 facts_every_ms=self.facts_every_ms,
+                state_every_ms=12 * self.facts_every_ms
+                if isinstance(self.clock, VirtualClock)
+                else STATE_EVERY_MS,
             ).run()
         finally:
             await state.close()
@@ -381,15 +389,20 @@ class Gateway:
         await Timers(self.database, self.clock, self.policy, self.counters).run()
 
     async def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """What breaks unforeseen is said, shown in health, and begun again."""
-        tries = 0
+        """What breaks unforeseen is said, shown in health until it has run well for a while, and begun
+        again."""
+        tries, loop = 0, asyncio.get_running_loop()
         while True:
+            began = loop.time()
+            well = loop.call_later(RUNS_WELL_S, self.failures.pop, name, None)
             try:
                 await work()
             except Exception as error:
-                tries += 1
+                tries = 1 if loop.time() - began > RUNS_WELL_S else tries + 1
                 self.failures[name] = f"{type(error).__name__}: {error}"
                 log.exception("worker_failed", worker=name, tries=tries)
+            finally:
+                well.cancel()
             await asyncio.sleep(min(30.0, 0.2 * 2 ** min(tries, 7)) * random.uniform(0.5, 1.0))
 
     # --- what others see ----------------------------------------------------------------------
@@ -469,7 +482,7 @@ async def opened(
         await journal.read(2**62, limit=1)
         timeseries = open_timeseries(settings, signals)
         stack.push_async_callback(timeseries.close)
-        broker, downlink = await open_broker(settings, stack)
+        broker, downlink = await open_broker(settings, role, stack)
         source = MqttSource(
             broker,
             counters=counters,
@@ -511,12 +524,18 @@ async def opened(
 
 
 async def open_broker(
-    settings: configuration.Settings, stack: contextlib.AsyncExitStack
+    settings: configuration.Settings, role: Role, stack: contextlib.AsyncExitStack
 ) -> tuple[Broker, Broker]:
-    """(for ingest, for everything else). embedded: starts a broker that ends with the stack."""
+    """(for ingest, for everything else). embedded: starts a broker that ends with the stack, and that only
+    this process knows; the role web needs none."""
     mqtt = settings.mqtt
     down = f"{mqtt.client_id}-down"
-    if mqtt.embedded:
+    if mqtt.embedded and role in ("ingest", "deliver"):
+        raise CannotStartError(
+            f"mqtt.url is embedded:, a broker inside one process, which other roles than {role} could not "
+            "reach: set mqtt.url to a broker, or run all parts in one process (--role all)"
+        )
+    if mqtt.embedded and role == "all":
         try:
             embedded = EmbeddedBroker(random=lambda n: secrets.token_hex(n // 2))
             await stack.enter_async_context(embedded)

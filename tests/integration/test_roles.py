@@ -16,8 +16,13 @@ from typing import Any
 
 import aiohttp
 import aiomqtt
+import pytest
 from mqtt_lab import publish
 from real_parts import Mosquitto, end, free_port, wait_until
+
+from config import settings as configuration
+from gateway.app import opened
+from gateway.domain.errors import CannotStartError
 
 MINUTE = 60_000
 OPEN_ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
@@ -168,3 +173,46 @@ async def test_a_touchpoint_goes_the_whole_way_through_three_processes(
 
         await within(30, assessed, "the readings can be read in the web process")
         assert len((await parts.call("GET", "touchpoints?device=car-1"))["items"]) == 1
+
+
+def embedded(folder: Path) -> configuration.Settings:
+    return configuration.load(None, {"TOUCHPOINT_DATA_DIR": str(folder), "TOUCHPOINT_MQTT__URL": "embedded:"})
+
+
+@pytest.mark.parametrize("role", ["ingest", "deliver"])
+async def test_an_embedded_broker_is_refused_to_a_part_that_others_could_not_reach(
+    role: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(CannotStartError, match=r"set mqtt\.url to a broker"):
+        async with opened(embedded(tmp_path), role=role):
+            pass
+
+
+async def test_pages_alone_start_no_broker(tmp_path: Path) -> None:
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        assert gateway.broker.url == "embedded:"
+
+
+async def test_a_part_that_runs_again_is_no_fault_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.RUNS_WELL_S", 0.05)
+    tries = 0
+
+    async def breaks_once() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise RuntimeError("once")
+        await asyncio.Event().wait()
+
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        part = asyncio.create_task(gateway._keep("part", breaks_once))
+
+        async def says(good: bool) -> bool:
+            return (await gateway.check_workers())[1] is good
+
+        await within(5, lambda: says(False), "the fault is shown")
+        await within(5, lambda: says(True), "the fault is over")
+        part.cancel()
+        await asyncio.gather(part, return_exceptions=True)
