@@ -40,7 +40,7 @@ READ_LIMIT = 5_000
 """entries taken from the journal at a time: some tens of milliseconds of work"""
 FACTS_EVERY_MS = 3_000
 """How old the facts in the database may be, where nothing urgent has changed."""
-STATE_EVERY_MS = 5_000
+STATE_EVERY_MS = 15_000
 """How far the rules' saved state may lie behind: so much is read again after a crash."""
 TICK_EVERY_MS = 1_000
 EVENTS_AT_ONCE = 200
