@@ -399,18 +399,19 @@ def _reopen(
     tell: bool,
     slots: Iterable[Slot] = (),
 ) -> None:
-    """The matter is the owner's again, or ends when it has become untrue meanwhile. `tell` also pushes:
+    """The matter is the owner's again, or ends when it has become untrue or the product has changed hands
+    meanwhile. `tell` also pushes:
     a reply that the owner waits for, which costs no budget."""
     if appointment.touchpoint is None:
         return
     touchpoint = records.touchpoints.get(appointment.touchpoint)
     if touchpoint.state is not State.BOOKED:
         return
-    finding = records.touchpoints.finding(touchpoint.finding)
-    if finding is None or finding.cleared_at is not None:
+    over = _over(records, touchpoint)
+    if over is not None:
         ended = replace(touchpoint, state=State.CLOSED, closed_at=now)
         records.touchpoints.save(ended)
-        outgoing.write_line(records, "withdrawn_untrue", now, touchpoint=ended)
+        outgoing.write_line(records, f"withdrawn_{over}", now, touchpoint=ended)
         return
     check_move(touchpoint, State.OPEN)
     reopened = replace(
@@ -425,6 +426,15 @@ def _reopen(
     outgoing.queue_display(records, reopened, now)
     if tell:
         outgoing.queue_push(records, reopened, "offer", now)
+
+
+def _over(records: Records, touchpoint: Touchpoint) -> str | None:
+    """Why a matter is its owner's no longer, None when it still is."""
+    finding = records.touchpoints.finding(touchpoint.finding)
+    if finding is None or finding.cleared_at is not None:
+        return "untrue"
+    device = records.devices.find(touchpoint.device)
+    return "new_owner" if device is None or device.owner != touchpoint.owner else None
 
 
 def _push_answered(records: Records, appointment: Appointment, now: int) -> None:

@@ -150,7 +150,8 @@ def muted(case: Case) -> Decision | None:
 def already_open(case: Case) -> Decision | None:
     """One matter, one touchpoint: what is open or booked takes a second finding in."""
     live = case.records.touchpoints.live_for(case.finding.device, case.finding.rule)
-    return Merge(live) if live is not None and case.touchpoint is None else None
+    theirs = live is not None and live.owner == case.owner_id
+    return Merge(live) if live is not None and theirs and case.touchpoint is None else None
 
 
 def tried_out(case: Case) -> Decision | None:
@@ -200,7 +201,8 @@ def budget(case: Case) -> Decision | None:
 def _budget_frees(case: Case, allowed: int) -> int:
     """When so many of the week's messages lie a week back that one more is allowed."""
     recent = case.records.touchpoints.page(owner=case.owner_id, limit=500)
-    times = sorted(t.sent_at for t in recent if t.sent_at is not None and t.sent_at > case.now - WEEK_MS)
+    counted = (t.sent_at for t in recent if t.sent_at is not None and t.severity != "critical")
+    times = sorted(at for at in counted if at > case.now - WEEK_MS)
     return times[-allowed] + WEEK_MS if len(times) >= allowed else case.now + DAY_MS
 
 
@@ -450,9 +452,20 @@ def device_parked(records: Records, device: str, now: int, policy: Policy) -> No
 
 
 def cleared(records: Records, finding_id: str, now: int, policy: Policy) -> None:
-    """A finding is no longer true: what nobody answered yet is withdrawn; what is booked stays booked."""
+    """A finding is no longer true: what nobody answered yet is withdrawn, a call that was asked for is not
+    needed any more; what is booked stays booked."""
     for touchpoint in records.touchpoints.page(finding=finding_id, states=UNANSWERED):
         withdraw(records, touchpoint, "untrue", now)
+    for touchpoint in records.touchpoints.page(finding=finding_id, states=(State.ANSWERED,)):
+        _end(records, touchpoint, State.CLOSED, "withdrawn_untrue", now)
+
+
+def changed_hands(records: Records, device: str, now: int, policy: Policy) -> None:
+    """A product has another owner: what its former one has not answered ends, also on its display."""
+    owner = records.devices.get(device).owner
+    for touchpoint in records.touchpoints.page(device=device, states=UNANSWERED):
+        if touchpoint.owner != owner:
+            withdraw(records, touchpoint, "new_owner", now)
 
 
 def consent_withdrawn(records: Records, owner: str, purpose: str, now: int, policy: Policy) -> None:

@@ -252,11 +252,13 @@ class Renderer:
     def _push(
         self, records: Records, found: Matter, delivery: Delivery, now: int
     ) -> Mapping[str, Any] | None:
+        touchpoint = found.touchpoint
         subscription = records.owners.subscription(delivery.target)
         message = self._message(records, found, delivery, now)
         if subscription is None or subscription.dropped is not None or message is None:
             return None
-        touchpoint = found.touchpoint
+        if subscription.owner != touchpoint.owner:
+            return None  # the browser has changed hands since it was queued
         return {
             "endpoint": subscription.endpoint,
             "p256dh": subscription.p256dh,

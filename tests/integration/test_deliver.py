@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -18,10 +19,11 @@ from gateway.channels.display import DisplayChannel
 from gateway.channels.journal import JournalChannel
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, Outcome, Retry, Sent
+from gateway.domain.owner import Owner
 from gateway.domain.touchpoint import State
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.outgoing import Renderer
-from gateway.ports import Channel
+from gateway.ports import Channel, Records
 
 TUESDAY_8 = at("2026-11-24T08:00+01:00")
 
@@ -367,3 +369,20 @@ async def test_a_display_whose_broker_is_away_is_tried_again(
         patient = deliverer(world, DisplayChannel(client))
         await patient.now()
         assert [d.state for d in await world.queued("display", DeliveryState.SENT)] == [DeliveryState.SENT]
+
+
+async def test_a_browser_that_changed_hands_is_not_shown_its_former_owners_matters(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        push = Recorder("web_push")
+        await world.subscribes()
+        await world.found()
+
+        def changes_hands(records: Records) -> None:
+            (phone,) = records.owners.subscriptions("jana")
+            records.owners.add(Owner(id="max", name="Max"))
+            records.owners.subscribe(replace(phone, owner="max"))
+
+        await world.write(changes_hands)
+        await deliverer(world, push).now()
+        assert push.sent == []
+        assert [row.state for row in await world.queued("web_push", DeliveryState.DROPPED)] == ["dropped"]

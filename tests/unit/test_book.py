@@ -192,6 +192,14 @@ async def test_a_cancelled_visit_for_something_that_is_over_ends_the_matter(worl
     assert (await world.touchpoint()).state is State.CLOSED
 
 
+async def test_a_cancelled_visit_of_a_product_that_was_sold_is_not_offered_again(world: World) -> None:
+    made = await booked(world)
+    await world.write(lambda records: records.devices.transfer("car", None, world.now))
+    await world.write(book.cancel, made.id, world.now, world.policy)
+    assert (await world.touchpoint()).state is State.CLOSED
+    assert (await world.codes())[-1] == "withdrawn_new_owner"
+
+
 async def test_a_visit_can_be_moved_also_into_its_own_time(world: World) -> None:
     made = await booked(world)
     moved = await world.write(

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from garage import DAY, HOUR, MINUTE, MONDAY_MORNING, RULES, SUNDAY_NIGHT, World, at, open_world
 
+from gateway.domain.owner import Consent, Owner
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import State
 from gateway.flow import decide
+from gateway.ports import Records
 
 
 @pytest.fixture
@@ -259,6 +261,52 @@ async def test_a_critical_matter_costs_no_budget_and_needs_none(world: World) ->
     await world.wishes(weekly_budget=1)
     await world.found()
     assert await world.found("water-in-base", "washer") == "send"
+
+
+async def test_a_critical_matter_leaves_the_budget_to_others(world: World) -> None:
+    await world.wishes(weekly_budget=1)
+    await world.found("water-in-base", "washer")
+    assert await world.found() == "send"
+    assert await world.found("brake-pads-rear-worn") == "defer"
+    assert (await world.touchpoint()).wake_at == (await world.touchpoints())[1].sent_at + 7 * DAY  # type: ignore[operator]
+
+
+async def test_a_product_that_changes_hands_takes_nothing_of_its_former_owner_along(world: World) -> None:
+    await world.subscribes()
+    await world.found()
+    await world.write(lambda records: records.owners.add(Owner(id="max", name="Max")))
+    await world.write(lambda records: records.devices.transfer("car", "max", world.now))
+    await world.write(decide.changed_hands, "car", world.now, world.policy)
+    assert (await world.touchpoint()).state is State.WITHDRAWN
+    assert await world.queued("web_push") == []
+    assert len(await world.queued("display")) == 1
+    assert (await world.codes())[-1] == "withdrawn_new_owner"
+
+
+async def test_a_new_owner_is_told_though_the_former_one_has_booked(world: World) -> None:
+    await world.found()
+    slot = (await world.touchpoint()).slots[0]
+    await world.answers("book", slot=slot.id)
+
+    def sold(records: Records) -> None:
+        records.owners.add(Owner(id="max", name="Max"))
+        records.owners.consent(
+            Consent(owner="max", purpose="maintenance", granted=True, at=world.now, source="owner")
+        )
+        records.devices.transfer("car", "max", world.now)
+        decide.changed_hands(records, "car", world.now, world.policy)
+
+    await world.write(sold)
+    assert await world.found(owner="max") == "send"
+    assert (await world.touchpoint()).owner == "max"
+
+
+async def test_a_call_that_was_asked_for_is_not_needed_when_all_is_well_again(world: World) -> None:
+    await world.found()
+    await world.answers("call_me")
+    await world.cleared()
+    assert (await world.touchpoint()).state is State.CLOSED
+    assert await world.found() == "send"
 
 
 async def test_what_has_cleared_by_the_morning_is_withdrawn(night: World) -> None:

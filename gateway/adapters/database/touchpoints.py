@@ -135,7 +135,9 @@ class SqlTouchpoints:
 
     def sent_since(self, owner: str, since: int) -> int:
         c = tables.touchpoints.c
-        query = sa.select(sa.func.count()).where(c.owner == owner, c.sent_at >= since)
+        query = sa.select(sa.func.count()).where(
+            c.owner == owner, c.sent_at >= since, c.severity != "critical"
+        )
         return self._connection.scalar(query) or 0
 
     # --- ledger

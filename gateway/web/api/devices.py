@@ -13,6 +13,7 @@ from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
 from gateway.domain.times import parse_rfc3339, rfc3339
+from gateway.flow import decide
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -177,7 +178,8 @@ def of_stranger(call: Call, facts: Facts) -> DeviceOut:
 async def transfer_device(call: Call, device_id: str, body: TransferIn) -> DeviceOut:
     """Give a device to its new owner, or to nobody.
 
-    Who owned it before keeps the readings of their own time and sees nothing of what comes.
+    Who owned it before keeps the readings of their own time and sees nothing of what comes. What they
+    have not answered is withdrawn; what is booked stays booked.
     """
 
     def work(records: Records) -> DeviceOut:
@@ -186,6 +188,7 @@ async def transfer_device(call: Call, device_id: str, body: TransferIn) -> Devic
             raise fault_at("owner", f"owner: there is no owner {body.owner}.")
         if before.owner != body.owner:
             records.devices.transfer(device_id, body.owner, call.now)
+            decide.changed_hands(records, device_id, call.now, call.context.policy)
             tell_path(records, before, call.now)
         return DeviceOut.of_device(records.devices.get(device_id))
 
