@@ -38,13 +38,15 @@ def need(program: str, package: str) -> str:
     return path
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, seconds: float = 15, *, every: float = 0.01
+) -> None:
     """Polls a condition outside our process that nothing announces, such as a port being opened."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 def listens(port: int) -> bool:

@@ -1,35 +1,42 @@
 """`kill -9` of the running gateway, over and over, at moments that a seed chooses, while messages arrive.
 
 Afterwards everything is as in a run with the same input that nobody disturbed: no reading lost, none
-double, the same findings, one touchpoint each. TOUCHPOINT_TEST_KILLS says how often (`make chaos`: 50),
+double, the same findings, one touchpoint for each. TOUCHPOINT_TEST_KILLS says how often (`make chaos`: 50),
 TOUCHPOINT_TEST_SEED when.
 """
 
+import contextlib
+import itertools
+import json
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway_lab import GatewayLab, Message, Publisher, gateway_lab, now_ms, publish, telemetry
-from real_parts import Mosquitto, wait_until
+from gateway_lab import wait_for
+from real_parts import Mosquitto
+from running_gateway import Message, Publisher, RunningGateway, now_ms, publish, running_gateway, telemetry
 
 KILLS = int(os.environ.get("TOUCHPOINT_TEST_KILLS", "12"))
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 
 CARS = [f"car-{number:02d}" for number in range(24)]
-WORN, MENDED, SOUND = CARS[:12], CARS[12:18], CARS[18:]
-"""Pads wear and stay worn; wear, are replaced and wear again; never wear."""
-STEP_MS = 1_000
-STEPS = 120
-"""of load are one stretch of the story; every device reports once in each."""
+WORN, MENDED = CARS[:12], CARS[12:18]
+"""Pads wear and stay worn; wear, are replaced and wear again. The others never wear."""
 PER_SECOND = 600
+"""Messages; each car reports PER_SECOND / len(CARS) times a second, as if seconds had passed between."""
+STEPS = 400
+"""At least so many reports of each car; more while gateways are still to be killed."""
 LATEST_KILL_S = 0.5
+"""After it has become ready; before, within the time that its first start took."""
 RULE = """
 - id: pads
   version: 1
@@ -45,29 +52,24 @@ RULE = """
 pytestmark = pytest.mark.timeout(120 + 20 * KILLS)
 
 
-def wear(device: str, step: int) -> float:
-    """Percent. Each device wears at a step of its own, so that some are worn in every kill."""
-    begins = 10 + 7 * CARS.index(device) % 80
-    if device in SOUND or step < begins:
-        return 50
-    if device in MENDED and begins + 20 <= step < begins + 30:
-        return 5
-    return 85
+def wear(car: int, step: int) -> int:
+    """Percent. Every car's pads wear at a step of their own, so that most kills meet some that do."""
+    begins = 10 + 23 * car % 340
+    mended = CARS[car] in MENDED and begins + 20 <= step < begins + 30
+    worn = CARS[car] in WORN + MENDED and step >= begins and not mended
+    return 85 if worn else 5 if mended else 50
 
 
-def story(start: int) -> Iterator[list[Message]]:
-    """Every device's messages, a step at a time; the last steps of the story go on until it is ended."""
-    step = 0
-    while True:
-        yield [
-            telemetry(car, start + step * STEP_MS, speed=(step * 7 + number) % 120, pad_wear_front=wear(car, step))
-            for number, car in enumerate(CARS)
-        ]
-        step += 1
+def reports(start: int, step: int) -> list[Message]:
+    """What all cars report in one step, a second after the last."""
+    return [
+        telemetry(name, start + step * 1_000, speed=(step * 7 + car) % 120, pad_wear_front=wear(car, step))
+        for car, name in enumerate(CARS)
+    ]
 
 
 class Load(threading.Thread):
-    """Publishes the story at a steady rate until it is told to end, STEPS steps at least."""
+    """Publishes report after report at a steady rate until it is told to end, STEPS at least."""
 
     def __init__(self, url: str, start: int) -> None:
         super().__init__()
@@ -77,15 +79,17 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         publisher, began = Publisher(self._url), time.monotonic()
-        for number, messages in enumerate(story(self._start)):
-            if self._ending.wait(max(0.0, began + len(self.sent) / PER_SECOND - time.monotonic())):
-                if number >= STEPS:
-                    break
+        for step in itertools.count():
+            if self._ending.is_set() and step >= STEPS:
+                break
+            time.sleep(max(0.0, began + len(self.sent) / PER_SECOND - time.monotonic()))
+            messages = reports(self._start, step)
             publisher.publish(messages)
             self.sent += messages
         publisher.close()
 
     def end(self) -> list[Message]:
+        """Everything that was published."""
         self._ending.set()
         self.join()
         return self.sent
@@ -93,33 +97,80 @@ class Load(threading.Thread):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What is to be the same after any number of kills. Positions differ, for what was not acknowledged
-    comes again; so findings are named by device, rule and the device's time."""
+    """What kills may not change. Findings go by device, rule and the device's time, not by position: what
+    was not acknowledged comes again, and moves the positions that follow."""
 
     readings: dict[str, list[tuple[str, Any]]]
-    findings: Counter[tuple[str, str, str]]
+    findings: Counter[tuple[str, str, int]]
     touchpoints: Counter[tuple[str, str]]
 
 
-def outcome(lab: GatewayLab) -> Outcome:
-    ledger = lab.all("owners/owner/ledger")
+def outcome(gateway: RunningGateway) -> Outcome:
+    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db")) as domain:
+        findings = domain.execute("SELECT device, rule, began_ts FROM findings").fetchall()
     return Outcome(
-        readings={car: lab.readings(car, "speed") for car in CARS},
-        findings=Counter((line["device"], line["rule"], line["began"]) for line in ledger),
-        touchpoints=Counter((t["device"], t["rule"]) for t in lab.all("touchpoints?owner=owner")),
+        readings={car: gateway.readings(car, "speed") for car in CARS},
+        findings=Counter(findings),
+        touchpoints=Counter((t["device"], t["rule"]) for t in gateway.all("touchpoints?owner=owner")),
     )
 
 
-def caught_up(lab: GatewayLab) -> bool:
-    """Whether the broker holds nothing more and every reader has read all."""
-    state = lab.api("GET", "journal") if False else None
-    return state is None
-
-
-def lab_for(folder: Path, broker: Mosquitto) -> Any:
+def gateway_for(folder: Path, broker: Mosquitto) -> AbstractContextManager[RunningGateway]:
     folder.mkdir()
     rules = folder / "rules.yaml"
     rules.write_text(RULE)
-    return gateway_lab(folder, mqtt__url=broker.url, rules__paths=f'["{rules}"]')
+    return running_gateway(folder, broker.url, rules__paths=json.dumps([str(rules)]))
 
 
+def settled(gateway: RunningGateway, messages: int) -> Callable[[], bool]:
+    """Whether as many messages have come as were sent, and every reader has read them."""
+
+    def look() -> bool:
+        state = gateway.api("GET", "journal")
+        return state["head"] >= messages and not any(reader["lag"] for reader in state["readers"].values())
+
+    return look
+
+
+def kill_again_and_again(gateway: RunningGateway, usual_start_s: float, chance: random.Random) -> None:
+    """Begins and ends with a gateway that has been launched."""
+    for number in range(KILLS):
+        if number % 2:
+            time.sleep(chance.uniform(0, usual_start_s))
+        else:
+            gateway.ready()
+            time.sleep(chance.uniform(0, LATEST_KILL_S))
+        gateway.kill()
+        gateway.launch()
+
+
+def test_kills_change_nothing(start_mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    start = now_ms() - 86_400_000
+    with gateway_for(tmp_path / "killed", start_mosquitto()) as gateway:
+        began = time.monotonic()
+        gateway.start()
+        usual_start_s = time.monotonic() - began
+        gateway.owner("owner", CARS)
+        load = Load(gateway.broker, start)
+        load.start()
+        try:
+            kill_again_and_again(gateway, usual_start_s, random.Random(SEED))
+        finally:
+            sent = load.end()
+        gateway.ready()
+        wait_for(settled(gateway, len(sent)), "everything that was sent is read")
+        killed = outcome(gateway)
+    with gateway_for(tmp_path / "undisturbed", start_mosquitto()) as gateway:
+        gateway.start()
+        gateway.owner("owner", CARS)
+        publish(gateway.broker, sent)
+        wait_for(settled(gateway, len(sent)), "everything that was sent is read")
+        undisturbed = outcome(gateway)
+
+    episodes = dict.fromkeys(WORN, 1) | dict.fromkeys(MENDED, 2)
+    assert undisturbed.touchpoints == Counter({(car, "pads"): count for car, count in episodes.items()})
+    assert undisturbed.findings.total() == sum(episodes.values())
+    for name, readings in undisturbed.readings.items():
+        assert len(readings) == len(sent) // len(CARS), name
+    for part in fields(Outcome):
+        assert getattr(killed, part.name) == getattr(undisturbed, part.name), f"seed {SEED}: {part.name}"
