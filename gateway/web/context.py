@@ -26,7 +26,7 @@ class Demo(Protocol):
         ...
 
     def set_pace(self, pace: str) -> None:
-        """"pause", "story" (fast, and slow while a matter waits for the visitor), or a number as text."""
+        """ "pause", "story" (fast, and slow while a matter waits for the visitor), or a number as text."""
         ...
 
     async def act(self, action: str) -> None:

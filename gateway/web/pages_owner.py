@@ -440,8 +440,8 @@ async def product(request: web.Request) -> web.Response:
     def work(records: Records) -> tuple[views.Product, str | None]:
         device = rights.device(records, at.who, wanted)
         workshop = views.find_workshop(records, device.workshop)
-        facts = rights.facts(records, at.who, wanted)
-        return views.Product(device=device, facts=facts), workshop.name if workshop else None
+        product = views.owners_product(records, at.owner_id, device)
+        return product, workshop.name if workshop else None
 
     found, workshop = await at.read(work)
     view = await product_view(found, at, workshop, "/me/products")

@@ -8,6 +8,7 @@ their own appointments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.domain.access import Role
@@ -44,7 +45,11 @@ def facts(records: Records, who: Identity, device_id: str) -> Facts:
     known = records.devices.facts(device_id)
     if who.staff:
         return known
-    spans = intervals(records, who, device_id)
+    return cut(known, intervals(records, who, device_id))
+
+
+def cut(known: Facts, spans: Sequence[Interval]) -> Facts:
+    """Facts without the values from outside of these times."""
     latest = {name: (ts, value) for name, (ts, value) in known.latest.items() if within(spans, ts)}
     return replace(known, latest=latest)
 
@@ -56,16 +61,19 @@ def intervals(records: Records, who: Identity, device_id: str) -> list[Interval]
     """
     if who.staff:
         return [(None, None)]
-    spans: list[Interval] = []
-    if who.role is Role.OWNER:
-        owned = [o for o in records.devices.ownerships(device_id) if o.owner == who.subject]
-        spans = [(o.since, o.until) for o in sorted(owned, key=lambda o: o.since)]
+    spans = owned(records, who.subject, device_id) if who.role is Role.OWNER else []
     if not spans:
         raise NotFoundError(f"There is no device {device_id}.")
     return spans
 
 
-def within(spans: list[Interval], ts: int) -> bool:
+def owned(records: Records, owner_id: str | None, device_id: str) -> list[Interval]:
+    """The times in which a device was somebody's, in order."""
+    theirs = [o for o in records.devices.ownerships(device_id) if o.owner == owner_id]
+    return [(o.since, o.until) for o in sorted(theirs, key=lambda o: o.since)]
+
+
+def within(spans: Sequence[Interval], ts: int) -> bool:
     """Whether `ts` lies in one of the intervals."""
     return any((since is None or since <= ts) and (until is None or ts < until) for since, until in spans)
 

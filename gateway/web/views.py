@@ -8,7 +8,7 @@ domain/wording.py; what stands here is how they are laid out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace as Shown
 from typing import Any
 
@@ -24,8 +24,9 @@ from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
 from gateway.flow.outgoing import workshop_of
 from gateway.ports import Records
-from gateway.web import charts, icons
+from gateway.web import charts, icons, rights
 from gateway.web.context import Context
+from gateway.web.rights import Interval
 from gateway.web.words import Words
 from rules import Signal, Value
 
@@ -51,6 +52,8 @@ class Matter:
     workshop: Workshop | None
     rule: RuleInfo | None
     appointment: Appointment | None = None
+    spans: Sequence[Interval] = ((None, None),)
+    """the times in which the device was its owner's: nothing else is shown, to whomever"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +73,8 @@ class Product:
     device: Device
     facts: Facts
     series: Mapping[str, Series] = field(default_factory=dict)
+    spans: Sequence[Interval] = ((None, None),)
+    """the times whose readings may be shown"""
 
 
 def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> Matter:
@@ -77,10 +82,12 @@ def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> M
     device = records.devices.get(touchpoint.device)
     standing = records.workshops.appointments(touchpoint=touchpoint.id)
     live = [a for a in standing if a.state is not AppointmentState.CANCELLED]
+    spans = rights.owned(records, touchpoint.owner, device.id)
     return Matter(
         touchpoint=touchpoint,
         device=device,
-        facts=records.devices.facts(device.id),
+        spans=spans,
+        facts=rights.cut(records.devices.facts(device.id), spans),
         workshop=workshop_of(records, device, touchpoint),
         rule=context.policy.rules.get(touchpoint.rule),
         appointment=live[-1] if live else None,
@@ -88,22 +95,33 @@ def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> M
 
 
 def load_products(records: Records, owner_id: str) -> list[Product]:
-    """All products of an owner."""
-    devices = records.devices.page(owner=owner_id)
-    return [Product(device=d, facts=records.devices.facts(d.id)) for d in devices]
+    """All products of an owner, with what is known from their own time."""
+    return [owners_product(records, owner_id, d) for d in records.devices.page(owner=owner_id)]
+
+
+def owners_product(records: Records, owner_id: str, device: Device) -> Product:
+    """A product as its owner may see it."""
+    spans = rights.owned(records, owner_id, device.id)
+    return Product(device=device, facts=rights.cut(records.devices.facts(device.id), spans), spans=spans)
 
 
 # --- readings over time ----------------------------------------------------------------------
 
 
 async def series(
-    context: Context, device: Device, name: str, now: int, facts: Facts | None = None
+    context: Context,
+    device: Device,
+    name: str,
+    now: int,
+    facts: Facts | None = None,
+    spans: Sequence[Interval] = ((None, None),),
 ) -> Series | None:
-    """A number signal's course, in the unit people read, with its forecast; None for another signal."""
+    """A number signal's course in these times, in the unit people read, with its forecast; None for another
+    signal."""
     signal = context.signals.signal(device.kind, name)
     if signal is None or signal.type != "number":
         return None
-    raw = await _points(context, device.id, signal.name, now)
+    raw = await _points(context, device.id, signal.name, now, spans)
     latest = facts.latest.get(signal.name) if facts else None
     if latest and isinstance(latest[1], int | float) and (not raw or latest[0] > raw[-1][0]):
         raw = [*raw, (latest[0], float(latest[1]))]
@@ -114,15 +132,24 @@ async def series(
     return Series(signal=signal, points=points, limit=shown_limit, forecast=ahead)
 
 
-async def _points(context: Context, device: str, name: str, now: int) -> list[charts.Point]:
-    start = now - HISTORY_MS
-    first = await context.timeseries.readings(device, name, start=start, end=None, after=None, limit=1)
-    if not first:
-        return []
-    span = max(HOUR_MS, now - first[0][0])
-    every = max(60_000, span // PLOTTED)
-    rows = await context.timeseries.aggregates(device, name, start=first[0][0], end=now + 1, every=every)
-    return [(min(ts + every // 2, now), mean) for ts, _, mean, _, _ in rows]
+async def _points(
+    context: Context, device: str, name: str, now: int, spans: Sequence[Interval]
+) -> list[charts.Point]:
+    windows = [
+        (max(now - HISTORY_MS, since or 0), min(now + 1, until if until is not None else now + 1))
+        for since, until in spans
+    ]
+    points: list[charts.Point] = []
+    every = 0
+    for start, end in windows:
+        first = await context.timeseries.readings(device, name, start=start, end=end, after=None, limit=1)
+        if not first:
+            continue
+        begin = first[0][0]
+        every = every or max(60_000, max(HOUR_MS, now - begin) // PLOTTED)
+        rows = await context.timeseries.aggregates(device, name, start=begin, end=end, every=every)
+        points += [(min(ts + every // 2, end - 1), mean) for ts, _, mean, _, _ in rows]
+    return points
 
 
 def shown(signal: Signal, value: float) -> float:
@@ -139,9 +166,11 @@ async def with_series(context: Context, product: Product, now: int) -> Product:
     """The product with the course of everything that wears."""
     kind = context.signals.kinds.get(product.device.kind)
     wearing = [s.name for s in kind.signals.values() if s.wear] if kind else []
-    found = {name: await series(context, product.device, name, now, product.facts) for name in wearing}
-    known = {name: one for name, one in found.items() if one is not None}
-    return Product(device=product.device, facts=product.facts, series=known)
+    found = {
+        name: await series(context, product.device, name, now, product.facts, product.spans)
+        for name in wearing
+    }
+    return replace(product, series={name: one for name, one in found.items() if one is not None})
 
 
 # --- charts and bars -------------------------------------------------------------------------
@@ -353,7 +382,7 @@ def charted(found: Matter) -> str | None:
 async def matter_series(context: Context, found: Matter, now: int) -> Series | None:
     """The course of what the matter is about; its limit is the rule's where nothing wears."""
     name = charted(found)
-    one = await series(context, found.device, name, now, found.facts) if name else None
+    one = await series(context, found.device, name, now, found.facts, found.spans) if name else None
     if one is None or one.limit is not None or found.rule is None or found.rule.limit is None:
         return one
     return Series(signal=one.signal, points=one.points, limit=shown(one.signal, found.rule.limit))
