@@ -438,7 +438,9 @@ def _unknown(key: Key, entry: Given) -> Fault:
 
 
 def _nearest(key: Key) -> str | None:
-    """The setting that was probably meant: in the same section first, then anywhere."""
+    """The setting that was probably meant: in the same section first, then anywhere; or the section."""
+    if len(key) == 1 and (near := difflib.get_close_matches(key[0], [s for s, *_ in _SECTIONS], n=1)):
+        return near[0]
     if key[:-1] in _SECTIONS and (
         near := difflib.get_close_matches(key[-1], _keys_of(key[:-1]), n=1, cutoff=0.6)
     ):

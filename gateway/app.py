@@ -53,7 +53,7 @@ from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
 from gateway.flow.respond import Responder
-from gateway.ports import Channel, Clock, StoreUnavailableError, TimeSeries
+from gateway.ports import TROUBLES, Channel, Clock, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
 from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, load
@@ -389,20 +389,26 @@ class Gateway:
         await Timers(self.database, self.clock, self.policy, self.counters).run()
 
     async def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """What breaks unforeseen is said, shown in health until it has run well for a while, and begun
-        again."""
-        tries, loop = 0, asyncio.get_running_loop()
+        """What breaks is said, shown in health until it has run well for a while, and begun again."""
+        tries, said, loop = 0, "", asyncio.get_running_loop()
         while True:
             began = loop.time()
             well = loop.call_later(RUNS_WELL_S, self.failures.pop, name, None)
             try:
                 await work()
+            except TROUBLES as error:
+                self.failures[name] = str(error)
+                if str(error) != said:  # once for each cause, however often it is tried
+                    said = str(error)
+                    log.error(
+                        "worker_waits", worker=name, problem=said, effect="tried again, nothing is lost"
+                    )
             except Exception as error:
-                tries = 1 if loop.time() - began > RUNS_WELL_S else tries + 1
                 self.failures[name] = f"{type(error).__name__}: {error}"
-                log.exception("worker_failed", worker=name, tries=tries)
+                log.exception("worker_failed", worker=name, tries=tries + 1)
             finally:
                 well.cancel()
+            tries = 1 if loop.time() - began > RUNS_WELL_S else tries + 1
             await asyncio.sleep(min(30.0, 0.2 * 2 ** min(tries, 7)) * random.uniform(0.5, 1.0))
 
     # --- what others see ----------------------------------------------------------------------

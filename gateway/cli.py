@@ -320,8 +320,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def explain(error: Exception) -> str | None:
     """What to say of an error that a user can mend; None for one that is ours."""
+    from gateway.ports import TROUBLES
+
     name = type(error).__name__
-    if isinstance(error, CannotStartError):
+    if isinstance(error, (CannotStartError, *TROUBLES)) or name == "JournalFormatError":
         return str(error)
     if name == "SettingsError":
         lines = str(error).splitlines()

@@ -35,7 +35,7 @@ from gateway.domain.access import Role, issue_token
 from gateway.domain.appointment import Appointment, AppointmentState, Service, Workshop
 from gateway.domain.delivery import Delivery
 from gateway.domain.device import Device
-from gateway.domain.errors import InvalidError
+from gateway.domain.errors import CannotStartError, InvalidError
 from gateway.domain.ids import derived_id, new_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.times import rfc3339
@@ -420,16 +420,25 @@ def free_port(host: str, preferred: int) -> int:
     return 0
 
 
+def demo_port(wanted: int | None) -> int:
+    """The port that was asked for, else 8080 or a free one. Raises CannotStartError when it is taken."""
+    port = free_port("127.0.0.1", wanted or 8080)
+    if wanted and port != wanted:
+        raise CannotStartError(
+            f"127.0.0.1:{wanted} is taken by another program: end it, or choose another port with --port"
+        )
+    return port
+
+
 def demo_settings(arguments: argparse.Namespace, folder: Path) -> configuration.Settings:
     """The settings with everything on this machine, in a folder of its own."""
+    port = 0 if arguments.headless else demo_port(arguments.port)
     forced = {
         "TOUCHPOINT_DATA_DIR": str(folder),
         "TOUCHPOINT_MQTT__URL": "embedded:",
         "TOUCHPOINT_TIMESERIES__KIND": "embedded",
         "TOUCHPOINT_JOURNAL__BATCH_DELAY_MS": "0",
-        "TOUCHPOINT_WEB__PORT": str(
-            0 if arguments.headless else arguments.port or free_port("127.0.0.1", 8080)
-        ),
+        "TOUCHPOINT_WEB__PORT": str(port),
         "TOUCHPOINT_DELIVER__WEB_PUSH__LOOPBACK": "true",
         "TOUCHPOINT_LOG__LEVEL": os.environ.get("TOUCHPOINT_LOG__LEVEL", "error"),
     }

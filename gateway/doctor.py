@@ -23,7 +23,7 @@ from gateway.app import (
     signal_texts,
 )
 from gateway.domain.errors import CannotStartError
-from gateway.ports import StoreUnavailableError
+from gateway.ports import TROUBLES
 
 LOW_DISK = 1_000_000_000
 """Bytes of free space below which doctor warns."""
@@ -46,7 +46,7 @@ async def examine(settings: Settings) -> list[Line]:
         try:
             said = await check(settings)
             lines.append({"what": what, "state": "good", "do": said})
-        except (CannotStartError, StoreUnavailableError, OSError) as error:
+        except (CannotStartError, *TROUBLES, OSError) as error:
             lines.append({"what": what, "state": "wrong", "do": " ".join(str(error).split())})
     return lines
 

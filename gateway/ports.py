@@ -160,6 +160,10 @@ class DatabaseUnavailableError(Exception):
     """The domain's store cannot be read or written now; the message says what to do. Nothing was stored."""
 
 
+TROUBLES = (DatabaseUnavailableError, JournalWriteError, StoreUnavailableError)
+"""What befalls stores, and passes when somebody mends it; the message says what that is."""
+
+
 class Owners(Protocol):
     """Owners, what they agreed to, when they may be reached."""
 
@@ -308,8 +312,9 @@ class Touchpoints(Protocol):
         """Newest first; for a touchpoint the lines of its finding too."""
         ...
 
-    def counts(self) -> Mapping[str, int]:
-        """{state: how many touchpoints}."""
+    def counts(self, states: Sequence[State] = ()) -> Mapping[str, int]:
+        """{state: how many touchpoints}, of these states or of all. Live states are few; what has ended grows
+        for ever and takes as long to count."""
         ...
 
     def funnel(self, since: int) -> list[Mapping[str, Any]]:
@@ -395,8 +400,8 @@ class Outbox(Protocol):
         ...
 
     def next_due(self, channels: Sequence[str]) -> int | None: ...
-    def counts(self) -> Mapping[str, int]:
-        """{state: how many}."""
+    def counts(self, states: Sequence[DeliveryState] = ()) -> Mapping[str, int]:
+        """{state: how many}, of these states or of all; see `Touchpoints.counts`."""
         ...
 
 
