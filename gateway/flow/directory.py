@@ -14,6 +14,9 @@ UNKNOWN = "unknown"
 
 PAGE = 5_000
 
+ANYTHING = "*"
+"""Told by the change feed in place of what was missed."""
+
 
 class Directory:
     """Kinds and models by device id; follows the database through `refresh`."""
@@ -53,8 +56,11 @@ class Directory:
 
     async def refresh(self, database: Database, feed: ChangeFeed) -> None:
         """Take up the devices that changed since the last call."""
-        changed = {key for subject, key in feed.take() if subject == "device"}
-        if changed:
+        told = feed.take()
+        changed = {key for subject, key in told if subject == "device"}
+        if any(subject == ANYTHING for subject, _ in told):
+            await self.load(database)
+        elif changed:
             self.take(await database.read(lambda r: [d for d in map(r.devices.find, changed) if d]))
 
 

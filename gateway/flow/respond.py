@@ -138,8 +138,11 @@ class Responder:
         return self._position
 
     async def run(self) -> None:
-        """Until cancelled."""
-        self._position = await self._database.read(lambda records: records.position(READER))
+        """Until cancelled. Begins behind what is known to be taken: the journal is told of every entry, the
+        database only of answers, and a day's telemetry need not be looked through for none."""
+        stored = await self._database.read(lambda records: records.position(READER))
+        told = self._journal.status()["readers"].get(READER, {}).get("position", 0)
+        self._position = max(stored, told)
         appended = self._journal.appended()
         while True:
             appended.clear()

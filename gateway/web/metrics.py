@@ -46,11 +46,11 @@ class Counts:
 
 def count(records: Records) -> Counts:
     """One look into the database."""
-    touchpoints, outbox = records.touchpoints.counts(), records.outbox.counts()
+    outbox = records.outbox.counts((*PENDING, DeliveryState.DEAD))
     return Counts(
-        open=touchpoints.get(State.OPEN, 0),
-        pending=sum(outbox.get(state, 0) for state in PENDING),
-        dead=outbox.get(DeliveryState.DEAD, 0),
+        open=records.touchpoints.counts((State.OPEN,))[State.OPEN],
+        pending=sum(outbox[state] for state in PENDING),
+        dead=outbox[DeliveryState.DEAD],
     )
 
 

@@ -151,7 +151,7 @@ def _counts(records: Records, now: int) -> dict[str, Any]:
     visits = [a for a in records.workshops.appointments(start=since - MONTH_MS, limit=RECENT) if a.touchpoint]
     answered = [t for t in recent if t.answer and t.answer.at > since]
     waits = [t.answer.at - t.sent_at for t in recent if t.answer and t.sent_at]
-    outbox = records.outbox.counts()
+    outbox = records.outbox.counts((DeliveryState.PENDING, DeliveryState.LEASED, DeliveryState.DEAD))
     asked = records.feedback.page(limit=RECENT)
     return {
         "decided": sum(f.found_at > since for f in records.touchpoints.findings(limit=RECENT)),
@@ -160,7 +160,7 @@ def _counts(records: Records, now: int) -> dict[str, Any]:
         "booked": sum(a.created > since and a.state is not AppointmentState.CANCELLED for a in visits),
         "done": sum(a.done_at is not None and a.done_at > since for a in visits),
         "quarantined": sum(records.quarantine.counts().values()),
-        "deferred": records.touchpoints.counts().get("deferred", 0),
+        "deferred": records.touchpoints.counts((State.DEFERRED,))[State.DEFERRED],
         "dead": outbox.get("dead", 0),
         "pending": outbox.get("pending", 0) + outbox.get("leased", 0),
         "answer_ms": median(waits) if waits else None,

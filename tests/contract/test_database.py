@@ -602,6 +602,8 @@ async def test_touchpoints_are_counted_by_state(town: SqlDatabase) -> None:
     await town.write(kept(touchpoint("t1"), touchpoint("t2"), touchpoint("t3", State.EXPIRED)))
     counts = await town.read(lambda r: r.touchpoints.counts())
     assert counts == {state.value: 0 for state in State} | {"open": 2, "expired": 1}
+    live = await town.read(lambda r: r.touchpoints.counts((State.OPEN, State.DEFERRED)))
+    assert live == {"open": 2, "deferred": 0}
 
 
 async def test_the_funnel_counts_every_step_per_rule(town: SqlDatabase) -> None:
@@ -809,6 +811,7 @@ async def test_an_effect_is_queued_once_per_channel_target_and_key(town: SqlData
         "dead": 0,
         "dropped": 0,
     }
+    assert await town.read(lambda r: r.outbox.counts((DeliveryState.PENDING,))) == {"pending": 4}
 
 
 async def test_what_is_due_is_claimed_oldest_first_and_by_one_only(
@@ -1264,6 +1267,7 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "an owner's of a rule": ("owner", lambda r: r.touchpoints.page(owner="jana", rule="brake-pads")),
     "by state": ("state", lambda r: r.touchpoints.page(states=[State.OPEN], after="z")),
     "by states": ("state", lambda r: r.touchpoints.page(states=[State.OPEN, State.DEFERRED])),
+    "how many of a state": ("wake", lambda r: r.touchpoints.counts((State.OPEN,))),
     "by rule": ("rule", lambda r: r.touchpoints.page(rule="brake-pads")),
     "of a finding": ("finding, sorted", lambda r: r.touchpoints.page(finding="f1")),
     "an owner's ledger": ("owner", lambda r: r.touchpoints.ledger(owner="jana", after="l1")),
@@ -1271,6 +1275,7 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "a finding's ledger": ("finding", lambda r: r.touchpoints.ledger(finding="f1")),
     "a device's findings": ("device", lambda r: r.touchpoints.findings(device="van")),
     "newest findings": ("found", lambda r: r.touchpoints.findings()),
+    "how many wait": ("state", lambda r: r.outbox.counts((DeliveryState.PENDING,))),
     "claim": ("due", lambda r: r.outbox.claim(5, lease_ms=1, limit=9, channels=["web_push", "display"])),
     "next due": ("due", lambda r: r.outbox.next_due(["web_push", "display"])),
     "drop pending": ("touchpoint", lambda r: r.outbox.drop_pending("t1")),

@@ -177,6 +177,22 @@ async def test_a_restarted_reader_does_not_take_it_again(world: World, tmp_path:
     assert (await world.codes()).count("answered_not_now") == 1
 
 
+async def test_a_restarted_reader_looks_through_nothing_again(world: World, tmp_path: Path) -> None:
+    async with reading(world, tmp_path) as (journal, responder):
+        await journal.append([TELEMETRY] * 3, world.now)
+        await responder.step()
+        read: list[Batch] = []
+        again = respond.Responder(
+            journal, world.database, world.clock, world.policy, answers_in=lambda b: bool(read.append(b))
+        )
+        task = asyncio.create_task(again.run())
+        world.clock.register(task)
+        await world.clock.settled()
+        task.cancel()
+        assert await world.read(lambda r: r.position("respond")) == 0
+        assert read == []
+
+
 async def test_what_cannot_be_taken_never_stalls_the_reader(world: World, tmp_path: Path) -> None:
     touchpoint = (await world.touchpoint()).id
     async with reading(world, tmp_path) as (journal, responder):

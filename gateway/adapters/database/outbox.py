@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Shape, Transaction, count_states
 from gateway.domain.delivery import Attempt, Delivery, DeliveryState
 from gateway.domain.errors import ConflictError, NotFoundError
 
@@ -136,7 +136,5 @@ class SqlOutbox:
         ]
         return min((t for t in times if t is not None), default=None)
 
-    def counts(self) -> Mapping[str, int]:
-        c = tables.outbox.c
-        rows = self._connection.execute(sa.select(c.state, sa.func.count()).group_by(c.state))
-        return {state.value: 0 for state in DeliveryState} | {str(state): n for state, n in rows}
+    def counts(self, states: Sequence[DeliveryState] = ()) -> Mapping[str, int]:
+        return count_states(self._connection, tables.outbox.c.state, states or tuple(DeliveryState))

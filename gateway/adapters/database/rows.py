@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -96,6 +97,15 @@ class Shape(Generic[V]):
     def by_id(self, connection: sa.Connection, key: str) -> V | None:
         """The value of that id."""
         return self.first(connection, self.select.where(self.table.c.id == key))
+
+
+def count_states(
+    connection: sa.Connection, column: sa.Column[Any], states: Sequence[StrEnum]
+) -> dict[str, int]:
+    """{state: how many rows}, 0 included; reads no more of the index than these states take up."""
+    query = sa.select(column, sa.func.count()).where(column.in_(states)).group_by(column)
+    found = {str(state): n for state, n in connection.execute(query)}
+    return {state.value: found.get(state.value, 0) for state in states}
 
 
 def search_text(*parts: str | None) -> str:

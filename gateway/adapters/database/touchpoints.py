@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Shape, Transaction, count_states
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.touchpoint import LIVE, Finding, LedgerLine, State, Touchpoint, check_move
 
@@ -169,10 +169,8 @@ class SqlTouchpoints:
 
     # --- figures
 
-    def counts(self) -> Mapping[str, int]:
-        c = tables.touchpoints.c
-        rows = self._connection.execute(sa.select(c.state, sa.func.count()).group_by(c.state))
-        return {state.value: 0 for state in State} | {str(state): n for state, n in rows}
+    def counts(self, states: Sequence[State] = ()) -> Mapping[str, int]:
+        return count_states(self._connection, tables.touchpoints.c.state, states or tuple(State))
 
     def funnel(self, since: int) -> list[Mapping[str, Any]]:
         f = tables.findings.c
