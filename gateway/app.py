@@ -488,6 +488,7 @@ async def opened(
         await journal.read(2**62, limit=1)
         timeseries = open_timeseries(settings, signals)
         stack.push_async_callback(timeseries.close)
+        await carry_on(journal, database, timeseries, clock.now())
         broker, downlink = await open_broker(settings, role, stack)
         source = MqttSource(
             broker,
@@ -526,6 +527,18 @@ async def opened(
             publisher=publisher,
             channels=channels,
             source=source,
+        )
+
+
+async def carry_on(journal: SqliteJournal, database: SqlDatabase, timeseries: TimeSeries, now: int) -> None:
+    """See that a journal which was begun anew counts on from where its readers stand."""
+    stored = await database.read(lambda records: [records.position(reader) for reader in READERS])
+    farthest = max(*stored, await timeseries.position() or 0)
+    if farthest > journal.head() and await journal.begin_after(farthest, now):
+        log.warning(
+            "journal_begun_anew",
+            position=farthest,
+            effect="entries that its readers had not taken are gone; what comes now is taken",
         )
 
 

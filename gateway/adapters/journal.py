@@ -96,6 +96,22 @@ class _File:
             raise
         return first
 
+    def begin_after(self, position: int, now: int) -> bool:
+        """Let the next entry follow `position` where the file ends before it; whether it did."""
+        connection = self.connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            behind = _head(connection) < position
+            if behind:
+                body = _encode((BATCH_FORMAT, [{"type": "tick"}]))
+                row = (position, 1, now, KINDS.index("control"), body)
+                connection.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute("COMMIT")
+        except BaseException:
+            _rollback(connection)
+            raise
+        return behind
+
     def trim(self, positions: Mapping[str, int], readers: Sequence[str]) -> dict[str, int]:
         """Save `positions`, drop what every reader has taken; gives all saved positions."""
         connection = self.connection()
@@ -209,6 +225,18 @@ class SqliteJournal:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def begin_after(self, position: int, now: int) -> bool:
+        """A file that was moved away or restored from a backup must not give out positions again that readers
+        have already passed: they would skip what stands there. Lets the next entry follow `position`; whether
+        that was needed. Raises JournalWriteError."""
+        await self.open()
+        try:
+            needed = await self._in(self._write_thread, self._writer_file.begin_after, position, now)
+            await self._refresh()
+        except sqlite3.Error as error:
+            raise _cannot(self._path, error) from error
+        return bool(needed)
 
     # --- append -------------------------------------------------------------------------------
 

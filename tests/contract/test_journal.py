@@ -56,6 +56,15 @@ async def test_gives_back_what_was_appended(journal: SqliteJournal) -> None:
     assert list(second.controls) == [{"type": "reset", "device": "car-1"}]
 
 
+async def test_a_new_file_counts_on_from_where_readers_stand(journal: SqliteJournal) -> None:
+    assert await journal.begin_after(1_000, NOW)
+    assert journal.head() == 1_000
+    assert await journal.append(some(2), NOW) == 1_001
+    assert payloads(await journal.read(1_000, limit=10)) == [payload for _, payload in some(2)]
+    assert not await journal.begin_after(1_001, NOW)
+    assert journal.head() == 1_002
+
+
 async def test_what_was_appended_survives(path: Path) -> None:
     async with SqliteJournal(path, readers=READERS) as before:
         await before.append(some(3), NOW)

@@ -216,3 +216,12 @@ async def test_a_part_that_runs_again_is_no_fault_any_more(
         await within(5, lambda: says(True), "the fault is over")
         part.cancel()
         await asyncio.gather(part, return_exceptions=True)
+
+
+async def test_a_journal_that_was_moved_away_loses_nothing_that_comes_afterwards(tmp_path: Path) -> None:
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        await gateway.database.write(lambda records: records.set_position("assess", 500))
+    for file in tmp_path.glob("journal.db*"):
+        file.unlink()
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        assert await gateway.journal.append([("touchpoint/v1/car-1/telemetry", b"{}")], 1) == 501
