@@ -52,6 +52,7 @@ class _Page:
         self.now = self.context.clock.now()
         self.who = who(request)
         self.owner_id = self.who.subject or ""
+        self.pushes: list[Shown] = []
 
     async def read(self, work: Callable[[Records], T]) -> T:
         return await self.context.database.read(work)
@@ -69,14 +70,17 @@ class _Page:
             self.words,
             tab=tab,
             view=view,
-            pushes=pushes(self),
+            pushes=self.pushes,
             **{"toast": toast(self), **more},
         )
 
 
 async def open_page(request: web.Request) -> _Page:
     """The request of an owner."""
-    return _Page(request, await words_for(request))
+    at = _Page(request, await words_for(request))
+    if request.method == "GET":
+        at.pushes = await pushes(at)
+    return at
 
 
 def toast(at: _Page, undo_url: str | None = None, product: str = "") -> Shown | None:
@@ -88,18 +92,24 @@ def toast(at: _Page, undo_url: str | None = None, product: str = "") -> Shown | 
     return Shown(text=at.words(key, product=product), undo_url=undo_url)
 
 
-def pushes(at: _Page) -> list[Shown]:
-    """In the demo: the newest push, as the phone would show it, labelled as what it is."""
+async def pushes(at: _Page) -> list[Shown]:
+    """In the demo: the newest push, as the phone shows it, labelled as what it is, until it is answered."""
     demo = at.context.demo
     if demo is None:
         return []
     sent = [
-        p
-        for p in demo.state().get("pushes", ())
-        if p["owner"] == at.owner_id and at.now - p["at"] < PUSH_SHOWN_MS
+        p for p in demo.state()["pushes"] if p["owner"] == at.owner_id and at.now - p["at"] < PUSH_SHOWN_MS
     ]
-    newest = sent[-1:] if sent else []
-    return [_push(p, at) for p in newest if at.request.path != _push_page(p)]
+    newest = [p for p in sent[-1:] if at.request.path != _push_page(p)]
+    stands = await at.read(lambda records: [_stands(records, p) for p in newest])
+    return [_push(p, at) for p, open_yet in zip(newest, stands, strict=True) if open_yet]
+
+
+def _stands(records: Records, push: Mapping[str, Any]) -> bool:
+    """Whether the push still asks for something: an offer that is open, a question without an answer."""
+    touchpoint = records.touchpoints.get(str(push["touchpoint"]))
+    asked = [f for f in records.feedback.page(touchpoint=touchpoint.id) if f.answered_at is None]
+    return touchpoint.state is State.OPEN or bool(asked)
 
 
 def _push_page(push: Mapping[str, Any]) -> str:
@@ -515,7 +525,8 @@ async def visit(request: web.Request) -> web.Response:
     """One visit: when, where, and what the workshop was told."""
     at, wanted = await open_page(request), request.match_info["id"]
     loaded = await at.read(lambda records: _load_visit(records, at, wanted))
-    one = await views.matter_series(at.context, loaded.matter, at.now) if loaded.matter else None
+    told = min(at.now, loaded.appointment.created)
+    one = await views.matter_series(at.context, loaded.matter, told) if loaded.matter else None
     view = _visit_view(loaded, one, at)
     undo = (
         f"/me/visits/{wanted}/cancel"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import date
 from types import SimpleNamespace as Shown
 from typing import Any
 
 from aiohttp import web
 
-from gateway.domain import moments
+from gateway.domain import moments, slots
 from gateway.domain.access import issue_token
+from gateway.domain.appointment import Workshop
 from gateway.domain.device import Device
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.ports import Records
@@ -205,8 +207,8 @@ async def _workshop(context: Context, loaded: Shown, words: Words, now: int) -> 
         return Shown(href="/workshop", day=Shown(short="", count="", hours=[], bays=[]), booking=None)
     chosen = loaded.booking.appointment if loaded.booking else None
     if chosen:
-        first = chosen.start - (CALENDAR_HOURS - 2) * HOUR_MS
-        window = (first, first + CALENDAR_HOURS * HOUR_MS)
+        last = min(chosen.start + 2 * HOUR_MS, _closing(loaded.workshop, loaded.day.day, chosen.end))
+        window = (last - CALENDAR_HOURS * HOUR_MS, last)
     else:
         first = loaded.day.start + 8 * HOUR_MS
         window = (first, first + CALENDAR_HOURS_ALONE * HOUR_MS)
@@ -219,6 +221,11 @@ async def _workshop(context: Context, loaded: Shown, words: Words, now: int) -> 
     )
     href = f"/workshop?booking={chosen.id}" if chosen else "/workshop"
     return Shown(href=href, day=day, booking=booking)
+
+
+def _closing(workshop: Workshop, day: date, least: int) -> int:
+    """When the workshop closes on a day, not before `least`."""
+    return max([least, *(end for _, _, end in slots.openings(workshop, day))])
 
 
 def _some_bays(bays: list[Shown], wanted: str | None) -> list[Shown]:

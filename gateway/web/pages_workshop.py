@@ -436,7 +436,8 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
     """A booking with its finding, chart, codes and promise."""
     a, device = one.appointment, one.device
     service = views.service_name(a, workshop, words)
-    course = await views.matter_series(context, one.matter, now) if one.matter else None
+    told = min(now, a.created)  # the diagnosis stands as it was when the time was taken
+    course = await views.matter_series(context, one.matter, told) if one.matter else None
     said = views.matter(one.matter, context, words, now, course) if one.matter else None
     parts = (
         one.owner.name if one.owner else "",
@@ -457,7 +458,7 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
         bay=a.bay,
         service=service,
         finding=finding,
-        chart=views.chart(course, words, now, "booking"),
+        chart=views.chart(course, words, told, "booking"),
         rows=_rows(one, words),
         brief=_brief(one, finding, promise, words),
         promise=words("workshop.promise", promise=promise) if promise else "",

@@ -35,7 +35,10 @@ DUE_SHARE = 0.8
 HISTORY_MS = 100 * DAY_MS
 """How far back charts look."""
 PLOTTED = 220
-"""About how many points a chart asks the store for."""
+"""At most so many points a chart asks the store for."""
+STRETCHES_MS = tuple(HOUR_MS * h // 60 for h in (1, 5, 15, 60, 180, 360, 720, 1440))
+"""A point is the mean of one of these: fixed, so that a forecast changes with readings, not with time."""
+MOST_IN_TAIL = 20_000
 MOST_TABLE_ROWS = 24
 
 
@@ -123,8 +126,8 @@ async def series(
         return None
     raw = await _points(context, device.id, signal.name, now, spans)
     latest = facts.latest.get(signal.name) if facts else None
-    if latest and isinstance(latest[1], int | float) and (not raw or latest[0] > raw[-1][0]):
-        raw = [*raw, (latest[0], float(latest[1]))]
+    if latest and isinstance(latest[1], int | float) and latest[0] <= now:
+        raw = [*(point for point in raw if point[0] < latest[0]), (latest[0], float(latest[1]))]
     limit = signal.wear.limit if signal.wear else None
     points = [(ts, shown(signal, value)) for ts, value in raw]
     shown_limit = shown(signal, limit) if limit is not None else None
@@ -146,10 +149,19 @@ async def _points(
         if not first:
             continue
         begin = first[0][0]
-        every = every or max(60_000, max(HOUR_MS, now - begin) // PLOTTED)
+        every = every or next((e for e in STRETCHES_MS if e * PLOTTED >= now - begin), STRETCHES_MS[-1])
         rows = await context.timeseries.aggregates(device, name, start=begin, end=end, every=every)
-        points += [(min(ts + every // 2, end - 1), mean) for ts, _, mean, _, _ in rows]
+        points += [(ts + every // 2, mean) for ts, _, mean, _, _ in rows if ts + every <= end]
+        points += await _tail(context, device, name, now - now % every, end)
     return points
+
+
+async def _tail(context: Context, device: str, name: str, start: int, end: int) -> list[charts.Point]:
+    """The last reading of the stretch of time that is not over yet."""
+    rows = await context.timeseries.readings(
+        device, name, start=start, end=end, after=None, limit=MOST_IN_TAIL
+    )
+    return [(ts, float(value)) for ts, value in rows[-1:] if isinstance(value, int | float)]
 
 
 def shown(signal: Signal, value: float) -> float:

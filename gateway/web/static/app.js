@@ -132,6 +132,8 @@
   window.addEventListener("popstate", refresh);
 
   document.addEventListener("click", (event) => {
+    const push = event.target.closest("[data-push] .cover");
+    if (push) seen(push.closest("[data-push]").dataset.push);
     const target = event.target.closest("[data-close],[data-print],[data-subscribe]");
     if (!target) return;
     if (target.matches("[data-print]")) window.print();
