@@ -105,9 +105,14 @@ class Outcome:
     touchpoints: Counter[tuple[str, str]]
 
 
+def domain(gateway: RunningGateway, query: str) -> list[Any]:
+    """What no page shows."""
+    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=10)) as database:
+        return database.execute(query).fetchall()
+
+
 def outcome(gateway: RunningGateway) -> Outcome:
-    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db")) as domain:
-        findings = domain.execute("SELECT device, rule, began_ts FROM findings").fetchall()
+    findings = domain(gateway, "SELECT device, rule, began_ts FROM findings")
     return Outcome(
         readings={car: gateway.readings(car, "speed") for car in CARS},
         findings=Counter(findings),
@@ -123,11 +128,14 @@ def gateway_for(folder: Path, broker: Mosquitto) -> AbstractContextManager[Runni
 
 
 def settled(gateway: RunningGateway, messages: int) -> Callable[[], bool]:
-    """Whether as many messages have come as were sent, and every reader has read them."""
+    """Whether as many messages have come as were sent, and every reader has read them. assess tells the
+    journal what it has saved, seconds later; what it has done stands where its effects are."""
 
     def look() -> bool:
         state = gateway.api("GET", "journal")
-        return state["head"] >= messages and not any(reader["lag"] for reader in state["readers"].values())
+        ((assessed,),) = domain(gateway, "SELECT position FROM positions WHERE reader = 'assess'")
+        read = [state["readers"][name]["position"] for name in ("record", "respond")]
+        return state["head"] >= messages and min(assessed, *read) >= state["head"]
 
     return look
 
