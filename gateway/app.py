@@ -533,7 +533,9 @@ async def opened(
 async def carry_on(journal: SqliteJournal, database: SqlDatabase, timeseries: TimeSeries, now: int) -> None:
     """See that a journal which was begun anew counts on from where its readers stand."""
     stored = await database.read(lambda records: [records.position(reader) for reader in READERS])
-    farthest = max(*stored, await timeseries.position() or 0)
+    with contextlib.suppress(StoreUnavailableError):  # record says so, and waits
+        stored.append(await timeseries.position() or 0)
+    farthest = max(stored)
     if farthest > journal.head() and await journal.begin_after(farthest, now):
         log.warning(
             "journal_begun_anew",
