@@ -58,6 +58,8 @@ LINGER_S = 12.0
 FACTS_EVERY_MS = 300_000
 """Of story time: often enough for pages that show minutes."""
 LOOK_EVERY_S = 0.001
+INTERRUPTED = 130
+"""Exit status of a headless story that was not told to its end; ending a live one is no fault."""
 FRAME_S = 0.03
 LONGEST_FRAME_S = 0.25
 
@@ -489,30 +491,32 @@ async def directed(
         await stack.enter_async_context(devices)
         if not arguments.headless:
             print(WELCOME.format(url=gateway.url), flush=True)
+        stack.push_async_callback(director.close)
         await director.cast(live=not arguments.headless, seed=arguments.seed)
         gc.collect()
         gc.freeze()
-        try:
-            yield director
-        finally:
-            await director.close()
+        yield director
 
 
 async def play(settings: configuration.Settings, arguments: argparse.Namespace) -> None:
     """Headless to its end, or live until Ctrl-C."""
     async with directed(settings, arguments) as director:
-        if arguments.headless:
-            await director.headless(director.end(arguments.until))
-            return
-        playing = asyncio.create_task(director.live(director.end(arguments.until)))
-        stopped = asyncio.create_task(until_stopped())
-        await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
-        for task in (playing, stopped):
-            task.cancel()
-        results = await asyncio.gather(playing, stopped, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        end = director.end(arguments.until)
+        await (director.headless(end) if arguments.headless else director.live(end))
+
+
+async def play_until_stopped(settings: configuration.Settings, arguments: argparse.Namespace) -> int:
+    """Play; end in order at Ctrl-C and SIGTERM, at whatever moment they come. Gives the exit status."""
+    playing = asyncio.create_task(play(settings, arguments), name="story")
+    stopped = asyncio.create_task(until_stopped(), name="stop")
+    await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
+    interrupted = not playing.done()
+    for task in (playing, stopped):
+        task.cancel()
+    for result in await asyncio.gather(playing, stopped, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
+    return INTERRUPTED if interrupted and arguments.headless else 0
 
 
 def demo_command(arguments: argparse.Namespace) -> int:
@@ -520,5 +524,4 @@ def demo_command(arguments: argparse.Namespace) -> int:
     with demo_folder(os.environ.get("TOUCHPOINT_DATA_DIR")) as folder:
         settings = demo_settings(arguments, folder)
         set_up_logging(settings)
-        uvloop.run(play(settings, arguments))
-    return 0
+        return uvloop.run(play_until_stopped(settings, arguments))
