@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -36,6 +36,12 @@ LOOK_EVERY_S = 1.0
 
 AFTER_TROUBLE_MS = 5_000
 """How long to wait when the database could not be used."""
+
+STORE_AGAIN = 3
+"""How often the outcome of a delivery is stored again before the delivery is left to its lease."""
+
+STORE_PAUSE_S = 1.0
+"""Real seconds between: a played time stands still while something is being sent."""
 
 PATIENCE = 10
 """How often `deliver_now` looks again whether somebody else has sent what it waits for."""
@@ -266,11 +272,21 @@ class Deliverer:
             if isinstance(outcome, Gone) and delivery.channel == WEB_PUSH:
                 records.owners.drop_subscription(delivery.target, now)
 
-        await self._database.write(work)
+        await self._patiently(work)
         self._counters.attempt(delivery.channel, attempt.result)
         found_at = delivery.payload.get("found_at")
         if isinstance(outcome, Sent) and isinstance(found_at, int):
             self._counters.delivered(now - found_at)
+
+    async def _patiently(self, work: Callable[[Records], None]) -> None:
+        """Store what has happened already: what is not stored is sent again after its lease."""
+        for _ in range(STORE_AGAIN):
+            try:
+                return await self._database.write(work)
+            except DatabaseUnavailableError as error:
+                log.warning("attempt_waits", why=str(error))
+                await asyncio.sleep(STORE_PAUSE_S)
+        return await self._database.write(work)
 
 
 async def deliver_now(

@@ -23,7 +23,7 @@ from gateway.domain.owner import Owner
 from gateway.domain.touchpoint import State
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.outgoing import Renderer
-from gateway.ports import Channel, Records
+from gateway.ports import Channel, DatabaseUnavailableError, Records
 
 TUESDAY_8 = at("2026-11-24T08:00+01:00")
 
@@ -386,3 +386,27 @@ async def test_a_browser_that_changed_hands_is_not_shown_its_former_owners_matte
         await deliverer(world, push).now()
         assert push.sent == []
         assert [row.state for row in await world.queued("web_push", DeliveryState.DROPPED)] == ["dropped"]
+
+
+async def test_what_was_sent_is_not_sent_again_because_the_database_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_world(tmp_path) as world:
+        push, write, away = Recorder("web_push"), world.database.write, 2
+        await world.subscribes()
+        await world.found()
+
+        async def write_later(work: Callable[[Records], object]) -> object:
+            nonlocal away
+            if push.sent and away:
+                away -= 1
+                raise DatabaseUnavailableError("the database is locked")
+            return await write(work)
+
+        monkeypatch.setattr(world.database, "write", write_later)
+        monkeypatch.setattr("gateway.flow.deliver.STORE_PAUSE_S", 0.01)
+        async with running(world, deliverer(world, push)):
+            await play(world, world.now + 2 * world.policy.lease_ms)
+        assert away == 0
+        assert len(push.sent) == 1
+        assert len(await world.queued("web_push", DeliveryState.SENT)) == 1
