@@ -60,7 +60,7 @@ from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, lo
 
 LANGUAGES = ("en", "de")
 READERS = ("record", "assess", "respond")
-GC_THRESHOLDS = (50_000, 20, 100)
+GC_THRESHOLDS = (500_000, 10, 50)
 """Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
 costs more than decoding them."""
 Role = Literal["all", "ingest", "deliver", "web"]
