@@ -43,7 +43,7 @@ def replay(arguments: argparse.Namespace) -> int:
 
 
 def _finished(work: Callable[[], Awaitable[Mapping[str, Any]]]) -> int:
-    """Print what came of it as one JSON line: 0, 1 when it could not be done, 130 when it was interrupted."""
+    """Print what came of it as one JSON line: 0, 2 when it could not be done, 130 when it was interrupted."""
 
     async def go() -> Mapping[str, Any]:
         return await work()
@@ -52,7 +52,7 @@ def _finished(work: Callable[[], Awaitable[Mapping[str, Any]]]) -> int:
         print(json.dumps(asyncio.run(go())))
     except (BrokerError, ScenarioError, ReplayError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0

@@ -68,6 +68,35 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def port(text: str) -> int:
+    """A port, 0 for a free one."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise ValueError
+    return number
+
+
+def speed(text: str) -> str:
+    """A number above 0, or max."""
+    return text if text == "max" else str(positive(text))
+
+
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings that overlay the shipped ones")
 
@@ -93,15 +122,15 @@ def _running(commands: Subcommands) -> None:
         "touchpoint demo --speed 3600",
         lazy("gateway.demo", "demo_command"),
     )
-    demo.add_argument("--port", type=int, help="port of the pages (default: 8080, else a free one)")
+    demo.add_argument("--port", type=port, help="port of the pages (default: 8080, else a free one)")
     demo.add_argument(
-        "--speed", type=float, default=18_000.0, help="scenario seconds a second (default: 18000)"
+        "--speed", type=positive, default=18_000.0, help="scenario seconds a second (default: 18000)"
     )
     demo.add_argument("--seed", type=int, default=7, help="seed of the story (default: 7)")
     demo.add_argument("--headless", action="store_true", help="no visitor: print JSON lines and end")
     demo.add_argument(
         "--until",
-        type=float,
+        type=positive,
         metavar="SECONDS",
         help="end after so many seconds at --speed (60 at the default speed are the whole story)",
     )
@@ -174,7 +203,7 @@ def _quarantine(commands: Subcommands, module: str) -> None:
     _config(listing)
     _json(listing)
     listing.add_argument("--reason")
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--limit", type=count, default=50)
     show = actions.add(
         "show", "one message as it came", "touchpoint quarantine show 4711", lazy(module, "quarantine_show")
     )
@@ -200,7 +229,7 @@ def _outbox(commands: Subcommands, module: str) -> None:
     _config(listing)
     _json(listing)
     listing.add_argument("--state", choices=("pending", "leased", "sent", "dead", "dropped"))
-    listing.add_argument("--limit", type=int, default=50)
+    listing.add_argument("--limit", type=count, default=50)
     retry = actions.add(
         "retry", "send dead letters again", "touchpoint outbox retry ID", lazy(module, "outbox_retry")
     )
@@ -236,8 +265,8 @@ def _simulating(commands: Subcommands) -> None:
         "scenario", nargs="?", default="small-fleet", help="a shipped name or a file (default: small-fleet)"
     )
     run.add_argument("--seed", type=int, default=7)
-    run.add_argument("--speed", type=float, default=60.0, help="scenario seconds a second")
-    run.add_argument("--until", type=float, metavar="SECONDS", help="end after so many seconds")
+    run.add_argument("--speed", type=positive, default=60.0, help="scenario seconds a second")
+    run.add_argument("--until", type=positive, metavar="SECONDS", help="end after so many seconds")
     replay = actions.add(
         "replay",
         "publish recorded readings",
@@ -245,7 +274,9 @@ def _simulating(commands: Subcommands) -> None:
         lazy(module, "sim_replay"),
     )
     replay.add_argument("file", type=Path)
-    replay.add_argument("--speed", default="max", help="times real time, or max: as fast as acknowledged")
+    replay.add_argument(
+        "--speed", type=speed, default="max", help="times real time, or max: as fast as acknowledged"
+    )
     for parser in (run, replay):
         parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
         parser.add_argument("--username", default="")

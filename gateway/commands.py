@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -44,6 +45,10 @@ def with_stores(arguments: argparse.Namespace, work: Callable[[Stores], Awaitabl
         return asyncio.run(go())
     except TouchpointError as error:
         raise CannotStartError(str(error)) from error
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
@@ -136,7 +141,7 @@ def token_list(arguments: argparse.Namespace) -> int:
 
 
 def token_revoke(arguments: argparse.Namespace) -> int:
-    """End a token at once."""
+    """End a token; a running gateway refuses it within a second."""
     now = time.time_ns() // 1_000_000
     done = with_stores(
         arguments, lambda stores: stores.database.write(lambda r: r.tokens.revoke(arguments.id, now))
@@ -204,7 +209,7 @@ def quarantine_replay(arguments: argparse.Namespace) -> int:
             now=time.time_ns() // 1_000_000,
         ),
     )
-    print(f"{count} message{'' if count == 1 else 's'} put into the journal again")
+    print(f"{_number(count, 'message')} put into the journal again")
     return 0 if count else 1
 
 
@@ -269,37 +274,46 @@ def _rule_sources(arguments: argparse.Namespace) -> tuple[list[tuple[str, str]],
     return rule_texts(arguments.paths or settings.rules.paths), signal_texts(settings.signals.paths)
 
 
-def rules_check(arguments: argparse.Namespace) -> int:
-    """0 when every rule is sound, 1 with every fault, file and line first."""
+def _faults(arguments: argparse.Namespace) -> list[str]:
+    """What is wrong with the rule files, file and line first."""
     import rules
 
     texts, signals = _rule_sources(arguments)
-    faults = rules.check(texts, load_signals(signals))
-    if arguments.json:
-        print(json.dumps([str(fault) for fault in faults], ensure_ascii=False, indent=2))
-    else:
-        for fault in faults:
-            print(fault)
-    if faults:
-        return 1
-    if not arguments.json:
-        count = len(load_rules(texts, load_signals(signals)).rules)
-        print(f"{count} rules in {len(texts)} files, all sound")
+    return [str(fault) for fault in rules.check(texts, load_signals(signals))]
+
+
+def _show_lines(lines: Sequence[str], *, as_json: bool) -> None:
+    print(json.dumps(lines, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
+
+
+def rules_check(arguments: argparse.Namespace) -> int:
+    """0 when every rule is sound, 1 with every fault, file and line first."""
+    faults = _faults(arguments)
+    if faults or arguments.json:
+        _show_lines(faults, as_json=arguments.json)
+        return 1 if faults else 0
+    texts, signals = _rule_sources(arguments)
+    rules, files = len(load_rules(texts, load_signals(signals)).rules), len(texts)
+    print(f"{_number(rules, 'rule')} in {_number(files, 'file')}, {'all ' if rules > 1 else ''}sound")
     return 0
 
 
 def rules_test(arguments: argparse.Namespace) -> int:
-    """0 when every example comes out as it says, 1 otherwise."""
+    """0 when every example comes out as it says, 1 otherwise; a broken file has nothing to run."""
     import rules
 
+    faults = _faults(arguments)
+    if faults:
+        _show_lines(faults, as_json=arguments.json)
+        return 1
     texts, signals = _rule_sources(arguments)
     results = rules.run_examples(load_rules(texts, load_signals(signals)))
     failed = [result for result in results if not result.passed]
     if arguments.json:
-        print(json.dumps([{"rule": r.rule, "passed": r.passed, "text": str(r)} for r in results], indent=2))
+        print(json.dumps([dataclasses.asdict(result) for result in results], ensure_ascii=False, indent=2))
     else:
-        for result in failed:
-            print(result)
+        for r in failed:
+            print(f"{r.file}:{r.line}: {r.rule}: expected: {r.expected}; happened: {r.happened}")
         print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 

@@ -243,6 +243,7 @@ def waits_for_its_store(broker: str, folder: Path, port: int) -> str:
         gateway.until_total("touchpoint_messages_assessed_total", 500)
         state = gateway.api("GET", "journal")
         assert state["readers"]["record"]["lag"] >= 500
+        wait_until(lambda: "record_waits" in gateway.log, "it is said", every=0.05)
         assert gateway.log.count("record_waits") == 1
         assert "a-token" not in gateway.log
         assert TRACEBACK not in gateway.log

@@ -88,7 +88,7 @@ def test_running_a_scenario_publishes_its_past_and_its_story(
 
 def test_what_cannot_be_done_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nobody = f"mqtt://127.0.0.1:{free_port()}"
-    assert replay(arguments(nobody, file=tmp_path / "none.csv", speed="max")) == 1
+    assert replay(arguments(nobody, file=tmp_path / "none.csv", speed="max")) == 2
     assert "no connection to" in capsys.readouterr().err
-    assert run(arguments(nobody, scenario="nowhere", seed=7, speed=1.0, until=1.0)) == 1
+    assert run(arguments(nobody, scenario="nowhere", seed=7, speed=1.0, until=1.0)) == 2
     assert "shipped: first-story, small-fleet" in capsys.readouterr().err
