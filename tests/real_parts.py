@@ -38,9 +38,7 @@ def need(program: str, package: str) -> str:
     return path
 
 
-def wait_until(
-    condition: Callable[[], bool], what: str, seconds: float = 15, *, every: float = 0.01
-) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15, *, every: float = 0.01) -> None:
     """Polls a condition outside our process that nothing announces, such as a port being opened."""
     end = time.monotonic() + seconds
     while not condition():
