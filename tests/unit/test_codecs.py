@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.adapters.codecs import make_decoder, parse_rfc3339, parse_topic
+from gateway.adapters.codecs import make_decoder, parse_topic
 from gateway.domain.messages import KEPT_PAYLOAD, Batch, Decoded
 
 NOW = 1_767_225_600_000  # 2026-01-01
@@ -159,30 +159,6 @@ def test_good_parts_of_a_bad_message_are_kept() -> None:
 def test_of_a_large_undecodable_payload_a_bounded_part_is_kept() -> None:
     decoded = decode(b"x" * 1_000_000)
     assert (len(decoded.undecodable[0].payload), decoded.undecodable[0].size) == (KEPT_PAYLOAD, 1_000_000)
-
-
-@pytest.mark.parametrize(
-    ("text", "ms"),
-    [
-        ("2025-01-01T00:00:00Z", TS),
-        ("2025-01-01t00:00:00z", TS),
-        ("2025-01-01 00:00:00.1Z", TS + 100),
-        ("2025-01-01T01:30:00+01:30", TS),
-        ("2024-12-31T19:00:00.999999-05:00", TS + 999),
-        ("2024-12-31T23:59:60Z", TS),
-        ("2024-02-29T00:00:00Z", 1_709_164_800_000),
-    ],
-)
-def test_rfc3339(text: str, ms: int) -> None:
-    assert parse_rfc3339(text) == ms
-
-
-@pytest.mark.parametrize(
-    "text", ["2025-02-29T00:00:00Z", "2025-01-01T00:00:61Z", "2025-01-01", "٢٠٢٥-01-01T00:00:00Z"]
-)
-def test_not_rfc3339(text: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
-        parse_rfc3339(text)
 
 
 @pytest.mark.parametrize(
