@@ -19,8 +19,6 @@ class Counters:
     """messages committed to the journal, and so acknowledged"""
     recorded: int = 0
     """telemetry messages written to the time series"""
-    refused: int = 0
-    """points that the time-series store refused for good"""
     sessions_lost: int = 0
     """times the broker had forgotten our session"""
     connections: int = 0
@@ -31,6 +29,8 @@ class Counters:
     """times a write had to wait because the time-series store was away"""
     assessed: int = 0
     """messages that have been through the rules"""
+    refused: dict[str, int] = field(default_factory=dict)
+    """points that the time-series store refused for good, by short reason; a hundred reasons at most"""
     findings: dict[str, int] = field(default_factory=dict)
     """findings by rule"""
     quarantined: dict[str, int] = field(default_factory=dict)
@@ -47,15 +47,12 @@ class Counters:
     """first deliveries by how long after the finding's reception, one more than DELAY_BOUNDS_S"""
     delivery_delay_total_s: float = 0.0
     """the sum of those delays"""
-    refused_reasons: dict[str, int] = field(default_factory=dict)
-    """refused points by short reason, bounded to a hundred reasons"""
 
     def refuse(self, reason: str) -> None:
         """Count one refused point under its reason; a new reason beyond a hundred counts as "other"."""
-        self.refused += 1
-        if reason not in self.refused_reasons and len(self.refused_reasons) >= 100:
+        if reason not in self.refused and len(self.refused) >= 100:
             reason = "other"
-        self.refused_reasons[reason] = self.refused_reasons.get(reason, 0) + 1
+        self.refused[reason] = self.refused.get(reason, 0) + 1
 
     def decide(self, outcome: str) -> None:
         """Count one decision."""

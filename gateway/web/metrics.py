@@ -79,9 +79,7 @@ class PathCollector(Collector):
         yield _counter("messages_recorded", "Telemetry messages written to the time series", c.recorded)
         yield _counter("messages_assessed", "Messages that have been through the rules", c.assessed)
         yield _labelled("messages_quarantined", "Messages that could not be decoded", "reason", c.quarantined)
-        yield _labelled(
-            "points_refused", "Points the time series refused for good", "reason", c.refused_reasons
-        )
+        yield _labelled("points_refused", "Points the time series refused for good", "reason", c.refused)
         yield _counter("late_readings", "Readings older than the newest of their signal", c.late_readings)
         yield _counter("broker_connections", "Times the broker took our connection", c.connections)
         yield _counter("broker_sessions_lost", "Times the broker had forgotten our session", c.sessions_lost)
