@@ -36,7 +36,10 @@ class RuleInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
-    """Everything the deciding steps are allowed to know besides the records."""
+    """Everything the deciding steps are allowed to know besides the records.
+
+    What config/default.toml sets has the same default here; a test holds them together.
+    """
 
     rules: Mapping[str, RuleInfo] = field(default_factory=dict)
     quiet_from: str = "21:00"
@@ -66,8 +69,9 @@ class Policy:
     """how far ahead slots are proposed"""
     snooze_ms: int = 7 * 86_400_000
     """when a matter answered with "not now" may return"""
-    retry_schedule_s: tuple[int, ...] = (5, 30, 120, 600, 3600, 6 * 3600)
+    retry_schedule_s: tuple[int, ...] = (10, 60, 300, 1800, 7200, 28_800)
     """seconds after the 1st, 2nd, … failed attempt; after the last one the delivery is dead"""
-    lease_ms: int = 30_000
+    lease_ms: int = 60_000
+    """how long one process has a delivery to itself"""
     ask_after_ms: int = 18 * 3_600_000
     """how long after a job the one question is asked (moved out of quiet hours)"""

@@ -138,8 +138,8 @@ async def test_retries_follow_the_schedule_on_the_clock(world: World) -> None:
         attempts = await world.read(lambda r: r.outbox.attempts(row.id))
     assert [(attempt.at - began, attempt.result) for attempt in attempts] == [
         (0, "retry"),
-        (5_000, "retry"),
-        (105_000, "sent"),
+        (10_000, "retry"),
+        (110_000, "sent"),
     ]
     assert {delivery.id for delivery in push.sent} == {row.id}
 

@@ -145,8 +145,8 @@ async def test_a_push_service_that_is_busy_is_asked_again_when_it_said(phone: Ph
     await phone.send()
     phone.world.clock.advance(began + 90_000)
     await phone.send()
-    assert [row.due_at for row in await phone.rows()] == [began + 90_000 + 30_000]
-    phone.world.clock.advance(began + 120_000)
+    assert [row.due_at for row in await phone.rows()] == [began + 90_000 + 60_000]
+    phone.world.clock.advance(began + 150_000)
     await phone.send()
     assert [(a.number, a.result, a.detail) for a in await phone.attempts()] == [
         (1, "retry", "HTTP 429"),
