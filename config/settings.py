@@ -155,15 +155,6 @@ class Mqtt(Section):
     def tls(self) -> bool:
         return self.url.startswith("mqtts:")
 
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).hostname or "127.0.0.1"
-
-    @property
-    def port(self) -> int:
-        """As given, else what IANA assigned; 0 for the embedded broker, which takes a free one."""
-        return 0 if self.embedded else urlsplit(self.url).port or (8883 if self.tls else 1883)
-
     def conflicts(self) -> Iterator[tuple[str, str]]:
         for key in ("ca_file", "cert_file", "key_file"):
             name = getattr(self, key)
@@ -438,17 +429,17 @@ def _unknown(key: Key, entry: Given) -> Fault:
 
 
 def _nearest(key: Key) -> str | None:
-    """The setting that was probably meant: in the same section first, then anywhere; or the section."""
-    if len(key) == 1 and (near := difflib.get_close_matches(key[0], [s for s, *_ in _SECTIONS], n=1)):
-        return near[0]
+    """The setting that was probably meant: in the same section first, then anywhere; else the section."""
     if key[:-1] in _SECTIONS and (
         near := difflib.get_close_matches(key[-1], _keys_of(key[:-1]), n=1, cutoff=0.6)
     ):
         return ".".join((*key[:-1], near[0]))
     plain = {known.replace("_", "").replace(".", ""): known for known in _NAMES}
     wanted = ".".join(key).replace("_", "").replace(".", "")
-    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=0.75)
-    return plain[near[0]] if near else None
+    if near := difflib.get_close_matches(wanted, plain, n=1, cutoff=0.75):
+        return plain[near[0]]
+    near = difflib.get_close_matches(key[0], [s for s, *_ in _SECTIONS], n=1) if len(key) == 1 else []
+    return near[0] if near else None
 
 
 def _keys_of(section: Key) -> list[str]:

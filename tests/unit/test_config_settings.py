@@ -3,12 +3,17 @@
 import tomllib
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from pydantic import ValidationError
 
 from config import data_path
 from config.settings import Settings, SettingsError, leaves, load
+from gateway.app import make_policy
+from gateway.domain.policy import Policy
+from rules import RuleSet
 
 
 def faults(environ: dict[str, str], path: Path | None = None) -> str:
@@ -183,20 +188,6 @@ def test_values_that_contradict_or_name_what_is_not_there_are_faults(
     assert any(line.startswith(key) for line in faults(environ).splitlines())
 
 
-@pytest.mark.parametrize(
-    ("url", "host", "port", "tls"),
-    [
-        ("mqtt://broker", "broker", 1883, False),
-        ("mqtts://broker.example.com", "broker.example.com", 8883, True),
-        ("mqtt://[::1]:1884", "::1", 1884, False),
-        ("embedded:", "127.0.0.1", 0, False),
-    ],
-)
-def test_the_broker_address_is_taken_apart(url: str, host: str, port: int, tls: bool) -> None:
-    mqtt = load(None, {"TOUCHPOINT_MQTT__URL": url}).mqtt
-    assert (mqtt.host, mqtt.port, mqtt.tls) == (host, port, tls)
-
-
 def test_a_file_that_is_missing_or_not_toml_is_one_fault_among_the_others(tmp_path: Path) -> None:
     assert "No such file" in faults({"TOUCHPOINT_WEB__PORT": "x"}, tmp_path / "none.toml")
     broken = tmp_path / "broken.toml"
@@ -210,3 +201,8 @@ def test_settings_do_not_change() -> None:
     settings: Settings = load(None, {})
     with pytest.raises(ValidationError):
         settings.web.port = 1  # type: ignore[misc] # that it cannot be set is what is tested
+
+
+def test_the_policy_of_the_shipped_settings_is_the_policy_without_settings() -> None:
+    no_rules = cast(RuleSet, SimpleNamespace(rules={}))
+    assert make_policy(load(None, {}), no_rules) == Policy()
