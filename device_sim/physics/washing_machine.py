@@ -41,7 +41,6 @@ PROGRAMS = {
     "quick_30": Program(minutes=30, temperature=30, spin=1000, water=38),
     "descale": Program(minutes=130, temperature=75, spin=400, water=24),
 }
-EVERYDAY = ("cotton_60", "eco_40_60", "mixed_40", "quick_30")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """The device's own display, over MQTT: a retained message while a matter is open, an empty one afterwards.
 
-Topic and payload: interfaces.md, `touchpoint/v1/{device}/touchpoint/{id}`. Retained, so that a display
+Topic and payload: docs/wire.md, `touchpoint/v1/{device}/touchpoint/{id}`. Retained, so that a display
 that was off shows what is open when it comes on, and nothing that has been answered meanwhile.
 
 Retry: the broker is away or did not acknowledge. Expiry: the gateway clears the message itself.

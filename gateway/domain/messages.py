@@ -129,7 +129,7 @@ class Batch:
     """A run of journal entries received together: positions first … last.
 
     kind "messages": `messages` holds (topic, payload). kind "control": `messages` is empty and
-    `controls` holds JSON objects {"type": "tick" | "reset" | "device" | "rules" | …}.
+    `controls` holds JSON objects {"type": "tick" | "reset" | "device", …}.
     """
 
     __slots__ = ("_decoded", "_decoder", "controls", "first", "kind", "messages", "received")

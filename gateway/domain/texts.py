@@ -71,11 +71,6 @@ class Texts:
         self._messages = {language: dict(_leaves(tree)) for language, tree in messages.items()}
         self._unknown: set[str] = set()
 
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The languages that have messages."""
-        return tuple(sorted(self._messages))
-
     def language(self, wanted: str | None) -> str:
         """The language for somebody who wants `wanted` ("de", "de-AT"); English for what is not spoken."""
         short = (wanted or FALLBACK).replace("_", "-").split("-")[0].lower()

@@ -19,7 +19,7 @@ class Demo(Protocol):
     """The played story, when the gateway runs as a demo."""
 
     def state(self) -> Mapping[str, Any]:
-        """{"now": ms, "speed": float, "mode": "story"|"fixed"|"paused", "waiting": str | None,
+        """{"now": ms, "speed": float, "mode": "story"|"fixed"|"paused", "pace": str, "waiting": str | None,
         "steps": [{"key", "at": ms|None, "done": bool, "now": bool}], "cast": {"owner": id, "car": id,
         "appliance": id, "workshop": id}, "pushes": [{"at", "owner", "title", "body", "touchpoint"}]}.
         Step keys: reading, finding, moment, answer, booked, done, feedback."""
@@ -30,7 +30,7 @@ class Demo(Protocol):
         ...
 
     async def act(self, action: str) -> None:
-        """What a visitor makes happen: "finish_job", …; raises InvalidError for an unknown one."""
+        """What a visitor makes happen: "next" goes on without waiting for them. Raises InvalidError."""
         ...
 
     async def wait_changed(self) -> None:

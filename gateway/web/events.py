@@ -28,8 +28,6 @@ GATHER_S = 0.15
 
 Change = tuple[str, str]
 
-STREAMS: web.AppKey[set[asyncio.Task[None]]] = web.AppKey("streams", set)
-
 
 @routes.get("/events")
 @public

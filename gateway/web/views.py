@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace as Shown
 from typing import Any
 
-from markupsafe import Markup
-
 from gateway.domain import wording
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device, Facts
@@ -708,8 +706,3 @@ def find_workshop(records: Records, workshop_id: str | None) -> Workshop | None:
         return records.workshops.get(workshop_id) if workshop_id else None
     except NotFoundError:
         return None
-
-
-def empty_svg() -> Markup:
-    """Nothing to draw."""
-    return Markup("")
