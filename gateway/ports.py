@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from gateway.domain.access import Token
@@ -472,10 +473,14 @@ class Records(Protocol):
         ...
 
     def set_position(self, reader: str, position: int) -> None: ...
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What is done inside is taken back when it raises, and only that; the error goes on."""
+        ...
+
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
-        "device", "facts", "ledger", "feedback", "quarantine"; key: the id, "" for several facts or messages
-        at once. The repositories note their own. Visible when committed."""
+        "device", "facts", "ledger", "feedback", "quarantine"; key: the id (of a ledger line its owner's), ""
+        for several facts or messages at once. The repositories note their own. Visible when committed."""
         ...
 
 

@@ -13,7 +13,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +24,7 @@ from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import Finding
 from gateway.flow import decide
 from gateway.flow.facts import FactBook
+from gateway.flow.outgoing import write_line
 from gateway.ports import (
     Clock,
     Database,
@@ -51,6 +52,8 @@ AFTER_TROUBLE_MS = 1_000
 APPLIED = "/applied"
 """Name, no device's, under which the state keeps the ids of control entries that were applied."""
 APPLIED_KEPT = 1_000
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -335,14 +338,48 @@ def all_facts(records: Records) -> list[Facts]:
 def apply_event(records: Records, event: Found | Cleared, now: int, policy: Policy) -> str | None:
     """One finding or one cleared episode, into the records; a finding that is there is not decided again.
 
-    Gives the outcome of what was decided, None when nothing was.
+    Gives the outcome of what was decided, None when nothing was. What breaks over one event costs that
+    event its decision, is said in the ledger and counted as "failed", and keeps nothing else waiting.
     """
     if isinstance(event, Cleared):
-        records.touchpoints.clear_finding(event.finding, event.received)
-        decide.cleared(records, event.finding, now, policy)
+        _contained(records, event, lambda: _clear(records, event, now, policy))
         return None
+    finding = finding_of(event, policy)
+    if not records.touchpoints.add_finding(finding):
+        return None
+    outcome = _contained(records, event, lambda: _decide(records, event, finding, now, policy))
+    if outcome is None:
+        write_line(records, "not_decided", now, device=event.device, finding=finding.id)
+    return outcome or "failed"
+
+
+def _clear(records: Records, event: Cleared, now: int, policy: Policy) -> None:
+    records.touchpoints.clear_finding(event.finding, event.received)
+    decide.cleared(records, event.finding, now, policy)
+
+
+def _decide(records: Records, event: Found, finding: Finding, now: int, policy: Policy) -> str:
+    owner = owner_when(records, event.device, min(event.found_ts, now))
+    return decide.decide(records, finding, owner, now, policy)
+
+
+def _contained(records: Records, event: Found | Cleared, work: Callable[[], T]) -> T | None:
+    """What `work` gives. A fault of ours in it is taken back and said, and gives None; a database that is
+    away is for the caller."""
+    try:
+        with records.savepoint():
+            return work()
+    except DatabaseUnavailableError:
+        raise
+    except Exception:
+        log.exception("event_not_applied", device=event.device, rule=event.rule, position=event.position)
+        return None
+
+
+def finding_of(event: Found, policy: Policy) -> Finding:
+    """What the rules found, as the records keep it."""
     rule = policy.rules.get(event.rule)
-    finding = Finding(
+    return Finding(
         id=event.id,
         device=event.device,
         rule=event.rule,
@@ -354,10 +391,6 @@ def apply_event(records: Records, event: Found | Cleared, now: int, policy: Poli
         shadow=rule.shadow if rule else False,
         evidence=dict(event.evidence),
     )
-    if records.touchpoints.add_finding(finding):
-        owner = owner_when(records, event.device, min(event.found_ts, now))
-        return decide.decide(records, finding, owner, now, policy)
-    return None
 
 
 def owner_when(records: Records, device: str, ts: int) -> str | None:

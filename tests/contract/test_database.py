@@ -978,7 +978,7 @@ async def test_every_save_is_told(town: SqlDatabase) -> None:
     def story(records: Records) -> None:
         records.touchpoints.add_finding(finding())
         records.touchpoints.add(touchpoint("t1"))
-        records.touchpoints.write_line(line("l1"))
+        records.touchpoints.write_line(line("l1", owner="jana"))
         records.outbox.add(delivery("d1"))
         records.devices.update(Device(id="van", kind="car"))
         records.devices.put_facts([Facts(device="van")])
@@ -994,7 +994,7 @@ async def test_every_save_is_told(town: SqlDatabase) -> None:
     assert feed.event().is_set()
     assert feed.take() == [
         ("touchpoint", "t1"),
-        ("ledger", "l1"),
+        ("ledger", "jana"),
         ("outbox", "d1"),
         ("device", "van"),
         ("facts", "van"),

@@ -18,7 +18,8 @@ from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.domain.counters import Counters
 from gateway.domain.messages import Batch
-from gateway.domain.touchpoint import State
+from gateway.domain.touchpoint import Finding, State
+from gateway.flow import decide
 from gateway.flow.assess import EVENTS_AT_ONCE, STATE_EVERY_MS, Assessor
 from gateway.ports import Database, DatabaseUnavailableError, Records
 from rules import Engine, load
@@ -280,3 +281,26 @@ async def test_very_many_findings_let_others_write_in_between(place: Workplace) 
     await assessor.step()
     assert place.database.writes == 3
     assert sum(place.counters.findings.values()) == 2 * EVENTS_AT_ONCE + 1
+
+
+async def test_a_finding_that_cannot_be_decided_is_kept_and_said_and_holds_up_nobody(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decide.decide
+
+    def breaks_over_the_car(records: Records, finding: Finding, *rest: Any) -> str:
+        outcome = whole(records, finding, *rest)
+        if finding.device == "car":
+            raise ZeroDivisionError("a fault of ours, after something was written")
+        return outcome
+
+    monkeypatch.setattr(decide, "decide", breaks_over_the_car)
+    async with place.working():
+        await place.wears_out()
+        await place.says((20 * MINUTE, 95.0), (0, 95.1), device="nobodys")
+        await place.passes(MINUTE)
+        assert sorted(await place.rules_found()) == FOUND + FOUND
+        assert await place.world.touchpoints() == []
+        lines = await place.world.read(lambda r: [line.code for line in r.touchpoints.ledger(limit=10)])
+        assert sorted(lines) == ["found", "not_decided", "suppressed_no_owner"]
+    assert place.counters.decisions["failed"] == 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.devices import SqlDevices
+from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
 from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
@@ -63,6 +65,14 @@ class SqlRecords:
 
     def set_position(self, reader: str, position: int) -> None:
         self._connection.execute(_SET_POSITION, {"reader": reader, "position": position})
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        try:
+            with self._connection.begin_nested():
+                yield
+        except sa.exc.SQLAlchemyError as error:
+            raise translated(error, "of the domain") from error
 
     def changed(self, subject: str, key: str) -> None:
         self.transaction.changed(subject, key)

@@ -144,7 +144,7 @@ class SqlTouchpoints:
 
     def write_line(self, line: LedgerLine) -> None:
         self._connection.execute(sa.insert(tables.ledger).values(_LINE.row(line)))
-        self._on.changed("ledger", line.id)
+        self._on.changed("ledger", line.owner or "")
 
     def ledger(
         self,
