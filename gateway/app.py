@@ -38,7 +38,7 @@ from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.channels.display import DisplayChannel
 from gateway.channels.journal import JournalChannel
-from gateway.channels.vapid import Vapid
+from gateway.channels.vapid import Vapid, VapidKeyError
 from gateway.channels.web_push import WebPushChannel
 from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
@@ -59,6 +59,8 @@ from gateway.web.server import make_app, make_ops_app
 from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, load
 
 LANGUAGES = ("en", "de")
+SESSION_FILE = "session.json"
+"""In the data folder: that the broker holds a session of ours."""
 READERS = ("record", "assess", "respond")
 GC_THRESHOLDS = (500_000, 10, 50)
 """Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
@@ -231,8 +233,9 @@ async def prepare(settings: configuration.Settings) -> list[str]:
     lines = [f"data folder {folder}: ready"]
     async with Stores.opened(settings) as stores:
         lines.append(f"database {settings.database_path}: schema is up to date")
+        await stores.journal.open()
         lines.append(f"journal {folder / 'journal.db'}: ready")
-        Vapid.load_or_create(folder / "vapid.pem", settings.deliver.web_push.vapid_subject)
+        load_vapid(settings)
         lines.append(f"keys in {folder}: ready")
         store = open_timeseries(settings, load_signals(signal_texts(settings.signals.paths)))
         try:
@@ -243,6 +246,14 @@ async def prepare(settings: configuration.Settings) -> list[str]:
             await store.close()
         lines.append(await _first_operator(stores))
     return lines
+
+
+def load_vapid(settings: configuration.Settings) -> Vapid:
+    """The key that our pushes are signed with, made when it is missing. Raises CannotStartError."""
+    try:
+        return Vapid.load_or_create(settings.data_dir / "vapid.pem", settings.deliver.web_push.vapid_subject)
+    except VapidKeyError as error:
+        raise CannotStartError(str(error)) from error
 
 
 async def _first_operator(stores: Stores) -> str:
@@ -488,6 +499,8 @@ async def opened(
         await journal.read(2**62, limit=1)
         timeseries = open_timeseries(settings, signals)
         stack.push_async_callback(timeseries.close)
+        if settings.timeseries.kind == "embedded" and role in ("all", "ingest"):
+            await timeseries.prepare(settings.timeseries.retention_days)
         await carry_on(journal, database, timeseries, clock.now())
         broker, downlink = await open_broker(settings, role, stack)
         source = MqttSource(
@@ -497,10 +510,10 @@ async def opened(
             receive_maximum=settings.mqtt.receive_maximum,
             batch_messages=settings.journal.batch_messages,
             batch_delay_ms=settings.journal.batch_delay_ms,
-            session_file=folder / "session.json",
+            session_file=None if settings.mqtt.embedded else folder / SESSION_FILE,
         )
         publisher = MqttClient(downlink, random=random.random)
-        vapid = Vapid.load_or_create(folder / "vapid.pem", settings.deliver.web_push.vapid_subject)
+        vapid = load_vapid(settings)
         channels: dict[str, Channel] = {
             "web_push": WebPushChannel(vapid, loopback=settings.deliver.web_push.loopback),
             "display": DisplayChannel(publisher),

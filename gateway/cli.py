@@ -114,7 +114,7 @@ def _running(commands: Subcommands) -> None:
         "--role",
         choices=("all", "ingest", "deliver", "web"),
         default="all",
-        help="ingest: receive, record, assess; deliver: deliver, timers; web: pages and API (default: all)",
+        help="ingest: receive to assess, respond; deliver: deliver, timers; web: pages, API (default: all)",
     )
     demo = commands.add(
         "demo",

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import secrets
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -381,7 +380,3 @@ def firmware_list(arguments: argparse.Namespace) -> int:
 
     show(releases(_firmware_dir(arguments)), as_json=arguments.json, empty="no releases yet")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit("use the touchpoint command")

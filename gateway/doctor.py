@@ -10,9 +10,10 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 
 from config.settings import Settings
-from gateway.adapters.mqtt import BrokerError
+from gateway.adapters.mqtt import BrokerError, last_loss
 from gateway.adapters.mqtt_client import probe
 from gateway.app import (
+    SESSION_FILE,
     Stores,
     load_rules,
     load_signals,
@@ -23,6 +24,7 @@ from gateway.app import (
     signal_texts,
 )
 from gateway.domain.errors import CannotStartError
+from gateway.domain.times import rfc3339
 from gateway.ports import TROUBLES
 
 LOW_DISK = 1_000_000_000
@@ -69,9 +71,13 @@ async def _broker(settings: Settings) -> str:
     if settings.mqtt.embedded:
         return "embedded: loopback only, one machine, not for production"
     try:
-        return await probe(dataclasses.replace(named_broker(settings), client_id=f"doctor-{os.getpid()}"))
+        said = await probe(dataclasses.replace(named_broker(settings), client_id=f"doctor-{os.getpid()}"))
     except BrokerError as error:
         raise CannotStartError(str(error)) from error
+    lost_at = last_loss(settings.data_dir / SESSION_FILE)
+    if lost_at is None:
+        return said
+    return f"{said}; it had forgotten our session at {rfc3339(lost_at)}: turn its persistence on"
 
 
 async def _stores(settings: Settings) -> str:

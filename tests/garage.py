@@ -225,7 +225,7 @@ class World:
 
     async def timers(self) -> int:
         """What is due is settled."""
-        return await self.write(decide.run_due, self.now, self.policy)
+        return len(await self.write(decide.settle_due, self.now, self.policy))
 
     async def answers(self, action: str, *, slot: str | None = None, channel: str = "page") -> Touchpoint:
         """The owner answers the newest touchpoint."""

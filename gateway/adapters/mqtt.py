@@ -13,6 +13,7 @@ import json
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,8 +98,6 @@ class BrokerState:
     connected: bool = False
     problem: str = "not connected yet"
     """why not, and what to do; empty while connected"""
-    sessions_lost: int = 0
-    """times the broker had forgotten our session since the start"""
 
 
 class BrokerDelivery:
@@ -132,10 +131,12 @@ class MqttSource:
         session_expiry: int = 7 * 86_400,
         filters: Sequence[str] = FILTERS,
         session_file: Path | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """`batch_messages` or `batch_delay_ms` after its first message a batch is ready, whichever comes
         first. `keep_alive` and `session_expiry` are seconds. `session_file` remembers over restarts that the
-        broker holds a session of ours."""
+        broker holds a session of ours, and when it last had forgotten it (`wall` gives UTC seconds)."""
+        self._wall = wall
         self._broker, self._counters, self._random = broker, counters, random
         self._receive_maximum = receive_maximum
         self._batch_messages = max(1, min(batch_messages, receive_maximum))
@@ -272,8 +273,8 @@ class MqttSource:
 
     async def _compare_session(self, present: bool) -> None:
         if not present and self._session.known:
-            lost = self._counters.sessions_lost = self._counters.sessions_lost + 1
-            self._state = replace(self._state, sessions_lost=lost)
+            self._counters.sessions_lost += 1
+            self._session.lost_at = int(self._wall() * 1000)
             log.warning(
                 "broker_session_lost",
                 broker=self._broker.url,
@@ -461,21 +462,36 @@ class _SessionMemory:
 
     def __init__(self, path: Path | None, broker: Broker) -> None:
         self._path, self._mark = path, {"url": broker.url, "client_id": broker.client_id}
+        self._written: dict[str, Any] = {}
         self.known = False
+        self.lost_at: int | None = None
 
     def load(self) -> None:
         """Look once, at the first connection."""
         if self._path is not None and not self.known and self._path.exists():
             try:
-                self.known = json.loads(self._path.read_text()) == self._mark
-            except ValueError:
+                found = json.loads(self._path.read_text())
+                self.known = {key: found.get(key) for key in self._mark} == self._mark
+                self.lost_at = found.get("lost_at")
+            except (ValueError, AttributeError):
                 self.known = False
 
     def save(self) -> None:
         """From now on a session that is not there is a lost one."""
-        if not self.known and self._path is not None:
-            self._path.write_text(json.dumps(self._mark))
+        content = self._mark | {"lost_at": self.lost_at}
+        if content != self._written and self._path is not None:
+            self._path.write_text(json.dumps(content))
+        self._written = content
         self.known = True
+
+
+def last_loss(session_file: Path) -> int | None:
+    """When the broker last had forgotten our session (UTC ms), for doctor; None when it never had."""
+    try:
+        lost_at = json.loads(session_file.read_text())["lost_at"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return lost_at if isinstance(lost_at, int) else None
 
 
 def packet_length(start: bytes) -> int | None:

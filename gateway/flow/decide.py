@@ -426,13 +426,8 @@ def _line(case: Case, code: str, *, touchpoint: Touchpoint | None = None, **para
 # --- later ------------------------------------------------------------------------------------
 
 
-def run_due(records: Records, now: int, policy: Policy) -> int:
-    """Touchpoints whose time has come: expired ones end, deferred ones are decided again. Gives how many."""
-    return len(settle_due(records, now, policy))
-
-
 def settle_due(records: Records, now: int, policy: Policy) -> list[str]:
-    """As `run_due`; gives the outcomes."""
+    """Touchpoints whose time has come: expired ones end, deferred ones are decided again."""
     outcomes = [_expire(records, touchpoint, now) for touchpoint in records.touchpoints.expired(now)]
     return outcomes + [wake(records, touchpoint, now, policy) for touchpoint in records.touchpoints.due(now)]
 

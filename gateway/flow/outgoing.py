@@ -111,8 +111,10 @@ def queue_push(
     for subscription in subscriptions:
         body = {"about": about, **payload}
         delivery = _delivery(touchpoint, WEB_PUSH, subscription.id, about, now, body)
-        expires = touchpoint.expires_at if about == "offer" else None
-        records.outbox.add(replace(delivery, due_at=due_at or now, expires_at=expires))
+        begins = due_at or now
+        stale = STALE_AFTER_MS.get(about)
+        expires = touchpoint.expires_at if stale is None else begins + stale
+        records.outbox.add(replace(delivery, due_at=begins, expires_at=expires))
     return len(subscriptions)
 
 

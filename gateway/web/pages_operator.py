@@ -12,7 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.appointment import AppointmentState
 from gateway.domain.delivery import Delivery, DeliveryState
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
@@ -761,8 +761,3 @@ async def retry(request: web.Request) -> web.Response:
 
     await at.write(work)
     return see("/operator/outbox", "retried")
-
-
-def appointment_moment(appointment: Appointment, words: Words) -> str:
-    """When it is."""
-    return f"{words.when(appointment.start, 'short')}, {words.when(appointment.start, 'time')}"

@@ -10,7 +10,6 @@ from dataclasses import replace
 from types import SimpleNamespace as Shown
 from typing import Any, TypeVar
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -860,8 +859,3 @@ async def subscribe(request: web.Request) -> web.Response:
     )
     await at.write(lambda records: records.owners.subscribe(subscription))
     return web.json_response({"id": subscription.id}, status=201)
-
-
-def zone_of(owner: Owner) -> ZoneInfo:
-    """The owner's zone."""
-    return ZoneInfo(owner.time_zone)

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.journal import SqliteJournal
-from gateway.adapters.mqtt import Broker, MqttSource
+from gateway.adapters.mqtt import Broker, MqttSource, last_loss
 from gateway.domain.counters import Counters
 from gateway.ports import JournalFullError, JournalWriteError
 
@@ -112,13 +112,13 @@ async def test_a_lost_session_is_said_aloud_and_old_packet_ids_acknowledge_nothi
     broker = start_mosquitto(persistence=False)
     journal, counters = HeldJournal(closed=True), Counters()
     with capture_logs() as logs:
-        async with receiving(broker.url, journal, counters) as source:
+        async with receiving(broker.url, journal, counters):
             await publish(broker.url, numbered(10))
             await until(lambda: counters.received >= 10, "they have arrived, unacknowledged")
             broker.kill()
             broker.start()
             await until(lambda: counters.connections >= 2, "connected again")
-            assert source.state.sessions_lost == 1
+            assert counters.sessions_lost == 1
             # New messages get the same packet ids 1…10. The old batch is committed only now.
             await publish(broker.url, numbered(10, start=10))
             await until(lambda: counters.received >= 20, "the new ones, unacknowledged")
@@ -143,9 +143,11 @@ async def test_a_session_lost_while_the_gateway_was_away_is_said_too(
         pass
     async with receiving(broker.url, HeldJournal(), counters, **options):
         assert counters.sessions_lost == 0
+    assert last_loss(tmp_path / "session.json") is None
     broker.restart()
-    async with receiving(broker.url, HeldJournal(), counters, **options):
+    async with receiving(broker.url, HeldJournal(), counters, **options, wall=lambda: 1_795_000_000.5):
         assert counters.sessions_lost == 1
+    assert last_loss(tmp_path / "session.json") == 1_795_000_000_500, "doctor reads it afterwards"
     async with receiving(Broker(url=broker.url, client_id="another"), HeldJournal(), counters, **options):
         assert counters.sessions_lost == 1, "a session of another name was never there"
 
