@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from garage import MINUTE, World, at, open_world
+from garage import HOUR, MINUTE, World, at, open_world
 
 from gateway.adapters.journal import SqliteJournal
 from gateway.domain.delivery import DeliveryState
@@ -83,6 +83,9 @@ async def test_an_answer_closes_the_other_channels(world: World) -> None:
 async def test_an_answer_on_the_display_replaces_the_notification_on_the_phone(world: World) -> None:
     await world.answers(f"book:nord@{TUESDAY_8}", channel="display")
     assert [row.payload["about"] for row in await world.queued("web_push")] == ["answered"]
+    assert [row.expires_at for row in await world.queued("web_push")] == [world.now + 24 * HOUR], (
+        "then it is old news"
+    )
     assert "Answered at 9:00 on the display; closed everywhere else." in await world.story()
 
 
