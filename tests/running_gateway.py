@@ -197,6 +197,10 @@ def running_gateway(folder: Path, broker: str, **settings: str) -> Iterator[Runn
 # --- publishing -------------------------------------------------------------------------------
 
 
+UNDER_WAY = 20_000
+"""Messages; MQTT has 65,535 packet ids, and paho drops what finds none."""
+
+
 class Publisher:
     """Publishes at QoS 1 over one connection, in order, and knows what the broker has taken."""
 
@@ -212,10 +216,13 @@ class Publisher:
         self._taken += 1
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Hand over, without waiting."""
-        self._sent += len(messages)
-        for topic, payload in messages:
-            self._client.publish(topic, payload, qos=1)
+        """Hand over; waits only while so much is under way that packet ids run short."""
+        for start in range(0, len(messages), UNDER_WAY):
+            part = messages[start : start + UNDER_WAY]
+            wait_until(lambda: self._sent - self._taken <= UNDER_WAY, "the broker takes messages", 60)
+            self._sent += len(part)
+            for topic, payload in part:
+                assert self._client.publish(topic, payload, qos=1).rc == paho.MQTT_ERR_SUCCESS
 
     def close(self, seconds: float = 60) -> None:
         """Return when the broker has taken everything."""
