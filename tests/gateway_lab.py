@@ -108,19 +108,24 @@ class GatewayProcess:
     def cpu(self) -> float:
         """CPU seconds of the process and all below it, ended ones included."""
         assert self.process is not None
-        children: dict[int, list[tuple[int, int]]] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                fields = stat.read_text().rsplit(")", 1)[1].split()
-                ticks = sum(map(int, fields[11:15]))
-                children.setdefault(int(fields[1]), []).append((int(stat.parent.name), ticks))
-        own = [t for group in children.values() for pid, t in group if pid == self.process.pid]
-        total, todo = sum(own), [self.process.pid]
-        while todo:
-            for pid, ticks in children.get(todo.pop(), []):
-                total += ticks
-                todo.append(pid)
-        return total / os.sysconf("SC_CLK_TCK")
+        return cpu_of(self.process.pid)
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process and all below it, ended ones included."""
+    children: dict[int, list[tuple[int, int]]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            ticks = sum(map(int, fields[11:15]))
+            children.setdefault(int(fields[1]), []).append((int(stat.parent.name), ticks))
+    total = sum(ticks for group in children.values() for child, ticks in group if child == pid)
+    todo = [pid]
+    while todo:
+        for child, ticks in children.get(todo.pop(), []):
+            total += ticks
+            todo.append(child)
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for(condition: Any, what: str, seconds: float = 60) -> None:

@@ -1,8 +1,9 @@
 """CPU of the whole gateway a message: received, journalled, 50 rules more than the shipped ones, recorded.
 
 The gateway is a process as users run it, the broker is mosquitto, the publisher a process of its own. CPU is
-read from /proc over the gateway's process tree. Into InfluxDB too where TOUCHPOINT_TEST_INFLUX_URL, _TOKEN
-and _ORG name one. `TOUCHPOINT_BENCH_MESSAGES` sets how many (200,000).
+read from /proc over the gateway's process tree; that of mosquitto in the same runs is printed beside it, so
+that figures of two machines, or of one at two hours, can be compared. Into InfluxDB too where
+TOUCHPOINT_TEST_INFLUX_URL, _TOKEN and _ORG name one. `TOUCHPOINT_BENCH_MESSAGES` sets how many (200,000).
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gateway_lab import GatewayProcess, wait_for
+from gateway_lab import GatewayProcess, cpu_of, wait_for
 from real_parts import Mosquitto
 
 PUBLISHER = Path(__file__).resolve().parent.parent / "publisher.py"
@@ -63,15 +64,17 @@ def publish(port: int, count: int, prefix: str) -> None:
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
 
 
-def measure(gateway: GatewayProcess, port: int, run: int) -> tuple[float, float]:
-    """(CPU µs a message, messages a second from the first publish to the last record)."""
+def measure(gateway: GatewayProcess, broker: Mosquitto, run: int) -> tuple[float, float, float]:
+    """(CPU µs a message, mosquitto's, messages a second from the first publish to the last record)."""
+    assert broker.process is not None
     before = [gateway.total(name) for name in TOTALS]
-    cpu, began = gateway.cpu(), time.monotonic()
-    publish(port, MESSAGES, f"car-{run}-")
+    cpu, brokers, began = gateway.cpu(), cpu_of(broker.process.pid), time.monotonic()
+    publish(broker.port, MESSAGES, f"car-{run}-")
     for name, old in zip(TOTALS, before, strict=True):
         wait_for(lambda n=name, o=old: gateway.total(n) >= o + MESSAGES, name, 300)
     seconds = time.monotonic() - began
-    return (gateway.cpu() - cpu) / MESSAGES * 1e6, MESSAGES / seconds
+    spent = gateway.cpu() - cpu, cpu_of(broker.process.pid) - brokers
+    return spent[0] / MESSAGES * 1e6, spent[1] / MESSAGES * 1e6, MESSAGES / seconds
 
 
 TOTALS = ("touchpoint_messages_recorded_total", "touchpoint_messages_assessed_total")
@@ -95,15 +98,21 @@ def bench(name: str, limit: float, settings: dict[str, str]) -> None:
             gateway.start()
             publish(broker.port, WARM, "car-warm-")
             wait_for(lambda: gateway.total(TOTALS[0]) >= WARM, "warm")
-            taken = [measure(gateway, broker.port, run) for run in range(RUNS)]
+            taken = [measure(gateway, broker, run) for run in range(RUNS)]
         finally:
             gateway.stop()
             broker.stop()
-    cpu, rate = (sorted(column)[RUNS // 2] for column in zip(*taken, strict=True))
+    cpu, brokers, rate = (sorted(column)[RUNS // 2] for column in zip(*taken, strict=True))
     how = f"median of {RUNS} runs of {MESSAGES:,} messages, 1,000 devices, mosquitto, QoS 1, process tree"
     print(
         json.dumps(
             {"name": f"ingest_{name}_cpu", "value": round(cpu, 1), "unit": "us", "limit": limit, "how": how}
+        )
+    )
+    beside = "mosquitto's own, in the same runs"
+    print(
+        json.dumps(
+            {"name": f"ingest_{name}_broker_cpu", "value": round(brokers, 1), "unit": "us", "how": beside}
         )
     )
     print(json.dumps({"name": f"ingest_{name}_rate", "value": round(rate), "unit": "messages/s", "how": how}))
