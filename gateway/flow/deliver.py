@@ -27,8 +27,6 @@ from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavaila
 AT_ONCE = 16
 """Deliveries of one channel that are being sent at the same time."""
 
-OUTBOX_CHANGED = ("outbox", "*")
-TOUCHPOINTS_CHANGED = ("touchpoint", "*")
 """Subjects of the change feed after which something may fall due sooner; "*" stands for anything."""
 
 LOOK_EVERY_S = 1.0
@@ -165,7 +163,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Until cancelled. What is being sent then is sent again after its lease."""
-        changes = self._database.watch()
+        changes = self._database.watch("outbox")
         due: int | None = self._clock.now()
         try:
             while True:
@@ -183,7 +181,7 @@ class Deliverer:
 
     async def _round(self, changes: ChangeFeed, due: int | None) -> int | None:
         """Send what is due, then wait for more; gives when the next row falls due."""
-        if any(subject in OUTBOX_CHANGED for subject, _ in changes.take()):
+        if changes.take():
             due = await self._next_due()
         if due is not None and due <= self._clock.now():
             for delivery in await self._claim():
@@ -334,7 +332,7 @@ class Timers:
 
     async def run(self) -> None:
         """Until cancelled."""
-        changes = self._database.watch()
+        changes = self._database.watch("touchpoint")
         due: int | None = self._clock.now()
         try:
             while True:
@@ -349,8 +347,7 @@ class Timers:
 
     async def _round(self, changes: ChangeFeed, due: int | None) -> int | None:
         """Settle what is due, then wait; gives when the next touchpoint wakes or expires."""
-        changed = any(subject in TOUCHPOINTS_CHANGED for subject, _ in changes.take())
-        if changed or (due is not None and due <= self._clock.now()):
+        if changes.take() or (due is not None and due <= self._clock.now()):
             while await self.step():
                 pass
             due = await self._next_due()
