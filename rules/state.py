@@ -141,7 +141,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
         found = saved[0] if saved else "none"
         raise StateVersionError(
             f"the rule state of {device} has format {found}, this program reads format {VERSION}: "
-            "run `touchpoint setup`, which migrates it, or start the version that wrote it"
+            "start the version that wrote it"
         )
     kind, model, registered, newest, offset, values, pending, opened, windows = _decoder.decode(saved[1:])
     program = programs.get(kind, none)

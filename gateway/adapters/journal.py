@@ -55,7 +55,7 @@ _decode_controls = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
 
 
 class JournalFormatError(Exception):
-    """A batch was written by another version of this program: run `touchpoint setup`, which migrates it."""
+    """A batch was written by another version of this program: start the version that wrote it."""
 
 
 Row = tuple[int, int, int, int, bytes]
@@ -340,7 +340,7 @@ class SqliteJournal:
         if version != BATCH_FORMAT:
             raise JournalFormatError(
                 f"{self._path} holds entries of format {version}, this program knows {BATCH_FORMAT}: "
-                "run `touchpoint setup`, which migrates it"
+                "start the version that wrote it"
             )
         if KINDS[kind] == "control":
             return Batch(first=first, received=received, kind="control", controls=_decode_controls(entries))

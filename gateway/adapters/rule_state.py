@@ -95,7 +95,7 @@ def _open(path: Path) -> sqlite3.Connection:
         if found and found[0] != FORMAT:
             raise DatabaseUnavailableError(
                 f"The rules' state {path} is kept in format {found[0]}; this version reads {FORMAT}. "
-                "Run `touchpoint setup` of the version that wrote it, or of a newer one."
+                "Start the version that wrote it."
             )
     except BaseException:
         connection.close()

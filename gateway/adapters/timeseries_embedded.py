@@ -477,7 +477,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         _put(connection, "format", FORMAT)
     elif found != FORMAT:
         raise StoreUnavailableError(
-            f"{path} has format {found}, this program knows {FORMAT}: run `touchpoint setup`, it migrates"
+            f"{path} has format {found}, this program knows {FORMAT}: start the version that wrote it"
         )
 
 

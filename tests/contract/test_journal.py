@@ -246,14 +246,14 @@ async def test_a_full_disk_is_told_with_what_to_do_and_nothing_is_half_stored(pa
         assert await journal.append(some(50, size=10_000), NOW) == 4
 
 
-async def test_an_unknown_format_is_refused_with_the_command_that_migrates(path: Path) -> None:
+async def test_an_unknown_format_is_refused_with_what_to_do(path: Path) -> None:
     async with SqliteJournal(path, readers=READERS) as journal:
         await journal.append(some(1), NOW)
     connection = sqlite3.connect(path)
     connection.execute("UPDATE batches SET body = ?", (msgspec.msgpack.encode((99, [])),))
     connection.commit()
     connection.close()
-    with pytest.raises(JournalFormatError, match="touchpoint setup"):
+    with pytest.raises(JournalFormatError, match="start the version that wrote it"):
         await SqliteJournal(path, readers=READERS).open()
 
 

@@ -88,7 +88,7 @@ async def test_a_file_of_an_unknown_format_is_refused(state: RuleState, tmp_path
     raw.commit()
     raw.close()
     later = SqliteRuleState(tmp_path / "state.db")
-    with pytest.raises(DatabaseUnavailableError, match=r"format 99.*touchpoint setup"):
+    with pytest.raises(DatabaseUnavailableError, match=r"format 99.*Start the version that wrote it"):
         await later.load()
     await later.close()
 

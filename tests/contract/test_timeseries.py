@@ -324,7 +324,7 @@ class TestEmbedded:
             connection.execute("UPDATE meta SET value = 99 WHERE key = 'format'")
             connection.commit()
         store = EmbeddedTimeSeries(tmp_path / "timeseries.db")
-        with pytest.raises(StoreUnavailableError, match="touchpoint setup"):
+        with pytest.raises(StoreUnavailableError, match="start the version that wrote it"):
             await store.position()
         await store.close()
 

@@ -302,7 +302,7 @@ def test_a_restart_in_the_middle_of_for_changes_nothing() -> None:
 
 
 def test_state_of_another_format_is_refused_with_what_to_do() -> None:
-    with pytest.raises(StateVersionError, match=r"van-1 has format 9.*touchpoint setup"):
+    with pytest.raises(StateVersionError, match=r"van-1 has format 9.*start the version"):
         Engine(ruleset(WORN)).restore("van-1", b"\x09...")
 
 
