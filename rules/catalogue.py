@@ -98,8 +98,6 @@ def load(texts: Iterable[tuple[str, str]], catalogue: Catalogue) -> RuleSet:
     """
     faults: list[Fault] = []
     rules: dict[str, Rule] = {}
-    for kind in catalogue.kinds.values():
-        _check_moving(kind, faults)
     for file, text in texts:
         place = read(file, text, faults)
         for entry in place.entries() if place else ():
@@ -121,18 +119,6 @@ def check(texts: Iterable[tuple[str, str]], signals: Catalogue | Iterable[tuple[
     except (RuleErrors, SignalErrors) as errors:
         return list(errors.faults)
     return []
-
-
-def _check_moving(kind: Kind, faults: list[Fault]) -> None:
-    if kind.moving is None:
-        return
-    file, line, column = kind.moving_at
-    try:
-        expressions.check(kind.moving, kind)
-    except ExpressionFault as fault:
-        faults.append(
-            Fault(file=file, line=line, column=column + fault.offset, rule="moving", message=fault.message)
-        )
 
 
 def _rule(entry: Place, catalogue: Catalogue) -> Rule | None:

@@ -16,7 +16,7 @@ RESERVED = ("ts", "true", "false", "and", "or", "not", "in", "is", "if", "else")
 """Words that are no signal names: `ts` stands in the evidence of a finding, the others in expressions."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_KIND_KEYS = ("kind", "label", "moving", "signals")
+_KIND_KEYS = ("kind", "label", "signals")
 _SIGNAL_KEYS = ("vss", "unit", "type", "range", "values", "label", "display", "wear", "counter")
 
 
@@ -64,8 +64,6 @@ class Kind:
     name: str
     label: Mapping[str, str]
     signals: Mapping[str, Signal]
-    moving: str | None = None  # condition that is true while the device moves
-    moving_at: tuple[str, int, int] = ("", 1, 1)  # file, line, column of `moving`
 
     def resolve(self, name: str) -> Signal | None:
         """The signal of this name or VSS path."""
@@ -122,13 +120,10 @@ def _kind(place: Place, kinds: dict[str, Kind]) -> None:
     signals = dict(earlier.signals)
     for key, value in fields["signals"].fields(what="signal").items():
         _add(signals, _signal(name, key, value.named(key)), value.named(key))
-    moving = fields.get("moving")
     kinds[name] = Kind(
         name=name,
         label=earlier.label if earlier.label and "label" not in fields else _label(fields.get("label"), name),
         signals=signals,
-        moving=moving.word() if moving else earlier.moving,
-        moving_at=(moving.file, moving.line, moving.column) if moving else earlier.moving_at,
     )
 
 

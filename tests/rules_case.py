@@ -7,7 +7,6 @@ from rules import Catalogue, Cleared, Engine, Found, RuleSet, Value, load, span_
 SIGNALS = """
 kind: van
 label: {en: Van, de: Transporter}
-moving: speed > 0
 signals:
   speed: {unit: km/h, vss: Vehicle.Speed, label: {en: Speed, de: Tempo}}
   wheel_speed: {unit: m/s, label: {en: Wheel, de: Rad}}
