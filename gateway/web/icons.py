@@ -29,6 +29,16 @@ _SHAPES = {
     "washing_machine": '<rect x="4.5" y="3" width="15" height="18" rx="2"/>'
     '<circle cx="12" cy="13.5" r="4.25"/>'
     '<path d="M7.5 6.25h2.5M14 6.25h2.5M8 13.9c1.4-1 2.6-1 4 0s2.6 1 4 0"/>',
+    "dishwasher": '<rect x="4" y="3" width="16" height="18" rx="2"/>'
+    '<circle cx="10.25" cy="14" r="3.5"/>'
+    '<path d="M4 7.5h16M7 5.25h2.5M16.5 10.5v7"/>',
+    "coffee_machine": '<path d="M4.5 20.5v-15a2 2 0 0 1 2-2h13v4.75H9v12.25M3.5 20.5h17"/>'
+    '<path d="M15 8.25v2M12.25 13.75h5.5v1.75a2 2 0 0 1-2 2h-1.5a2 2 0 0 1-2-2z"/>',
+    "refrigerator": '<rect x="6" y="2.5" width="12" height="19" rx="2"/>'
+    '<path d="M6 9.5h12M9 5.5v1.75M9 12.5v3.5"/>',
+    "heat_pump": '<rect x="2.5" y="5" width="19" height="13.5" rx="2"/>'
+    '<circle cx="9" cy="11.75" r="4.25"/><path d="M9 7.5v8.5M4.75 11.75h8.5M16.5 8.5h2.5M16.5 11.75h2.5'
+    'M16.5 15h2.5M5.5 18.5v2M18.5 18.5v2"/>',
     "device": '<rect x="4" y="4" width="16" height="16" rx="2.5"/>'
     '<path d="M9 9h6v6H9zM12 1.5V4M12 20v2.5M1.5 12H4M20 12h2.5"/>',
     # how urgent
