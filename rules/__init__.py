@@ -3,7 +3,7 @@
 from rules.catalogue import Contact, Example, Rule, RuleSet, check, load
 from rules.engine import Cleared, ClearReason, Engine, Episode, Found
 from rules.examples import ExampleResult, run_examples
-from rules.expressions import FUNCTIONS, Function
+from rules.functions import FUNCTIONS, Function
 from rules.readings import Known, Value
 from rules.signals import Catalogue, Display, Kind, Signal, SignalType, Wear
 from rules.texts import (

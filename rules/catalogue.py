@@ -131,8 +131,8 @@ def _rule(entry: Place, catalogue: Catalogue) -> Rule | None:
     if name and not _ID.fullmatch(name):
         fields["id"].fault(f"{name!r} is no id: write lower case with dashes, such as brake-pads-front-worn")
     values = _plain_fields(fields)
-    when = _expression(fields["when"], kind) if kind and "when" in fields else None
-    clear = _expression(fields["clear"], kind) if kind and "clear" in fields else None
+    when = _expression(fields["when"], kind, catalogue) if kind and "when" in fields else None
+    clear = _expression(fields["clear"], kind, catalogue) if kind and "clear" in fields else None
     resets = _resets(fields.get("resets"), kind) if kind else ()
     touchpoint = _contact(fields["touchpoint"]) if "touchpoint" in fields else None
     examples = _examples(fields.get("examples"), kind) if kind else ()
@@ -191,12 +191,12 @@ def _kind(place: Place, catalogue: Catalogue) -> Kind | None:
     return catalogue.kinds.get(name or "")
 
 
-def _expression(place: Place, kind: Kind) -> Expression | None:
+def _expression(place: Place, kind: Kind, catalogue: Catalogue) -> Expression | None:
     text = place.word()
     if text is None:
         return None
     try:
-        return expressions.check(text, kind)
+        return expressions.check(text, kind, catalogue.zones)
     except ExpressionFault as fault:
         place.fault(fault.message, column=place.column_of(fault.offset))
         return None

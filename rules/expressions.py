@@ -14,11 +14,12 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from rules import units
+from rules.functions import FUNCTIONS, WINDOWED, Function
 from rules.signals import Kind, Signal, SignalType, unknown_signal
 from rules.texts import did_you_mean, span_ms
 from rules.units import Unit
@@ -29,37 +30,8 @@ DEEPEST = 40
 LARGEST_CONSTANT = 1e15
 """numbers written in an expression: integers up to here are exact as float"""
 SHORTEST_SPAN = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function that expressions may call."""
-
-    name: str
-    form: str  # how it is written
-    means: str  # one sentence
-    types: tuple[str, ...]  # of the signals it takes
-    windowed: bool  # needs buckets
-
-
-FUNCTIONS: Mapping[str, Function] = {
-    function.name: function
-    for function in (
-        Function(
-            "last", "last(signal) or last(signal, '10m')",
-            "The newest value; with a span, unknown when that value is older.",
-            ("number", "boolean", "string", "codes"), False,
-        ),
-        Function("avg", "avg(signal, '10m')", "The mean of the readings in the span.", ("number",), True),
-        Function("min", "min(signal, '10m')", "The smallest reading in the span.", ("number",), True),
-        Function("max", "max(signal, '10m')", "The largest reading in the span.", ("number",), True),
-        Function(
-            "count", "count(signal, '10m')", "How many readings came in the span; 0 if none.",
-            ("number", "boolean", "string", "codes"), True,
-        ),
-    )
-}  # fmt: skip
-"""The vocabulary. docs/rules.md describes each; a test compares."""
+MOST_CELLS = 40
+"""windows and other memories of one condition"""
 
 
 class ExpressionFault(Exception):
@@ -90,13 +62,29 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """A function over a window."""
+    """A function of what a signal did over a span."""
 
     function: str
     signal: Signal
     span: int
     unit: Unit | None
+    number: float | None = None  # the percent of percentile, the limit of days_until
     type: SignalType = "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Any other function, with what it was called with."""
+
+    function: str
+    type: SignalType
+    unit: Unit | None = None
+    signals: tuple[Signal, ...] = ()  # all it reads
+    span: int | None = None
+    number: float | None = None  # the limit of crossed
+    texts: tuple[str, ...] = ()  # patterns, a zone, a direction, names
+    condition: Term | None = None
+    text: str = ""  # of the condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +115,12 @@ class Logic:
     unit: Unit | None = None
 
 
-Term: TypeAlias = Constant | Last | Over | Arithmetic | Compare | Logic
+Term: TypeAlias = Constant | Last | Over | Call | Arithmetic | Compare | Logic
+
+
+Cell: TypeAlias = tuple[str, str, int]
+"""Something kept of a device's past: what sort of thing, of which signal or condition, over which span in
+ms (0: none). Two rules that need the same share it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,8 +130,9 @@ class Expression:
     text: str
     term: Term
     signals: tuple[str, ...]  # in the order of their first mention
-    windows: tuple[tuple[str, int], ...]  # signal and span in ms
+    cells: tuple[Cell, ...]  # what has to be kept of the past
     timed: bool  # its truth can change by time alone
+    clocked: bool  # and that is waited for
     cuts: Mapping[str, tuple[float, ...]] | None = field(compare=False)
     """If its truth depends on each signal's last value alone, and there only on the interval it lies in:
     the values where the next interval begins; () where any change counts. Else None."""
@@ -155,32 +149,38 @@ _SLIPS = (
 )  # fmt: skip
 
 
-def check(text: str, kind: Kind) -> Expression:
-    """Parse and check a condition for a kind of device. Raises ExpressionFault."""
+def check(text: str, kind: Kind, zones: Collection[str] = ()) -> Expression:
+    """Parse and check a condition for a kind of device, which may name these zones. Raises ExpressionFault."""
     try:
-        return _Checker(text, kind).condition()
+        return _Checker(text, kind, zones).condition()
     except RecursionError:
         raise ExpressionFault(0, f"nested deeper than {DEEPEST} times: make two rules of it") from None
 
 
 class _Checker:
-    def __init__(self, text: str, kind: Kind) -> None:
+    def __init__(self, text: str, kind: Kind, zones: Collection[str]) -> None:
         self.text = text
         self.kind = kind
+        self.zones = zones
 
     def condition(self) -> Expression:
         term = self._term(self._parse(), 0)
         if term.type != "boolean":
             raise ExpressionFault(0, f"{self._no_truth(term)}")
         leaves = list(_leaves(term))
-        if not any(isinstance(leaf, Last | Over) for leaf in leaves):
+        if all(isinstance(leaf, Constant) for leaf in leaves):
             raise ExpressionFault(0, "no signal is mentioned, so this never changes")
+        cells = tuple(dict.fromkeys(cell for leaf in leaves for cell in _cells(leaf)))
+        if len(cells) > MOST_CELLS:
+            raise ExpressionFault(0, f"more than {MOST_CELLS} different windows: make two rules of it")
+        clocked = any(_clocked(leaf) for leaf in leaves)
         return Expression(
             text=self.text,
             term=term,
-            signals=tuple(dict.fromkeys(x.signal.name for x in leaves if isinstance(x, Last | Over))),
-            windows=tuple(dict.fromkeys((x.signal.name, x.span) for x in leaves if isinstance(x, Over))),
-            timed=any(isinstance(x, Over) or (isinstance(x, Last) and x.span is not None) for x in leaves),
+            signals=tuple(dict.fromkeys(signal.name for leaf in leaves for signal in mentioned(leaf))),
+            cells=cells,
+            timed=clocked or any(isinstance(leaf, Over) or _windowed(leaf) for leaf in leaves),
+            clocked=clocked,
             cuts=_cuts(term),
         )
 
@@ -226,7 +226,7 @@ class _Checker:
             case ast.Name() | ast.Attribute():
                 return self._name(node)
             case ast.Call():
-                return self._call(node)
+                return self._call(node, depth)
             case ast.BoolOp():
                 terms = tuple(self._boolean(value, depth) for value in node.values)
                 return Logic("and" if isinstance(node.op, ast.And) else "or", terms)
@@ -268,39 +268,20 @@ class _Checker:
             raise self._fault(node, unknown_signal(self.kind, name))
         return signal
 
-    def _call(self, node: ast.Call) -> Term:
+    def _call(self, node: ast.Call, depth: int) -> Term:
         name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
         function = FUNCTIONS.get(name)
         if function is None:
             hint = did_you_mean(name, FUNCTIONS) or f"; known: {', '.join(FUNCTIONS)}"
             raise self._fault(node, f"unknown function {name}{hint}")
-        if node.keywords or not 1 <= len(node.args) <= 2 or (function.windowed and len(node.args) != 2):
-            raise self._fault(node, f"write {function.form}")
-        signal = self._signal(node.args[0])
-        if signal.type not in function.types:
-            what = " or ".join(function.types)
-            raise self._fault(node.args[0], f"{name} takes a {what}; {signal.name} is of type {signal.type}")
-        span = self._span(node.args[1], function) if len(node.args) == 2 else None
-        number = units.unit(signal.unit) if signal.type == "number" else None
-        if not function.windowed:
-            return Last(signal, signal.type, number, span)
-        return Over(name, signal, span or 0, units.PLAIN if name == "count" else number)
-
-    def _span(self, node: ast.expr, function: Function) -> int:
-        text = node.value if isinstance(node, ast.Constant) else None
-        span = span_ms(text) if isinstance(text, str) else None
-        if span is None or span < SHORTEST_SPAN or span % 1_000:
-            raise self._fault(
-                node, f"a span of 1s to 400d, whole seconds, in quotes is expected here: {function.form}"
-            )
-        return span
+        return _Arguments(self, node, function, depth).term()
 
     def _no_truth(self, term: Term) -> str:
-        name = term.signal.name if isinstance(term, Last | Over) else "this"
+        name = _about(term) or "this"
         if term.type == "number":
             return f"{name} is a number, not true or false: compare it, as in {name} > 0"
         if term.type == "codes":
-            return f"{name} is a list of codes: write 'P0300' in {name}"
+            return f"{name} is a list of codes: write 'P0300' in {name}, or code({name}, 'P03*')"
         return f"{name} is a text, not true or false: compare it, as in {name} == 'on'"
 
     def _boolean(self, node: ast.expr, depth: int) -> Term:
@@ -380,6 +361,7 @@ class _Checker:
         if operator.endswith("in"):
             return self._membership(left_node, operator, right_node, depth)
         left, right = self._term(left_node, depth + 1), self._term(right_node, depth + 1)
+        left, right = self._as_time(left, right), self._as_time(right, left)
         if left.type == right.type == "number":
             left, right, _ = self._same_unit(right_node, left, right)
         elif left.type != right.type or left.type == "codes":
@@ -390,11 +372,19 @@ class _Checker:
         self._allowed(right_node, right, left)
         return Compare(operator, left, right)
 
+    def _as_time(self, term: Term, other: Term) -> Term:
+        """A span in quotes beside a time is that time: age(speed) > '6h'."""
+        if isinstance(term, Constant) and isinstance(term.value, str) and other.type == "number":
+            ms, factor = span_ms(term.value), units.factor(units.unit("ms"), other.unit or units.PLAIN)
+            if ms is not None and factor is not None:
+                return Constant(ms * factor, "number", other.unit)
+        return term
+
     def _uncomparable(self, left: Term, right: Term) -> str:
         if "codes" in (left.type, right.type):
             codes = left if left.type == "codes" else right
-            name = codes.signal.name if isinstance(codes, Last) else "dtc"
-            return f"{name} is a list of codes: write 'P0300' in {name}"
+            name = _about(codes) or "dtc"
+            return f"{name} is a list of codes: write 'P0300' in {name}, or code({name}, 'P03*')"
         return f"a {left.type} is not compared with a {right.type}"
 
     def _membership(self, left_node: ast.expr, operator: str, right_node: ast.expr, depth: int) -> Term:
@@ -422,6 +412,217 @@ class _Checker:
                 raise self._fault(node, f"{other.signal.name} is never {constant.value!r}{hint}")
 
 
+class _Arguments:
+    """Reads the arguments of one call, in the order that its function asks for."""
+
+    def __init__(self, checker: _Checker, node: ast.Call, function: Function, depth: int) -> None:
+        self.checker = checker
+        self.node = node
+        self.function = function
+        self.depth = depth
+        self.nodes = [*node.args, *(keyword.value for keyword in node.keywords)]
+        self.signal: Signal | None = None
+        self.span: int | None = None
+        self.number: float | None = None
+        self.texts: list[str] = []
+        self.condition: Term | None = None
+        self.text = ""
+
+    def term(self) -> Term:
+        self._read()
+        function, name, signal = self.function, self.function.name, self.signal
+        if signal is not None and signal.type not in function.types:
+            what = " or ".join(function.types)
+            raise self.fault(self.nodes[0], f"{name} takes a {what}; {signal.name} is of type {signal.type}")
+        if name == "last" and signal is not None:
+            return Last(signal, signal.type, _unit(signal), self.span)
+        if name in WINDOWED and signal is not None:
+            if name == "percentile" and signal.range is None:
+                raise self.fault(
+                    self.nodes[0], f"percentile needs the range of {signal.name} in its signal file"
+                )
+            return Over(name, signal, self.span or 0, self._unit(), self.number)
+        return Call(
+            name,
+            self._type(),
+            self._unit(),
+            signals=self._signals(),
+            span=self.span,
+            number=self.number,
+            texts=tuple(self.texts),
+            condition=self.condition,
+            text=self.text,
+        )
+
+    def fault(self, node: ast.expr, message: str) -> ExpressionFault:
+        return self.checker._fault(node, message)
+
+    def _read(self) -> None:
+        wanted = self.function.parameters
+        least = sum(not parameter.endswith("?") for parameter in wanted)
+        keywords = [keyword.arg for keyword in self.node.keywords]
+        over = keywords in ([], ["over"]) and (not keywords or wanted[-1] in ("span", "span?"))
+        most = 40 if "patterns" in wanted else len(wanted)
+        if not over or not least <= len(self.nodes) <= most:
+            raise self.fault(self.node, f"write {self.function.form}")
+        for parameter, node in zip(wanted, self.nodes, strict=False):
+            getattr(self, "_" + parameter.rstrip("?"))(node)
+
+    def _signal(self, node: ast.expr) -> None:
+        self.signal = self.checker._signal(node)
+
+    def _span(self, node: ast.expr) -> None:
+        text = node.value if isinstance(node, ast.Constant) else None
+        span = span_ms(text) if isinstance(text, str) else None
+        if span is None or span < SHORTEST_SPAN or span % 1_000:
+            form = self.function.form
+            raise self.fault(node, f"a span of 1s to 400d, whole seconds, in quotes is expected here: {form}")
+        self.span = span
+
+    def _limit(self, node: ast.expr) -> None:
+        term = self.checker._number(node, self.depth + 1)
+        if not isinstance(term, Constant):
+            raise self.fault(node, f"a number is expected here: {self.function.form}")
+        self.number = float(_float(term))
+
+    def _percent(self, node: ast.expr) -> None:
+        self._limit(node)
+        if self.number is not None and not 0 <= self.number <= 100:
+            raise self.fault(node, f"a percentage from 0 to 100 is expected here: {self.function.form}")
+
+    def _condition(self, node: ast.expr) -> None:
+        term = self.checker._boolean(node, self.depth + 1)
+        for leaf in _leaves(term):
+            if _clocked(leaf) or (isinstance(leaf, Call) and leaf.condition is not None):
+                what = leaf.function if isinstance(leaf, Call) else "last with a span"
+                raise self.fault(
+                    node, f"{what} cannot stand inside {self.function.name}: make two rules of it"
+                )
+        if not any(mentioned(leaf) for leaf in _leaves(term)):
+            raise self.fault(node, "no signal is mentioned, so this never changes")
+        self.condition, self.text = term, ast.unparse(node)
+
+    def _zone(self, node: ast.expr) -> None:
+        zone = self._quoted(node, "the name of a zone")
+        if zone not in self.checker.zones:
+            known = ", ".join(self.checker.zones) or "none is defined yet, see docs/rules.md"
+            hint = did_you_mean(zone, self.checker.zones) or f"; known: {known}"
+            raise self.fault(node, f"there is no zone {zone!r}{hint}")
+        self.texts.append(zone)
+
+    def _name(self, node: ast.expr) -> None:
+        self.texts.append(self._quoted(node, "a name"))
+
+    def _direction(self, node: ast.expr) -> None:
+        text = self._quoted(node, "'up' or 'down'")
+        if text not in ("up", "down"):
+            raise self.fault(node, f"write 'up' or 'down': {self.function.form}")
+        self.texts.append(text)
+
+    def _patterns(self, node: ast.expr) -> None:
+        """All that are there, after the signal if it is named."""
+        patterns = self.nodes
+        if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            self._signal(node)
+            patterns = self.nodes[1:]
+        else:
+            lists = [signal for signal in self.checker.kind.signals.values() if signal.type == "codes"]
+            if len(lists) != 1:
+                raise self.fault(node, "name the signal that holds the codes: code(dtc, 'P03*')")
+            self.signal = lists[0]
+        if not patterns:
+            raise self.fault(self.node, f"write {self.function.form}")
+        self.texts = [self._quoted(pattern, "a pattern such as 'P03*'") for pattern in patterns]
+
+    def _quoted(self, node: ast.expr, what: str) -> str:
+        text = node.value if isinstance(node, ast.Constant) else None
+        if not isinstance(text, str) or not 0 < len(text) <= 64:
+            raise self.fault(node, f"{what} in quotes is expected here: {self.function.form}")
+        return text
+
+    def _signals(self) -> tuple[Signal, ...]:
+        own = (self.signal,) if self.signal is not None else ()
+        inner = [s for leaf in _leaves(self.condition) for s in mentioned(leaf)] if self.condition else []
+        needed = [self.checker.kind.resolve(name) for name in self.function.needs]
+        if None in needed:
+            missing = " and ".join(self.function.needs)
+            raise self.fault(
+                self.node, f"{self.function.name} needs {missing}, and {self.checker.kind.name} has none"
+            )
+        found = [*own, *inner, *(signal for signal in needed if signal is not None)]
+        return tuple({signal.name: signal for signal in found}.values())
+
+    def _type(self) -> SignalType:
+        match self.function.gives:
+            case "boolean" | "string" as type_:
+                return type_
+            case "value":
+                return self.signal.type if self.signal is not None else "number"
+        return "number"
+
+    def _unit(self) -> Unit | None:
+        own = _unit(self.signal) if self.signal is not None else None
+        match self.function.gives:
+            case "value" | "number":
+                return own
+            case "per hour":
+                return units.times(own or units.PLAIN, units.unit("h"), -1)
+            case "per day":
+                return units.times(own or units.PLAIN, units.unit("d"), -1)
+            case "days":
+                return units.unit("d")
+            case "seconds":
+                return units.unit("s")
+            case "km":
+                return units.unit("km")
+            case "bare":
+                return None if self.function.name == "context" else units.PLAIN
+        return None
+
+
+def _unit(signal: Signal) -> Unit | None:
+    return units.unit(signal.unit) if signal.type == "number" else None
+
+
+def mentioned(leaf: Term) -> tuple[Signal, ...]:
+    """The signals that a term without parts reads."""
+    match leaf:
+        case Last() | Over():
+            return (leaf.signal,)
+        case Call():
+            return leaf.signals
+    return ()
+
+
+def _clocked(leaf: Term) -> bool:
+    if isinstance(leaf, Call):
+        return FUNCTIONS[leaf.function].clocked
+    return isinstance(leaf, Last) and leaf.span is not None
+
+
+def _windowed(leaf: Term) -> bool:
+    return isinstance(leaf, Call) and leaf.function == "times"
+
+
+_CELL_OF = {
+    "stddev": "trend", "change": "trend", "rate": "trend", "slope": "trend", "days_until": "trend",
+    "baseline": "trend", "percentile": "histogram",
+    "previous": "previous", "crossed": "previous", "usage": "usage", "fleet": "peer",
+}  # fmt: skip
+
+
+def _cells(leaf: Term) -> Iterator[Cell]:
+    """What of the past a term needs, inner terms first."""
+    if isinstance(leaf, Over):
+        yield _CELL_OF.get(leaf.function, "window"), leaf.signal.name, leaf.span
+    elif isinstance(leaf, Call) and leaf.condition is not None:
+        for inner in _leaves(leaf.condition):
+            yield from _cells(inner)
+        yield "state", leaf.text, leaf.span or 0 if leaf.function == "times" else 0
+    elif isinstance(leaf, Call) and leaf.function in _CELL_OF:
+        yield _CELL_OF[leaf.function], leaf.signals[0].name, 0
+
+
 def _float(constant: Constant) -> float:
     assert not isinstance(constant.value, str)
     return constant.value
@@ -435,7 +636,7 @@ def _leaves(term: Term | tuple[str, ...]) -> Iterator[Term]:
         case Arithmetic() | Compare():
             yield from _leaves(term.left)
             yield from _leaves(term.right)
-        case Constant() | Last() | Over():
+        case Constant() | Last() | Over() | Call():
             yield term
 
 
@@ -455,6 +656,8 @@ def _cuts(term: Term) -> dict[str, tuple[float, ...]] | None:
             return {term.signal.name: ()}
         case Constant():
             return {}
+        case Call(function="code"):
+            return {term.signals[0].name: ()}
         case Compare():
             return _compare_cuts(term)
     return None
@@ -487,7 +690,7 @@ def _equality_cuts(left: Term, right: Term | tuple[str, ...]) -> dict[str, tuple
 
 def limit(expression: Expression) -> float | None:
     """The number that the first signal is compared with; None if it is compared with none."""
-    return next(iter(_limits(expression.term, expression.signals[0])), None)
+    return next(iter(_limits(expression.term, next(iter(expression.signals), ""))), None)
 
 
 def _limits(term: Term, name: str) -> Iterator[float]:
@@ -502,4 +705,9 @@ def _limits(term: Term, name: str) -> Iterator[float]:
 
 
 def _about(term: Term) -> str:
-    return term.signal.name if isinstance(term, Last | Over) else ""
+    match term:
+        case Last() | Over():
+            return term.signal.name
+        case Call(signals=(signal,)):
+            return signal.name
+    return ""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from rules.expressions import Arithmetic, Compare, Constant, Expression, Last, Logic, Over, Term
+from rules.expressions import Arithmetic, Call, Compare, Constant, Expression, Last, Logic, Over, Term
 from rules.readings import Known
 from rules.windows import Window
 
@@ -122,11 +122,15 @@ class Generator:
                 if slot in self._local:
                     return self._local[slot]
                 return f"V[{slot}]" if term.span is None else self._recent(slot, term.span)
+            case Over() if (term.signal.name, term.span) not in self._windows:
+                return "None"
             case Over():
                 window = self._windows[term.signal.name, term.span]
                 if self._slots[term.signal.name] in self._local:
                     return _INLINE[term.function].format(w=f"w{window}")
                 return f"W[{window}].{term.function}(at)"
+            case Call():
+                return "None"
             case Arithmetic():
                 known: list[str] = []
                 left, right = self._operand(term.left, known), self._operand(term.right, known)

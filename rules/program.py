@@ -75,7 +75,9 @@ class Program:
         }
         self.numbers = [signal.type == "number" for signal in signals]
         self.usable: list[Callable[[object], Known | None]] = [USABLE[signal.type] for signal in signals]
-        self.windows: list[tuple[str, int]] = list(dict.fromkeys(w for e in expressions for w in e.windows))
+        self.windows: list[tuple[str, int]] = list(
+            dict.fromkeys((n, s) for e in expressions for w, n, s in e.cells if w == "window")
+        )
         self.windows_of: list[list[int]] = [
             [slot for slot, (name, _) in enumerate(self.windows) if name == signal.name] for signal in signals
         ]
@@ -118,7 +120,9 @@ class Program:
             guarded=all(e.cuts is not None for e in both),
             signals=tuple(mentioned),
             evidence=tuple((name, self.slots[name]) for name in rule.when.signals),
-            windows=tuple(dict.fromkeys(self.windows.index(w) for e in both for w in e.windows)),
+            windows=tuple(
+                dict.fromkeys(self.windows.index((n, s)) for e in both for w, n, s in e.cells if w == "window")
+            ),
             clear_cuts={self.slots[name]: values for name, values in (cuts or {}).items()},
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, cast
 
+from rules.places import Zone, read_zone
 from rules.texts import Fault, Place, SignalErrors, did_you_mean, read
 
 SignalType: TypeAlias = Literal["number", "boolean", "string", "codes"]
@@ -16,6 +17,7 @@ RESERVED = ("ts", "true", "false", "and", "or", "not", "in", "is", "if", "else")
 """Words that are no signal names: `ts` stands in the evidence of a finding, the others in expressions."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_ZONE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _KIND_KEYS = ("kind", "label", "signals")
 _SIGNAL_KEYS = ("vss", "unit", "type", "range", "values", "label", "display", "wear", "counter")
 
@@ -75,9 +77,10 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All kinds by name."""
+    """All kinds and zones by name."""
 
     kinds: Mapping[str, Kind]
+    zones: Mapping[str, Zone] = field(default_factory=dict)
 
     @staticmethod
     def parse(texts: Iterable[tuple[str, str]]) -> Catalogue:
@@ -87,13 +90,16 @@ class Catalogue:
         """
         faults: list[Fault] = []
         kinds: dict[str, Kind] = {}
+        zones: dict[str, Zone] = {}
         for file, text in texts:
             place = read(file, text, faults)
-            if place is not None:
+            if place is not None and _names_zones(place):
+                _zones(place, zones)
+            elif place is not None:
                 _kind(place, kinds)
         if faults:
             raise SignalErrors(faults)
-        return Catalogue(kinds)
+        return Catalogue(kinds, zones)
 
     def signal(self, kind: str, name: str) -> Signal | None:
         """The signal of a kind by name or VSS path; None if either is unknown."""
@@ -106,6 +112,24 @@ class Catalogue:
         return (
             {path: signal.name for signal in found.signals.values() for path in signal.vss} if found else {}
         )
+
+
+def _names_zones(place: Place) -> bool:
+    """Whether it is a file of zones, `zones: {name: …}`, instead of one kind's signals."""
+    plain = place.plain()
+    return isinstance(plain, dict) and "zones" in plain and "kind" not in plain
+
+
+def _zones(place: Place, zones: dict[str, Zone]) -> None:
+    fields = place.fields(("zones",), required=("zones",))
+    for name, value in fields["zones"].fields(what="zone").items():
+        zone = read_zone(name, value.named(name))
+        if name in zones:
+            value.fault(f"the zone {name} is defined twice")
+        elif not _ZONE.fullmatch(name):
+            value.fault(f"{name!r} is no name of a zone: write lower case with dashes")
+        elif zone is not None:
+            zones[name] = zone
 
 
 def _kind(place: Place, kinds: dict[str, Kind]) -> None:
