@@ -7,7 +7,7 @@ tests in `tests/contract` that each implementation passes. Times are UTC millise
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -16,8 +16,9 @@ from gateway.domain.appointment import Appointment, AppointmentState, Hold, Work
 from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Outcome
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
-from gateway.domain.messages import Batch, Message, QuarantineRow
+from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from rules.readings import Value
 
@@ -60,10 +61,21 @@ class Journal(Protocol):
     Positions are consecutive integers from 1. Readers keep their own committed position.
     """
 
-    async def append(self, messages: Sequence[Message], received: int) -> int:
+    async def append(
+        self, messages: Sequence[Message], received: int, packet_ids: PacketIds | None = None
+    ) -> int:
         """Append one batch, durable when this returns; gives the position of its first entry.
 
+        `packet_ids` are kept with it for `by_packet_id`.
         Raises JournalFullError, JournalWriteError; then nothing of the batch is stored.
+        """
+        ...
+
+    async def by_packet_id(self, session: int, ids: Collection[int]) -> Mapping[int, Message]:
+        """Of the last Receive-Maximum messages with a packet id: the newest under each of these ids.
+
+        More than these a broker has not sent without our acknowledgement, so what it sends again is either
+        among them or was never appended. Known after a crash, too. Raises JournalWriteError.
         """
         ...
 
@@ -456,6 +468,47 @@ class Tokens(Protocol):
     def remember(self, key: str, fingerprint: str, status: int, body: str, at: int) -> None: ...
 
 
+class RuleSets(Protocol):
+    """The texts of rule sets by their hash, from when on each holds, and how often rules broke."""
+
+    def keep(self, sources: Sources) -> None:
+        """Store once by id."""
+        ...
+
+    def sources(self, rule_set: str) -> Sources | None: ...
+    def ask(self, activation: Activation) -> None:
+        """Note that a set is to hold, or that it was refused."""
+        ...
+
+    def holds(self, activation: str, position: int) -> None:
+        """It holds from this journal position on. Said again after a crash, it changes nothing."""
+        ...
+
+    def refuse(self, activation: str, faults: tuple[str, ...]) -> None:
+        """It cannot be used; what held before holds on."""
+        ...
+
+    def asked(self) -> Activation | None:
+        """The one that was asked for last and was not refused."""
+        ...
+
+    def at(self, position: int | None = None) -> Activation | None:
+        """The one that holds at a journal position, or now; None while none ever did."""
+        ...
+
+    def history(self, limit: int = 20) -> list[Activation]:
+        """Newest first, refused ones included."""
+        ...
+
+    def broke(self, errors: Mapping[str, int], at: int) -> None:
+        """Rules broke at run time so many times more."""
+        ...
+
+    def errors(self) -> Mapping[str, tuple[int, int]]:
+        """{rule: (how often it broke, when last, ms)}."""
+        ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -467,6 +520,7 @@ class Records(Protocol):
     feedback: Feedbacks
     quarantine: Quarantine
     tokens: Tokens
+    rule_sets: RuleSets
 
     def position(self, reader: str) -> int:
         """A reader's committed position, 0 when it never committed."""
@@ -479,8 +533,8 @@ class Records(Protocol):
 
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
-        "device", "facts", "ledger", "feedback", "quarantine"; key: the id (of a ledger line its owner's), ""
-        for several facts or messages at once. The repositories note their own. Visible when committed."""
+        "device", "facts", "ledger", "feedback", "quarantine", "rules"; key: the id (of a ledger line its
+        owner's), "" for several facts or messages at once. The repositories note their own. Visible when committed."""
         ...
 
 
@@ -526,6 +580,14 @@ class RuleState(Protocol):
 
     async def load(self) -> tuple[int, list[tuple[str, bytes]]]:
         """(position, [(device, state)])."""
+        ...
+
+    async def position(self) -> int:
+        """The position that was saved last, 0 when nothing ever was."""
+        ...
+
+    async def load_one(self, device: str) -> tuple[int, bytes | None]:
+        """(position, one device's state or None), of the same moment; also while another process saves."""
         ...
 
     async def save(self, position: int, states: Sequence[tuple[str, bytes]]) -> None:

@@ -52,6 +52,14 @@ class SqliteRuleState:
         """Position 0 and nothing when it was never saved. Raises DatabaseUnavailableError."""
         return await self._run(_load)
 
+    async def position(self) -> int:
+        """0 when it was never saved. Raises DatabaseUnavailableError."""
+        return await self._run(_position)
+
+    async def load_one(self, device: str) -> tuple[int, bytes | None]:
+        """For whoever looks at one device. Raises DatabaseUnavailableError."""
+        return await self._run(lambda connection: _load_one(connection, device))
+
     async def save(self, position: int, states: Sequence[tuple[str, bytes]]) -> None:
         """Store these devices' states and the position. Raises DatabaseUnavailableError; then nothing of
         it is stored."""
@@ -103,11 +111,21 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _position(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT position FROM meta").fetchone()
+    return found[0] if found else 0
+
+
 def _load(connection: sqlite3.Connection) -> tuple[int, list[tuple[str, bytes]]]:
     with _transaction(connection, "BEGIN"):
-        position = connection.execute("SELECT position FROM meta").fetchone()
         states = connection.execute("SELECT device, state FROM states ORDER BY device").fetchall()
-    return (position[0] if position else 0), states
+        return _position(connection), states
+
+
+def _load_one(connection: sqlite3.Connection, device: str) -> tuple[int, bytes | None]:
+    with _transaction(connection, "BEGIN"):
+        found = connection.execute("SELECT state FROM states WHERE device = ?", (device,)).fetchone()
+        return _position(connection), found[0] if found else None
 
 
 def _save(connection: sqlite3.Connection, position: int, states: Sequence[tuple[str, bytes]]) -> None:

@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from gateway.domain.errors import ConflictError, NotFoundError, SlotTakenError
 from gateway.domain.feedback import Feedback
 from gateway.domain.messages import QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.touchpoint import TRANSITIONS, Answer, Finding, LedgerLine, Slot, State, Touchpoint
 from gateway.ports import ChangeFeed, Database, DatabaseUnavailableError, Records
 
@@ -1152,6 +1153,73 @@ def test_processes_that_start_at_once_prepare_the_store_once(url: str, tmp_path:
 
 async def test_a_store_that_is_ready_is_prepared_without_alembic(town: SqlDatabase, url: str) -> None:
     assert prepare_in_processes(url, 1) == ["False"]
+
+
+# --- rule sets --------------------------------------------------------------------------------
+
+
+OLD = Sources(signals=(("car.yaml", "a: 1"),), rules=(("pads.yaml", "- id: pads"),))
+NEW = Sources(signals=OLD.signals, rules=(("pads.yaml", "- id: pads # ä"),))
+
+
+def asked(name: str, sources: Sources, **more: Any) -> Activation:
+    return Activation(id=name, rule_set=sources.id, at=1_000, by="signal", rules=1, **more)
+
+
+async def test_a_rule_set_is_its_texts_and_is_kept_once(town: SqlDatabase) -> None:
+    moved = Sources(signals=(("b/car.yaml", "a: 1"),), rules=OLD.rules)
+    assert OLD.id == moved.id != NEW.id
+
+    def work(records: Records) -> list[Sources | None]:
+        for sources in (OLD, moved, NEW):
+            records.rule_sets.keep(sources)
+        return [records.rule_sets.sources(name) for name in (OLD.id, NEW.id, "0" * 32)]
+
+    assert await town.write(work) == [OLD, NEW, None]
+
+
+async def test_a_rule_set_holds_from_its_position_on(town: SqlDatabase) -> None:
+    def work(records: Records) -> list[str | None]:
+        sets = records.rule_sets
+        assert sets.at() is None
+        assert sets.asked() is None
+        sets.ask(asked("a1", OLD, position=0))
+        sets.ask(asked("a2", NEW))
+        before = sets.at()
+        sets.holds("a2", 40)
+        sets.holds("a2", 40)
+        found = [sets.at(position) for position in (0, 39, 40, 10**12)]
+        return [each.id if each else None for each in (before, *found, sets.at(), sets.asked())]
+
+    assert await town.write(work) == ["a1", "a1", "a1", "a2", "a2", "a2", "a2"]
+
+
+async def test_a_refused_rule_set_is_told_and_never_holds(town: SqlDatabase) -> None:
+    def work(records: Records) -> tuple[list[tuple[str, bool]], list[str | None]]:
+        sets = records.rule_sets
+        sets.ask(asked("a1", OLD, position=0))
+        sets.ask(asked("a2", NEW, faults=("pads.yaml:1:1: no rule",)))
+        sets.ask(asked("a3", NEW))
+        sets.refuse("a3", ("pads.yaml:2:1: no rule here",))
+        last, now = sets.asked(), sets.at()
+        told = [(each.id, each.refused) for each in sets.history()]
+        return told, [last.id if last else None, now.id if now else None]
+
+    told, holding = await town.write(work)
+    assert told == [("a3", True), ("a2", True), ("a1", False)]
+    assert holding == ["a1", "a1"]
+
+
+async def test_how_often_rules_broke_is_added_up(town: SqlDatabase) -> None:
+    def work(records: Records) -> Mapping[str, tuple[int, int]]:
+        records.rule_sets.broke({"pads": 2, "oil": 1}, 900)
+        records.rule_sets.broke({"pads": 3}, 1_000)
+        return records.rule_sets.errors()
+
+    assert await town.write(work) == {"pads": (5, 1_000), "oil": (1, 900)}
+
+
+# --- the schema -------------------------------------------------------------------------------
 
 
 async def test_the_migrations_lead_to_the_tables_that_the_code_names(town: SqlDatabase) -> None:

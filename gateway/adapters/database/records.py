@@ -15,6 +15,7 @@ from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
 from gateway.adapters.database.quarantine import SqlQuarantine
 from gateway.adapters.database.rows import Transaction
+from gateway.adapters.database.rule_sets import SqlRuleSets
 from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
@@ -24,6 +25,7 @@ from gateway.ports import (
     Outbox,
     Owners,
     Quarantine,
+    RuleSets,
     Tokens,
     Touchpoints,
     Workshops,
@@ -47,6 +49,7 @@ class SqlRecords:
     feedback: Feedbacks
     quarantine: Quarantine
     tokens: Tokens
+    rule_sets: RuleSets
 
     def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
         self.transaction = transaction = Transaction(connection, now)
@@ -59,6 +62,7 @@ class SqlRecords:
         self.feedback = SqlFeedbacks(transaction)
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
+        self.rule_sets = SqlRuleSets(transaction)
 
     def position(self, reader: str) -> int:
         return self._connection.scalar(_POSITION, {"reader": reader}) or 0

@@ -207,6 +207,7 @@ findings = sa.Table(
     _ms("cleared_at", null=True),
     sa.Index("findings_device", "device", "found_at", "id"),
     sa.Index("findings_found", "found_at", "id"),
+    sa.Index("findings_rule", "rule", "found_at"),
 )
 
 touchpoints = sa.Table(
@@ -421,6 +422,38 @@ remembered = sa.Table(
     _ms("at"),
     sa.PrimaryKeyConstraint("key"),
     sa.Index("remembered_posts_at", "at"),
+)
+
+rule_sets = sa.Table(
+    "rule_sets",
+    metadata,
+    _id(),  # hash of the texts
+    sa.Column("sources", sa.LargeBinary, nullable=False),  # zlib over JSON: two hundred kilobytes are ten
+)
+
+rule_activations = sa.Table(
+    "rule_activations",
+    metadata,
+    _sequence(),
+    _id(key=False),
+    _text("rule_set"),
+    _ms("at"),
+    _text("by"),
+    _whole("rules"),
+    sa.Column("position", sa.BigInteger, nullable=True),
+    _json("faults", tuple[str, ...]),
+    sa.Index("rule_activations_id", "id", unique=True),
+    sa.Index("rule_activations_position", "position"),
+    sqlite_autoincrement=True,
+)
+
+rule_errors = sa.Table(
+    "rule_errors",
+    metadata,
+    _text("rule"),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    _ms("last_at"),
+    sa.PrimaryKeyConstraint("rule"),
 )
 
 positions = sa.Table(
