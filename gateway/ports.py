@@ -534,7 +534,8 @@ class Records(Protocol):
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
         "device", "facts", "ledger", "feedback", "quarantine", "rules"; key: the id (of a ledger line its
-        owner's), "" for several facts or messages at once. The repositories note their own. Visible when committed."""
+        owner's), "" for several facts or messages at once. The repositories note their own. Visible when
+        committed."""
         ...
 
 

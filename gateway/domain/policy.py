@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
+from rules import Rule, RuleSet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,51 @@ class RuleInfo:
     """the text of `when`, for those who want it"""
     source: str | None = None
     """where its threshold comes from, one sentence"""
+
+    @classmethod
+    def of(cls, rule: Rule) -> RuleInfo:
+        """From a rule as it was read."""
+        return cls(
+            id=rule.id,
+            version=rule.version,
+            kind=rule.kind,
+            purpose=rule.purpose,
+            severity=rule.severity,
+            touchpoint_kind=rule.touchpoint.kind,
+            service=rule.touchpoint.service,
+            expires_ms=rule.touchpoint.expires_ms,
+            shadow=rule.shadow,
+            while_driving=rule.while_driving,
+            resets=rule.resets,
+            signals=rule.signals,
+            limit=rule.limit,
+            condition=rule.when.text,
+            source=rule.source,
+        )
+
+
+class RuleBook(Mapping[str, RuleInfo]):
+    """The rules in force, by id. One set takes another's place as a whole, for whoever holds the book."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self._rules = _infos(rules)
+
+    def take(self, rules: RuleSet) -> None:
+        """From now on these."""
+        self._rules = _infos(rules)
+
+    def __getitem__(self, rule: str) -> RuleInfo:
+        return self._rules[rule]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+
+def _infos(rules: RuleSet) -> dict[str, RuleInfo]:
+    return {rule.id: RuleInfo.of(rule) for rule in rules.rules.values()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,13 +21,13 @@ class Sources:
     """Everything that a rule set is made of."""
 
     signals: tuple[File, ...]
+    """signal catalogues and zones"""
     rules: tuple[File, ...]
-    zones: tuple[File, ...] = ()
 
     @property
     def id(self) -> str:
         """32 hex digits; the same for the same texts in the same order."""
-        texts = [[text for _, text in part] for part in (self.signals, self.rules, self.zones)]
+        texts = [[text for _, text in part] for part in (self.signals, self.rules)]
         return blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 

@@ -24,8 +24,7 @@ class SqlRuleSets:
         self._connection = transaction.connection
 
     def keep(self, sources: Sources) -> None:
-        body = {"signals": sources.signals, "rules": sources.rules, "zones": sources.zones}
-        packed = zlib.compress(msgspec.json.encode(body))
+        packed = zlib.compress(msgspec.json.encode(sources))
         self._on.insert_once(tables.rule_sets, {"id": sources.id, "sources": packed}, "id")
 
     def sources(self, rule_set: str) -> Sources | None:
