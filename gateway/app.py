@@ -181,6 +181,7 @@ def open_journal(
         settings.data_dir / "journal.db",
         readers=READERS,
         max_bytes=settings.journal.max_bytes,
+        receive_maximum=settings.mqtt.receive_maximum,
         decoder=decoder,
     )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import aiomqtt
@@ -10,7 +10,7 @@ import aiomqtt
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.domain.counters import Counters
-from gateway.domain.messages import Batch, Message
+from gateway.domain.messages import Batch, Message, PacketIds
 from gateway.flow.receive import receive
 from gateway.ports import Journal
 
@@ -26,15 +26,24 @@ class HeldJournal:
             self.gate.set()
         self.faults = list(faults)
         self.messages: list[Message] = []
+        self.named: dict[tuple[int, int], Message] = {}
         self.tried = 0
 
-    async def append(self, messages: Sequence[Message], received: int) -> int:
+    async def append(
+        self, messages: Sequence[Message], received: int, packet_ids: PacketIds | None = None
+    ) -> int:
         self.tried += 1
         await self.gate.wait()
         if self.faults:
             raise self.faults.pop(0)
         self.messages += messages
+        if packet_ids is not None:
+            for number, message in zip(packet_ids.numbers(), messages, strict=True):
+                self.named[packet_ids.session, number] = message
         return len(self.messages) - len(messages) + 1
+
+    async def by_packet_id(self, session: int, ids: Collection[int]) -> Mapping[int, Message]:
+        return {number: self.named[session, number] for number in ids if (session, number) in self.named}
 
     async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
         raise NotImplementedError

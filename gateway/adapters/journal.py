@@ -1,8 +1,9 @@
 """The journal in one SQLite file: a row per batch, WAL, every commit on disk before it is acknowledged.
 
 Positions are given out inside the `BEGIN IMMEDIATE` transaction, so several processes may append; the
-newest row is never trimmed, for it carries the count on. Each process has one thread that writes and one
-that reads; the event loop never touches the file.
+newest row is never trimmed, for it carries the count on, and neither are the last Receive-Maximum messages,
+which the broker may send again. Each process has one thread that writes and one that reads; the event loop
+never touches the file.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import contextlib
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from gateway.domain.messages import BATCH_FORMAT, Batch, Decoded, Message
+from gateway.domain.messages import BATCH_FORMAT, BATCH_FORMATS, Batch, Decoded, Message, PacketIds
 from gateway.ports import JournalFullError, JournalWriteError
 
 PAGE_SIZE = 8192
@@ -29,6 +31,10 @@ CHECKPOINT_PAGES = 1024
 RECENT_MESSAGES = 40_000
 RECENT_BYTES = 64 * 2**20
 """How much is kept in memory for readers that have caught up."""
+
+REPEATABLE_BYTES = 64 * 2**20
+"""How much is kept behind all readers because the broker may send it again; also at most a quarter of the
+journal. Of payloads so large that fewer than Receive Maximum fit, some may then come twice."""
 
 TRIM_EVERY = 1.0
 POLL_EVERY = 0.4
@@ -43,13 +49,16 @@ CREATE TABLE IF NOT EXISTS batches (
     count INTEGER NOT NULL,
     received INTEGER NOT NULL,  -- ms
     kind INTEGER NOT NULL,      -- 0 messages, 1 control
-    body BLOB NOT NULL          -- msgpack [format version, entries]
+    body BLOB NOT NULL          -- msgpack [format version, entries, session, packet ids]; the last two
+                                -- only where there are any, and never in format 1
 );
 CREATE TABLE IF NOT EXISTS readers (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_head = msgspec.msgpack.Decoder(tuple[int, msgspec.Raw]).decode
+_split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_int = msgspec.msgpack.Decoder(int).decode
+_decode_bytes = msgspec.msgpack.Decoder(bytes).decode
 _decode_messages = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 _decode_controls = msgspec.msgpack.Decoder(list[dict[str, Any]]).decode
 
@@ -112,15 +121,18 @@ class _File:
             raise
         return behind
 
-    def trim(self, positions: Mapping[str, int], readers: Sequence[str]) -> dict[str, int]:
-        """Save `positions`, drop what every reader has taken; gives all saved positions."""
+    def trim(
+        self, positions: Mapping[str, int], readers: Sequence[str], keep_from: int | None
+    ) -> dict[str, int]:
+        """Save `positions`, drop what every reader has taken, but no messages from `keep_from` on; gives all
+        saved positions."""
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
             _save(connection, positions)
             saved = _positions(connection)
             if all(name in saved for name in readers):
-                _drop(connection, min((saved[name] for name in readers), default=0))
+                _drop(connection, min((saved[name] for name in readers), default=0), keep_from)
             connection.execute("COMMIT")
         except BaseException:
             _rollback(connection)
@@ -144,6 +156,35 @@ class _File:
         cursor.close()
         return rows
 
+    def named(self, size: int) -> Iterator[tuple[int, int, PacketIds, msgspec.Raw]]:
+        """(first, size, packet ids, messages) of the batches that have packet ids, newest first, until the
+        batches seen hold `size` bytes."""
+        cursor = self.connection().execute(
+            "SELECT first, body FROM batches WHERE kind = 0 ORDER BY first DESC"
+        )
+        with contextlib.closing(cursor):
+            for first, body in cursor:
+                size -= len(body)
+                version, entries, *rest = _split(body)
+                if size < 0 or _decode_int(version) == 1:  # what is older is of that format, too
+                    return
+                if rest:
+                    yield first, len(body), _packet_ids(*rest), entries
+
+    def by_packet_id(self, session: int, ids: Collection[int], last: int, size: int) -> dict[int, Message]:
+        """The newest message under each of `ids` among the `last` ones that have any."""
+        found: dict[int, Message] = {}
+        for _, _, packet_ids, entries in self.named(size):
+            places = _newest(packet_ids, last) if packet_ids.session == session else {}
+            wanted = [number for number in places if number in ids and number not in found]
+            if wanted:
+                messages = _decode_messages(entries)
+                found |= {number: messages[places[number]] for number in wanted}
+            last -= packet_ids.count
+            if last <= 0 or len(found) == len(ids):
+                break
+        return found
+
     def look(self) -> dict[str, Any]:
         """Head, first position, live bytes and readers as the file says."""
         connection = self.connection()
@@ -154,6 +195,32 @@ class _File:
             "bytes": live_bytes(connection),
             "positions": _positions(connection),
         }
+
+
+class _Repeatable:
+    """The newest batches that a broker may send again: as many as hold Receive Maximum messages."""
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._most, self._largest = messages, size
+        self._messages = self._size = 0
+        self._batches: deque[tuple[int, int, int]] = deque()
+
+    @property
+    def first(self) -> int | None:
+        """Position of the oldest, None when there are none."""
+        return self._batches[0][0] if self._batches else None
+
+    def add(self, first: int, messages: int, size: int) -> None:
+        """A batch that came after the others, with so many packet ids and bytes."""
+        self._batches.append((first, messages, size))
+        self._messages += messages
+        self._size += size
+        while self._batches and (
+            self._messages - self._batches[0][1] >= self._most or self._size > self._largest
+        ):
+            _, messages, size = self._batches.popleft()
+            self._messages -= messages
+            self._size -= size
 
 
 class SqliteJournal:
@@ -167,13 +234,18 @@ class SqliteJournal:
         readers: Sequence[str],
         decoder: Callable[[Batch], Decoded] | None = None,
         max_bytes: int = 2**30,
+        receive_maximum: int = 65_535,
         poll: float = POLL_EVERY,
     ) -> None:
         """`readers` are all readers that trimming waits for, also those of other processes. `decoder` is what
-        `Batch.decoded` uses. `max_bytes` bounds the live pages. `poll` is how often (s, real time) entries of
-        other processes are looked for."""
+        `Batch.decoded` uses. `max_bytes` bounds the live pages. `receive_maximum` is how many messages the
+        broker sends ahead of our acknowledgements, and so may send again. `poll` is how often (s, real time)
+        entries of other processes are looked for."""
         self._path, self._readers, self._decoder = path, tuple(readers), decoder
         self._max_bytes, self._poll = max_bytes, poll
+        self._receive_maximum = receive_maximum
+        self._repeatable_bytes = min(REPEATABLE_BYTES, max_bytes // 4)
+        self._repeatable = _Repeatable(receive_maximum, self._repeatable_bytes)
         self._writer_file, self._reader_file = _File(path), _File(path)
         self._write_thread = ThreadPoolExecutor(1, "journal-write")
         self._read_thread = ThreadPoolExecutor(1, "journal-read")
@@ -206,6 +278,7 @@ class SqliteJournal:
             raise _cannot(self._path, error) from error
         for row in rows:
             self._batch(row)  # refuses an unknown format before anything is appended behind it
+        await self._in(self._read_thread, self._look_back)
         self._upkeep = asyncio.create_task(self._keep_up(), name="journal-upkeep")
 
     async def close(self) -> None:
@@ -213,8 +286,9 @@ class SqliteJournal:
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
-            with contextlib.suppress(sqlite3.Error):
-                await self._trim()
+            if self._unsaved:  # else trimming is another process's, which knows what may come again
+                with contextlib.suppress(sqlite3.Error):
+                    await self._trim()
         await self._in(self._write_thread, self._writer_file.close)
         await self._in(self._read_thread, self._reader_file.close)
         self._write_thread.shutdown()
@@ -240,17 +314,19 @@ class SqliteJournal:
 
     # --- append -------------------------------------------------------------------------------
 
-    async def append(self, messages: Sequence[Message], received: int) -> int:
+    async def append(
+        self, messages: Sequence[Message], received: int, packet_ids: PacketIds | None = None
+    ) -> int:
         """Append one batch of messages, on disk when this returns; gives its first position.
 
         Raises JournalFullError, JournalWriteError; then nothing of it is stored.
         """
         batch = Batch(first=0, received=received, messages=messages, decoder=self._decoder)
         try:
-            return await self._append(batch, messages, self._limit)
+            return await self._append(batch, messages, self._limit, packet_ids)
         except JournalFullError:
             await self._trim_or_raise()
-            return await self._append(batch, messages, self._limit)
+            return await self._append(batch, messages, self._limit, packet_ids)
 
     def _limit(self) -> int | None:
         """None when every reader has taken everything: waiting would free nothing, so that even a batch
@@ -263,12 +339,19 @@ class SqliteJournal:
         batch = Batch(first=0, received=received, kind="control", controls=controls)
         return await self._append(batch, controls, lambda: None)
 
-    async def _append(self, batch: Batch, entries: Sequence[object], limit: Callable[[], int | None]) -> int:
+    async def _append(
+        self,
+        batch: Batch,
+        entries: Sequence[object],
+        limit: Callable[[], int | None],
+        packet_ids: PacketIds | None = None,
+    ) -> int:
         if not entries:
             raise ValueError("a batch holds one entry at least")
         if self._upkeep is None:
             await self.open()
-        body = _encode((BATCH_FORMAT, entries))
+        named = () if packet_ids is None else (packet_ids.session, packet_ids.packed)
+        body = _encode((BATCH_FORMAT, entries, *named))
         row = (len(entries), batch.received, KINDS.index(batch.kind), body)
         async with self._appending:
             try:
@@ -278,6 +361,8 @@ class SqliteJournal:
                 raise _cannot(self._path, error) from error
             batch.first = first
             self._remember(batch, len(body))
+            if packet_ids is not None:
+                self._repeatable.add(first, packet_ids.count, len(body))
         self._announce()
         return int(first)
 
@@ -336,10 +421,10 @@ class SqliteJournal:
 
     def _batch(self, row: Row) -> Batch:
         first, _, received, kind, body = row
-        version, entries = _decode_head(body)
-        if version != BATCH_FORMAT:
+        version, entries, *_ = _split(body)
+        if (number := _decode_int(version)) not in BATCH_FORMATS:
             raise JournalFormatError(
-                f"{self._path} holds entries of format {version}, this program knows {BATCH_FORMAT}: "
+                f"{self._path} holds entries of format {number}, this program knows up to {BATCH_FORMAT}: "
                 "start the version that wrote it"
             )
         if KINDS[kind] == "control":
@@ -347,6 +432,24 @@ class SqliteJournal:
         return Batch(
             first=first, received=received, messages=_decode_messages(entries), decoder=self._decoder
         )
+
+    async def by_packet_id(self, session: int, ids: Collection[int]) -> dict[int, Message]:
+        """Of the last Receive-Maximum messages with a packet id: the newest under each of these ids, from
+        the file. Raises JournalWriteError when it cannot be read."""
+        await self.open()
+        try:
+            found: dict[int, Message] = await self._in(
+                self._read_thread,
+                self._reader_file.by_packet_id,
+                session,
+                ids,
+                self._receive_maximum,
+                self._repeatable_bytes,
+            )
+        except sqlite3.Error as error:
+            await self._in(self._read_thread, self._reader_file.close)
+            raise _cannot(self._path, error) from error
+        return found
 
     def head(self) -> int:
         """Position of the newest entry known here, 0 when empty."""
@@ -410,21 +513,34 @@ class SqliteJournal:
             self._head = found["head"]
             self._announce()
 
-    async def _trim(self) -> None:
+    async def _trim(self, *, wholly: bool = False) -> None:
+        keep_from = None if wholly else self._repeatable.first
         unsaved, self._unsaved = self._unsaved, {}
         self._trimmed = time.monotonic()
         try:
-            await self._in(self._write_thread, self._writer_file.trim, unsaved, self._readers)
+            await self._in(self._write_thread, self._writer_file.trim, unsaved, self._readers, keep_from)
         except sqlite3.Error:
             self._unsaved = unsaved | self._unsaved
             raise
 
     async def _trim_or_raise(self) -> None:
+        """A full journal gives up what may come again, too: twice is better than not at all."""
         try:
-            await self._trim()
+            await self._trim(wholly=True)
         except sqlite3.Error as error:
             await self._in(self._write_thread, self._writer_file.close)
             raise _cannot(self._path, error) from error
+
+    def _look_back(self) -> None:
+        """What a process before this one appended, and the broker may send to this one."""
+        found, messages = [], 0
+        for first, size, packet_ids, _ in self._reader_file.named(self._repeatable_bytes):
+            found.append((first, packet_ids.count, size))
+            messages += packet_ids.count
+            if messages >= self._receive_maximum:
+                break
+        for batch in reversed(found):
+            self._repeatable.add(*batch)
 
     def _create(self) -> None:
         connection = self._writer_file.connection()
@@ -476,13 +592,25 @@ def _save(connection: sqlite3.Connection, positions: Mapping[str, int]) -> None:
         )
 
 
-def _drop(connection: sqlite3.Connection, position: int) -> None:
-    """Drop batches that end at or before `position`, but never the newest."""
+def _drop(connection: sqlite3.Connection, position: int, keep_from: int | None) -> None:
+    """Drop batches that end at or before `position`, but never the newest, and no messages from `keep_from`
+    on."""
     connection.execute(
-        "DELETE FROM batches WHERE first + count - 1 <= ? AND first <= ? "
+        "DELETE FROM batches WHERE first + count - 1 <= ? AND first <= ? AND (kind = 1 OR first < ?) "
         "AND first < (SELECT max(first) FROM batches)",
-        (position, position),
+        (position, position, position + 1 if keep_from is None else keep_from),
     )
+
+
+def _packet_ids(session: msgspec.Raw, packed: msgspec.Raw) -> PacketIds:
+    ids = PacketIds(session=_decode_int(session), packed=_decode_bytes(packed), count=0)
+    return replace(ids, count=sum(map(bool, ids.numbers())))
+
+
+def _newest(packet_ids: PacketIds, last: int) -> dict[int, int]:
+    """id → index of the newest message under it, among the batch's `last` messages that have one."""
+    places = [(number, index) for index, number in enumerate(packet_ids.numbers()) if number]
+    return dict(places[-last:])
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

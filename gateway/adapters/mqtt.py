@@ -3,17 +3,20 @@
 A persistent session at QoS 1. Packets are parsed from a view of what arrived; topics, payloads and packet ids
 are collected; the acknowledgements of a batch leave in one write, after the caller has it on disk. What was
 not acknowledged comes again, so nothing is lost when either side ends; packet ids of an ended connection are
-never acknowledged on the next one.
+never acknowledged on the next one. What comes again in a resumed session is pointed out, so that receive can
+tell what it has.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +27,7 @@ import mqtt5
 import structlog
 
 from gateway.domain.counters import Counters
-from gateway.domain.messages import Message
+from gateway.domain.messages import Message, PacketIds
 
 log = structlog.get_logger()
 
@@ -46,8 +49,8 @@ by number; this bounds large payloads, and QoS 0, which no number bounds."""
 
 _PUBACK, _PUBREC = 0x40020000, 0x50020000
 """With reason Success they are four bytes: type, length 2, packet id (sections 3.4, 3.5)."""
-_QOS_2 = 0x04
-"""The bit of a PUBLISH's first byte. We subscribe at QoS 1, but not every broker lowers QoS 2 to it."""
+_DUP, _QOS_2, _QOS_1, _DUP_AND_QOS = 0x08, 0x04, 0x02, 0x0E
+"""Bits of a PUBLISH's first byte. We subscribe at QoS 1, but not every broker lowers QoS 2 to it."""
 
 
 class BrokerError(Exception):
@@ -103,16 +106,57 @@ class BrokerState:
 class BrokerDelivery:
     """A batch and what acknowledges it."""
 
-    __slots__ = ("_acks", "_connection", "messages")
+    __slots__ = ("_acks", "_connection", "again", "messages", "packet_ids", "size")
 
-    def __init__(self, messages: list[Message], acks: list[int], connection: _Connection | None) -> None:
-        self.messages: Sequence[Message] = messages
-        self._acks, self._connection = acks, connection
+    def __init__(self, read: _Read, session: int, connection: _Connection | None) -> None:
+        """Without a connection there is nothing to acknowledge: the one that brought it is gone."""
+        self.messages: Sequence[Message] = read.messages
+        self.again: Sequence[int] = read.again
+        self.size = read.size
+        self._acks = struct.pack(f">{len(read.acks)}I", *read.acks)
+        self.packet_ids = _packet_ids(session, self._acks)
+        self._connection = connection
 
     def acknowledge(self) -> None:
         """One write for all; nothing when the connection is gone, for the broker sends them again."""
-        if self._connection is not None and self._acks:
-            self._connection.acknowledge(self._acks)
+        if self._connection is not None and self.packet_ids is not None:
+            acks = self._acks
+            if self.packet_ids.count * 4 < len(acks):  # some came at QoS 0
+                acks = b"".join(acks[at : at + 4] for at in range(0, len(acks), 4) if acks[at])
+            self._connection.write(acks)
+
+
+def _packet_ids(session: int, acks: bytes) -> PacketIds | None:
+    """The lower half of every four bytes, at the cost of copying them."""
+    count = len(acks) // 4 - acks[::4].count(0)
+    if not count:
+        return None
+    packed = bytearray(len(acks) // 2)
+    packed[::2], packed[1::2] = acks[2::4], acks[3::4]
+    return PacketIds(session=session, packed=bytes(packed), count=count)
+
+
+class _Read:
+    """What was read, and is not a batch yet."""
+
+    __slots__ = ("acks", "again", "messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self.acks: list[int] = []
+        """the four bytes that acknowledge each message, 0 for one at QoS 0"""
+        self.again: list[int] = []
+        """indices of those that came with DUP in a resumed session"""
+        self.size = 0
+        """bytes"""
+
+    def add(self, more: _Read) -> None:
+        """What the next read brought."""
+        if more.again:
+            self.again += [len(self.messages) + index for index in more.again]
+        self.messages += more.messages
+        self.acks += more.acks
+        self.size += more.size
 
 
 class MqttSource:
@@ -134,8 +178,8 @@ class MqttSource:
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`batch_messages` or `batch_delay_ms` after its first message a batch is ready, whichever comes
-        first. `keep_alive` and `session_expiry` are seconds. `session_file` remembers over restarts that the
-        broker holds a session of ours, and when it last had forgotten it (`wall` gives UTC seconds)."""
+        first. `keep_alive` and `session_expiry` are seconds. `session_file` remembers over restarts which
+        session of ours the broker holds, and when it last had forgotten one (`wall` gives UTC seconds)."""
         self._wall = wall
         self._broker, self._counters, self._random = broker, counters, random
         self._receive_maximum = receive_maximum
@@ -143,9 +187,8 @@ class MqttSource:
         self._batch_delay = batch_delay_ms / 1000
         self._keep_alive, self._session_expiry, self._filters = keep_alive, session_expiry, tuple(filters)
         self._session = _SessionMemory(session_file, broker)
-        self._messages: list[Message] = []
-        self._acks: list[int] = []
-        self._bytes = 0
+        self._read = _Read()
+        self._left: deque[BrokerDelivery] = deque()
         self._ready = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._connection: _Connection | None = None
@@ -163,41 +206,64 @@ class MqttSource:
         """Wait until a batch is gathered, and take it."""
         while True:
             await self._ready.wait()
-            self._ready.clear()
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            if self._messages:
-                return self._take()
+            if self._left:
+                delivery = self._left.popleft()
+            else:
+                self._ready.clear()
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
+                if not self._read.messages:
+                    continue
+                delivery = self._take(self._connection)
+            if self._connection is not None and self._has_room():
+                self._connection.resume()
+            return delivery
 
-    def _take(self) -> BrokerDelivery:
-        delivery = BrokerDelivery(self._messages, self._acks, self._connection)
-        self._messages, self._acks, self._bytes = [], [], 0
-        if self._connection is not None:
-            self._connection.resume()
-        return delivery
+    def _take(self, connection: _Connection | None) -> BrokerDelivery:
+        read, self._read = self._read, _Read()
+        return BrokerDelivery(read, self._session.number, connection)
+
+    def _has_room(self) -> bool:
+        messages, size = len(self._read.messages), self._read.size
+        for delivery in self._left:
+            messages += len(delivery.messages)
+            size += delivery.size
+        return size < HELD_BYTES and messages < 4 * self._receive_maximum
 
     # --- what a connection calls --------------------------------------------------------------
 
-    def gather(self, messages: list[Message], acks: list[int], size: int) -> bool:
+    def gather(self, read: _Read, connection: _Connection) -> bool:
         """Take what one read brought; False when reading has to pause."""
-        if not self._messages:
-            self._messages, self._acks = messages, acks
+        self._counters.received += len(read.messages)
+        if connection is not self._connection:  # it ended within this read
+            self._leave_behind(read)
+        elif not self._read.messages:
+            self._read = read
             self._timer = asyncio.get_running_loop().call_later(self._batch_delay, self._ready.set)
         else:
-            self._messages += messages
-            self._acks += acks
-        self._bytes += size
-        self._counters.received += len(messages)
-        if len(self._messages) >= self._batch_messages:
+            self._read.add(read)
+        if len(self._read.messages) >= self._batch_messages:
             self._ready.set()
-        return self._bytes < HELD_BYTES and len(self._messages) < 4 * self._receive_maximum
+        return self._has_room()
+
+    def accepted(self, resumed: bool) -> None:
+        """The broker has taken the connection, before it sends any message on it."""
+        if not resumed or not self._session.number:
+            self._session.begin(int(self._wall() * 1000))
 
     def lost(self, connection: _Connection) -> None:
-        """A connection has ended. What it brought is still journalled, its packet ids mean nothing now."""
+        """A connection has ended. What it brought is still journalled, its packet ids acknowledge nothing
+        any more; they only tell what comes again."""
         if connection is self._connection:
             self._connection = None
-            self._acks = []
+            if self._read.messages:
+                read, self._read = self._read, _Read()
+                self._leave_behind(read)
+
+    def _leave_behind(self, read: _Read) -> None:
+        self._left.append(BrokerDelivery(read, self._session.number, None))
+        self._ready.set()
 
     # --- connecting ---------------------------------------------------------------------------
 
@@ -310,6 +376,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, source: MqttSource, loop: asyncio.AbstractEventLoop) -> None:
         self._source, self._loop = source, loop
+        self._resumed = False
         self._transport: asyncio.Transport | None = None
         self._rest = bytearray()
         self._missing = 0
@@ -337,18 +404,18 @@ class _Connection(asyncio.Protocol):
                 return
             data, self._rest = bytes(self._rest), bytearray()
         size, at = len(data), 0
-        messages: list[Message] = []
-        acks: list[int] = []
-        take, note, read, publish = messages.append, acks.append, mqtt5.read, mqtt5.PublishPacket
+        found = _Read()
+        take, note, read, publish = found.messages.append, found.acks.append, mqtt5.read, mqtt5.PublishPacket
         view = memoryview(data)
         try:
             while at < size:
                 packet, used = read(view[at:])
                 if type(packet) is publish:
                     take((packet.topic, packet.payload))
-                    packet_id = packet.packet_id
-                    if packet_id is not None:
-                        note((_PUBREC if data[at] & _QOS_2 else _PUBACK) | packet_id)
+                    if data[at] & _DUP_AND_QOS == _QOS_1:
+                        note(_PUBACK | packet.packet_id)  # type: ignore[operator] # at QoS 1 there is one
+                    else:
+                        self._note(packet.packet_id, data[at], found)
                 else:
                     self._handle(packet)
                 at += used
@@ -356,14 +423,24 @@ class _Connection(asyncio.Protocol):
             self._keep(data[at:])
         except ValueError as error:
             self.end(f"the broker sent a packet that is none ({error}): connecting anew")
-        # A packet id means nothing once its connection has ended, even within one read.
-        if messages and not self._source.gather(messages, [] if self.ended.done() else acks, size):
+        found.size = size
+        if found.messages and not self._source.gather(found, self):
             self._pause()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.end(f"the connection was lost ({exc or 'closed by the broker'})")
 
     # --- packets ------------------------------------------------------------------------------
+
+    def _note(self, packet_id: int | None, first: int, found: _Read) -> None:
+        """What acknowledges the message just taken: none at QoS 0, another packet at QoS 2; and that it was
+        sent before."""
+        if packet_id is None:
+            found.acks.append(0)
+            return
+        if first & _DUP and self._resumed:
+            found.again.append(len(found.acks))
+        found.acks.append((_PUBREC if first & _QOS_2 else _PUBACK) | packet_id)
 
     def _keep(self, rest: bytes) -> None:
         """An incomplete packet waits for its end; a complete one that is too short inside is malformed."""
@@ -376,6 +453,9 @@ class _Connection(asyncio.Protocol):
 
     def _handle(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.ConnAckPacket | mqtt5.SubAckPacket):
+            if isinstance(packet, mqtt5.ConnAckPacket) and int(packet.reason_code) < 128:
+                self._resumed = packet.session_present  # messages may follow within the same read
+                self._source.accepted(packet.session_present)
             self._answers.put_nowait(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self.end(_farewell(packet))
@@ -407,10 +487,6 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None and not self.ended.done():
             self._spoke = self._loop.time()
             self._transport.write(data)
-
-    def acknowledge(self, acks: list[int]) -> None:
-        """All of them in one write."""
-        self.write(struct.pack(f">{len(acks)}I", *acks))
 
     def keep_alive(self, seconds: int) -> None:
         """Begin to ping (section 3.1.2.10) and to notice a broker that has gone silent."""
@@ -458,13 +534,16 @@ class _Connection(asyncio.Protocol):
 
 
 class _SessionMemory:
-    """That a broker holds a session of ours, kept over restarts so that its loss can be told."""
+    """That a broker holds a session of ours, and which: kept over restarts so that its loss can be told, and
+    packet ids of another session are not mistaken for its own."""
 
     def __init__(self, path: Path | None, broker: Broker) -> None:
         self._path, self._mark = path, {"url": broker.url, "client_id": broker.client_id}
         self._written: dict[str, Any] = {}
         self.known = False
         self.lost_at: int | None = None
+        self.number = 0
+        """greater than those of all sessions before; 0 while none is known"""
 
     def load(self) -> None:
         """Look once, at the first connection."""
@@ -473,16 +552,32 @@ class _SessionMemory:
                 found = json.loads(self._path.read_text())
                 self.known = {key: found.get(key) for key in self._mark} == self._mark
                 self.lost_at = found.get("lost_at")
-            except (ValueError, AttributeError):
+                if self.known:
+                    self.number = int(found.get("session", 0))
+            except (ValueError, TypeError, AttributeError):
                 self.known = False
 
+    def begin(self, now: int) -> None:
+        """The broker has made a new session, or holds one that we know nothing of."""
+        self.number = max(now, self.number + 1)
+
     def save(self) -> None:
-        """From now on a session that is not there is a lost one."""
-        content = self._mark | {"lost_at": self.lost_at}
+        """From now on a session that is not there is a lost one. On disk before its first message is."""
+        content = self._mark | {"session": self.number, "lost_at": self.lost_at}
         if content != self._written and self._path is not None:
-            self._path.write_text(json.dumps(content))
+            _write_whole(self._path, json.dumps(content))
         self._written = content
         self.known = True
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """After a power cut the file is the old one or the new one."""
+    fresh = path.with_suffix(".new")
+    with fresh.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
 
 
 def last_loss(session_file: Path) -> int | None:

@@ -15,6 +15,8 @@ class Counters:
 
     received: int = 0
     """messages taken from the broker, redelivered ones included"""
+    redelivered: int = 0
+    """messages that the broker sent again though they were in the journal: only acknowledged"""
     journaled: int = 0
     """messages committed to the journal, and so acknowledged"""
     recorded: int = 0

@@ -6,14 +6,17 @@ instance per message costs more than the decoding itself.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rules.readings import Value
 
-BATCH_FORMAT = 1
-"""Format version of a stored batch body; an unknown one is refused."""
+BATCH_FORMAT = 2
+BATCH_FORMATS = (1, 2)
+"""Format versions of a stored batch body: the one that is written, and those that are read; another is
+refused. 1 had no packet ids."""
 
 KEPT_PAYLOAD = 65_536
 """How many bytes of an undecodable payload are kept: noise of a megabyte is not worth a megabyte."""
@@ -106,6 +109,9 @@ class Decoded:
     """One batch after decoding, shared by all readers of it."""
 
     telemetry: list[Telemetry] = field(default_factory=list)
+    sent: dict[int, bytes] = field(default_factory=dict)
+    """by position, payloads of telemetry that say just what its one item says: `{"ts": …, "signals": {…}}`,
+    perhaps with a `seq`, and so can be kept as they are"""
     events: list[DeviceEvent] = field(default_factory=list)
     statuses: list[DeviceStatus] = field(default_factory=list)
     answers: list[DisplayAnswer] = field(default_factory=list)
@@ -123,6 +129,33 @@ class Decoded:
 
 Message = tuple[str, bytes]
 """(topic, payload) as it arrived."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PacketIds:
+    """What a broker calls messages until we have acknowledged them, also when it sends them again (MQTT 5,
+    section 2.2.1). Packed for a whole batch, so that keeping them costs nothing per message."""
+
+    session: int
+    """which of the broker's sessions gave them; in another one the same ids name other messages"""
+    packed: bytes
+    """two bytes a message, big endian, in the messages' order; 0 for one without (QoS 0)"""
+    count: int
+    """how many are not 0"""
+
+    def numbers(self) -> tuple[int, ...]:
+        """One by one."""
+        return struct.unpack(f">{len(self.packed) // 2}H", self.packed)
+
+    def only(self, indices: Sequence[int]) -> PacketIds:
+        """Those of some messages."""
+        numbers = self.numbers()
+        chosen = [numbers[index] for index in indices]
+        return PacketIds(
+            session=self.session,
+            packed=struct.pack(f">{len(chosen)}H", *chosen),
+            count=len(chosen) - chosen.count(0),
+        )
 
 
 class Batch:

@@ -1,7 +1,8 @@
 """receive: take messages from the broker in batches, journal them raw, acknowledge them after the commit.
 
 Nothing is acknowledged that is not on disk. When the journal cannot take a batch, the same batch is tried
-again; meanwhile no acknowledgement goes out, and the broker's Receive Maximum stops the flow.
+again; meanwhile no acknowledgement goes out, and the broker's Receive Maximum stops the flow. What the broker
+sends again because our acknowledgement did not reach it is in the journal already, and is only acknowledged.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from gateway.domain.counters import Counters
-from gateway.domain.messages import Message
+from gateway.domain.messages import Message, PacketIds
 from gateway.ports import Clock, Journal, JournalFullError, JournalWriteError
 
 log = structlog.get_logger()
@@ -35,6 +36,17 @@ class Delivery(Protocol):
     @property
     def messages(self) -> Sequence[Message]:
         """In the order of their arrival; one at least."""
+        ...
+
+    @property
+    def packet_ids(self) -> PacketIds | None:
+        """What the broker calls them; None when no message has an id."""
+        ...
+
+    @property
+    def again(self) -> Sequence[int]:
+        """Indices of the messages that the broker says it has sent before (DUP), in a session that was
+        resumed. In a new session, and without the flag, a message is never a repeated one."""
         ...
 
     def acknowledge(self) -> None:
@@ -71,8 +83,7 @@ async def receive(
     """
     while True:
         delivery = await source.batch()
-        await _append(delivery.messages, journal, clock, counters, random)
-        counters.journaled += len(delivery.messages)
+        await _append(delivery, journal, clock, counters, random)
         if behind is not None:
             await _let_catch_up(behind, clock)
         delivery.acknowledge()
@@ -84,8 +95,24 @@ async def _let_catch_up(behind: Callable[[], int], clock: Clock) -> None:
         await clock.wait(asyncio.Event(), clock.now() + HOLD)
 
 
+async def not_journaled(delivery: Delivery, journal: Journal) -> tuple[Sequence[Message], PacketIds | None]:
+    """The delivery without what the journal holds: marked as sent again, and under the same packet id the
+    newest message there has the same topic and payload. Raises JournalWriteError."""
+    messages, packet_ids, again = delivery.messages, delivery.packet_ids, set(delivery.again)
+    if packet_ids is None or not again:
+        return messages, packet_ids
+    numbers = packet_ids.numbers()
+    newest = dict(await journal.by_packet_id(packet_ids.session, {numbers[index] for index in again}))
+    fresh: list[int] = []
+    for index, (number, message) in enumerate(zip(numbers, messages, strict=True)):
+        if index not in again or newest.get(number) != message:
+            newest[number] = message
+            fresh.append(index)
+    return [messages[index] for index in fresh], packet_ids.only(fresh)
+
+
 async def _append(
-    messages: Sequence[Message],
+    delivery: Delivery,
     journal: Journal,
     clock: Clock,
     counters: Counters,
@@ -94,7 +121,9 @@ async def _append(
     received, tries, said = clock.now(), 0, ""
     while True:
         try:
-            await journal.append(messages, received)
+            messages, packet_ids = await not_journaled(delivery, journal)
+            if messages:
+                await journal.append(messages, received, packet_ids)
         except (JournalFullError, JournalWriteError) as error:
             counters.journal_waits += 1
             if str(error) != said:  # once for each cause, however often it is tried
@@ -106,6 +135,8 @@ async def _append(
         else:
             if tries:
                 log.info("journal_recovered", tries=tries, waited_ms=clock.now() - received)
+            counters.journaled += len(messages)
+            counters.redelivered += len(delivery.messages) - len(messages)
             return
 
 

@@ -74,6 +74,11 @@ class PathCollector(Collector):
             "messages_received", "Messages taken from the broker, redelivered ones included", c.received
         )
         yield _counter(
+            "messages_redelivered",
+            "Messages that came again although they were in the journal, and were only acknowledged",
+            c.redelivered,
+        )
+        yield _counter(
             "messages_journaled", "Messages committed to the journal, then acknowledged", c.journaled
         )
         yield _counter("messages_recorded", "Telemetry messages written to the time series", c.recorded)
