@@ -15,6 +15,10 @@ from gateway.domain.errors import CannotStartError
 
 CANNOT_RUN = 2
 
+BACKTEST_EXAMPLES = """touchpoint rules backtest my-rules.yaml --from 2026-10-01
+example: touchpoint rules backtest my-rules.yaml --readings fleet.csv.gz --truth failures.csv --within 48h
+example: touchpoint rules backtest new.yaml --against old.yaml --readings fleet.csv.gz --json"""
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -239,16 +243,72 @@ def _outbox(commands: Subcommands, module: str) -> None:
 
 def _rules(commands: Subcommands) -> None:
     module = "gateway.commands"
-    rules = commands.add("rules", "check and test rules", "touchpoint rules check my-rules.yaml")
+    rules = commands.add("rules", "check, test and try out rules", "touchpoint rules check my-rules.yaml")
     actions = Subcommands(rules, "rules_command")
     for name, text, function in (
         ("check", "check rule files against the signals", "rules_check"),
         ("test", "run the examples of rule files", "rules_test"),
     ):
         parser = actions.add(name, text, f"touchpoint rules {name} my-rules.yaml", lazy(module, function))
-        _config(parser)
-        parser.add_argument("paths", nargs="*", help="files or folders (default: the configured set)")
+        _rule_files(parser)
         _json(parser)
+    _backtest(actions, module)
+
+
+def _rule_files(parser: argparse.ArgumentParser) -> None:
+    _config(parser)
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files or folders (default: the configured set)"
+    )
+    parser.add_argument(
+        "--signals",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="PATH",
+        help="signal files or folders, beside the configured ones",
+    )
+
+
+def _backtest(actions: Subcommands, module: str) -> None:
+    backtest = actions.add(
+        "backtest",
+        "run rules over recorded readings and say what they would have led to",
+        BACKTEST_EXAMPLES,
+        lazy(module, "rules_backtest"),
+    )
+    _rule_files(backtest)
+    backtest.add_argument(
+        "--readings",
+        type=Path,
+        metavar="FILE",
+        help="tidy CSV, also .gz: columns device, ts, one per signal (default: the configured time series)",
+    )
+    backtest.add_argument(
+        "--from", dest="start", metavar="TIME", help="count from here on; all before only warms the windows"
+    )
+    backtest.add_argument("--to", dest="end", metavar="TIME", help="stop here")
+    backtest.add_argument(
+        "--truth", type=Path, metavar="FILE", help="what really happened, CSV: device, ts, kind"
+    )
+    backtest.add_argument(
+        "--truth-kind",
+        default="failure:*",
+        metavar="PATTERN",
+        help="which of these events a finding should announce (default: failure:*)",
+    )
+    backtest.add_argument(
+        "--within", default="48h", metavar="SPAN", help="how long before it, at most (default: 48h)"
+    )
+    backtest.add_argument(
+        "--against", type=Path, metavar="PATH", help="other rules, usually the version before: side by side"
+    )
+    backtest.add_argument("--kind", help="what all devices are (default: as registered, or as the rules say)")
+    backtest.add_argument(
+        "--devices", type=Path, metavar="FILE", help="CSV: device, and any of kind, model, time_zone, owner"
+    )
+    _json(backtest)
 
 
 def _simulating(commands: Subcommands) -> None:

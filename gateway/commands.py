@@ -270,7 +270,8 @@ def outbox_retry(arguments: argparse.Namespace) -> int:
 
 def _rule_sources(arguments: argparse.Namespace) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     settings = settings_of(arguments)
-    return rule_texts(arguments.paths or settings.rules.paths), signal_texts(settings.signals.paths)
+    signals = [*settings.signals.paths, *map(str, arguments.signals)]
+    return rule_texts(arguments.paths or settings.rules.paths), signal_texts(signals)
 
 
 def _faults(arguments: argparse.Namespace) -> list[str]:
@@ -315,6 +316,16 @@ def rules_test(arguments: argparse.Namespace) -> int:
             print(f"{r.file}:{r.line}: {r.rule}: expected: {r.expected}; happened: {r.happened}")
         print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
+
+
+def rules_backtest(arguments: argparse.Namespace) -> int:
+    """What rules would have led to, over recorded readings."""
+    from gateway.backtest import run
+
+    try:
+        return run(arguments, settings_of(arguments))
+    except TouchpointError as error:
+        raise CannotStartError(str(error)) from error
 
 
 # --- simulator and firmware -------------------------------------------------------------------
