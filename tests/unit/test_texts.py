@@ -123,7 +123,9 @@ def test_our_messages_say_the_same_things_in_every_language() -> None:
     assert Texts({language: config.messages(language) for language in LANGUAGES}).missing() == []
 
 
-@pytest.mark.parametrize("name", ["ledger", "touchpoints", "services", "signals", "actions", "appliances"])
+@pytest.mark.parametrize(
+    "name", ["ledger", "touchpoints", "services", "signals", "actions", "appliances", "car"]
+)
 def test_both_languages_fill_in_the_same_values(name: str) -> None:
     def placeholders(language: str) -> dict[str, set[str]]:
         tree = yaml.safe_load(config.data_path("messages", language, f"{name}.yaml").read_text("utf-8"))
@@ -142,7 +144,7 @@ def flat(tree: Any, prefix: str = "") -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", ["ledger", "touchpoints", "services", "actions", "appliances"])
+@pytest.mark.parametrize("name", ["ledger", "touchpoints", "services", "actions", "appliances", "car"])
 def test_owners_are_spoken_to_calmly(name: str, language: str) -> None:
     tree = yaml.safe_load(config.data_path("messages", language, f"{name}.yaml").read_text("utf-8"))
     for key, text in flat(tree):
