@@ -4,26 +4,46 @@ Whatever changes it is an entry of the journal, given with its position and rece
 other clock. So the same log gives the same findings, in batches of any size, and after any restart.
 
 A device's own time is the `ts` of its newest plausible reading plus the receive time that has passed
-since. A rule is evaluated when one of its signals arrives, and when its `for` falls due; windows end
-at the device's newest reading, or at the moment it falls due.
+since. A rule is evaluated when one of its signals arrives, when its `for` falls due, and when what it says
+about passing time (silent, held, age, since, local_hour) can change; windows end at the device's newest
+reading, or at that moment.
+
+Readings that come late go into the windows that still cover them. What they refute is withdrawn: a finding
+whose windows no longer say so, or whose signal was elsewhere while it should have been held.
 """
 
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, TypeAlias, cast
 
 from rules.catalogue import RuleSet
+from rules.cells import Peer, PeerGroup
+from rules.explain import RuleExplanation, explain
+from rules.places import Geography
 from rules.program import Program, RunningRule
 from rules.readings import Known, Value
-from rules.state import DeviceState, restore, save
-from rules.windows import NEVER
+from rules.state import DeviceState, carry, restore, save
+from rules.windows import NEVER, Series, Window
+from rules.world import PREFIX, World
 
-ClearReason: TypeAlias = Literal["condition", "reset", "kind"]
-"""Why an episode ended: its `clear` became true; a job reset its counter; the device is of another kind."""
+ClearReason: TypeAlias = Literal["condition", "reset", "kind", "refuted", "rule"]
+"""Why an episode ended: its `clear` became true; a job reset its counter; the device is of another kind;
+late readings show that it never began; the rule is gone."""
+
+CLOCK_AHEAD_MS = 60_000
+"""A device whose newest reading lies so far after the time of reception has a clock that is wrong: what it
+reports next counts as its newest, whatever its ts."""
+
+MOST_RECENT = 127
+"""Timestamps and marks kept of a device before the older half is dropped."""
+
+MOST_WAKES = 1_000
+"""Moments looked at one by one after a silence; of a longer one only the end counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,32 +91,53 @@ class Engine:
     """Runs a set of rules over what devices report. Not thread-safe; synchronous; without I/O.
 
     `future_tolerance_ms`: a reading further ahead of its receive time than this is not plausible; it
-    is ignored and counted.
+    is ignored and counted. `lateness_ms`: how much older than its device's newest reading one may be;
+    what is older is ignored and counted. `geography` knows countries and time zones.
     """
 
-    def __init__(self, rules: RuleSet, *, future_tolerance_ms: int = 86_400_000) -> None:
-        self.rules = rules
+    def __init__(
+        self,
+        rules: RuleSet,
+        *,
+        future_tolerance_ms: int = 86_400_000,
+        lateness_ms: int = 7 * 86_400_000,
+        geography: Geography | None = None,
+    ) -> None:
         self.errors: dict[str, int] = {}  # by rule: how often its condition broke at run time
         self.implausible = 0  # readings from the future
         self.late = 0  # values older than the newest reading of their device
-        self.too_late = 0  # of these, values that no window covered any more
+        self.too_late = 0  # of these, values older than is allowed, or that no window covered any more
+        self.duplicates = 0  # values that had come before
         self._tolerance = future_tolerance_ms
-        self._programs: dict[str | None, Program] = {
-            kind: Program(kind, rules.of_kind(kind), rules.catalogue, self._failed)
-            for kind in rules.catalogue.kinds
-        }
-        self._none = Program(None, (), rules.catalogue, self._failed)
+        self._lateness = lateness_ms
+        self._geography = geography
+        self._groups: dict[tuple[str | None, str | None, str], PeerGroup] = {}
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
-            "moved": self._moved, "step": self._step_and_time,
+            "moved": self._moved, "step": self._step_and_time, "expired": self._expired, "turn": self._turn,
         }  # fmt: skip
-        for program in (*self._programs.values(), self._none):
-            program.no_plan = self._other
+        self._world = World({}, geography)
+        self._equip(rules)
         self._states: dict[str, DeviceState] = {}
         self._state_of = self._states.get
         self._dirty: dict[str, DeviceState] = {}
         self._timer_heap: list[tuple[int, str]] = []
         self._events: list[Found | Cleared] = []
+
+    def _equip(self, rules: RuleSet) -> None:
+        """Make a set of rules ready to run."""
+        self.rules = rules
+        self._world.zones = rules.catalogue.zones
+        self._programs: dict[str | None, Program] = {
+            kind: self._made(kind, rules) for kind in rules.catalogue.kinds
+        }
+        self._none = self._made(None, rules)
+        for program in (*self._programs.values(), self._none):
+            program.no_plan = self._other
+
+    def _made(self, kind: str | None, rules: RuleSet) -> Program:
+        of_kind = rules.of_kind(kind) if kind is not None else ()
+        return Program(kind, of_kind, rules.catalogue, self._failed, self._world, self._groups)
 
     def _failed(self, rule: str) -> Callable[[], None]:
         """What a rule's functions call when they break."""
@@ -107,24 +148,120 @@ class Engine:
         return failed
 
     def restore(self, device: str, state: bytes) -> None:
-        """Continue a device from what `dirty` gave. Raises StateVersionError for an unknown format."""
+        """Continue a device, or what devices share, from what `dirty` gave. Raises StateVersionError for an
+        unknown format."""
+        if device.startswith(PREFIX):
+            self._world.restore(device, state)
+            return
         restored = restore(device, state, self._programs, self._none)
         self._states[device] = restored
         self._schedule(restored)
 
+    def activate(self, position: int, received: int, rules: RuleSet) -> None:
+        """Run another set of rules from here on.
+
+        What means the same in both goes on: windows, open episodes, conditions that have been true for a
+        while. Episodes of rules that are gone are over. A rule that is new or has changed is looked at with
+        the next reading of one of its signals; see `missing_windows` for the past that it needs.
+        """
+        for state in self._states.values():
+            for slot in list(state.open):
+                rule = state.program.rules[slot]
+                kept = rules.rules.get(rule.id)
+                if kept is None or kept.kind != state.kind:
+                    self._close(state, rule, state.device_time(received), position, received, "rule")
+        self._equip(rules)
+        for device, state in self._states.items():
+            carried = carry(state, self._programs, self._none)
+            self._states[device] = self._dirty[device] = carried
+            self._schedule(carried)
+
+    def missing_windows(self, device: str) -> list[tuple[str, int]]:
+        """(signal, span in ms) of what the rules need of the device's past and nobody kept."""
+        state = self._states.get(device)
+        if state is None:
+            return []
+        return list(dict.fromkeys(state.program.cells[slot][1:] for slot in state.cold))
+
+    def cold_devices(self) -> list[str]:
+        """The devices of which something is missing."""
+        return [device for device, state in self._states.items() if state.cold]
+
+    def warm(self, device: str, signal: str, readings: Sequence[tuple[int, Value]]) -> None:
+        """Fill what is missing of a signal's past from a store's (ts, value), in the order of time.
+
+        Nothing is found by it. What has come since the rules were activated is in the store, too: a window
+        is filled from the store alone up to the device's newest reading.
+        """
+        state = self._states.get(device)
+        if state is None or not state.cold:
+            return
+        program, slot = state.program, state.program.slots[signal]
+        cells = [cell for cell in state.cold if program.cells[cell][1] == program.names[slot]]
+        for cell in cells:
+            kept: Any = state.cells[cell]
+            kept.clear(-NEVER)
+            for ts, raw in readings:
+                value = program.usable[slot](raw)
+                if value is not None and ts <= state.newest:
+                    kept.add(ts, cast(float, value) if program.numbers[slot] else 0.0, ts)
+        series = state.series[slot]
+        if cells and series is not None:
+            series.n = 0
+            series.closed()
+        state.cold = tuple(cell for cell in state.cold if cell not in cells)
+        state.guards = list(program.first_guards)
+        self._dirty[device] = state
+
+    def context(
+        self, position: int, received: int, name: str, area: str, ts: int, signals: Mapping[str, Value]
+    ) -> None:
+        """A shared reading, such as the weather of an area; rules see it with their device's next reading."""
+        if ts <= received + self._tolerance:
+            self._world.take(name, area, ts, signals)
+
+    def explain(self, device: str, rule_id: str, received: int) -> RuleExplanation | None:
+        """Why a rule is or is not true for a device now; None if one of them is unknown, or they do not fit."""
+        state = self._states.get(device)
+        rule = state.program.by_id.get(rule_id) if state is not None else None
+        if state is None or rule is None:
+            return None
+        state.unpack()
+        state.flush()
+        return explain(state, rule, max(state.newest, state.device_time(received)))
+
     def register(
-        self, position: int, received: int, device: str, kind: str | None, model: str | None
+        self,
+        position: int,
+        received: int,
+        device: str,
+        kind: str | None,
+        model: str | None,
+        time_zone: str | None = None,
     ) -> None:
         """A control entry says what a device is; its kind counts from now on, whatever its name suggests."""
         state = self._states.get(device)
         if state is None:
-            state = self._states[device] = DeviceState(device, self._program(kind))
+            state = self._states[device] = DeviceState(device, self._program(kind), model)
             state.kind = kind
         elif kind is not None and kind != state.kind:
+            state.model = model
             self._change_kind(state, kind, position, received)
         state.registered = kind is not None
-        state.model = model
+        self._change_model(state, model)
+        state.zone = time_zone
         self._dirty[device] = state
+
+    def _change_model(self, state: DeviceState, model: str | None) -> None:
+        """Compare it with others from now on."""
+        state.model = model
+        for slot in state.program.peers:
+            peer = cast(Peer, state.cells[slot])
+            group = state.program.group(model, state.program.cells[slot][1])
+            if group is not peer.group:
+                peer.group.swap(peer.value, None)
+                group.swap(None, peer.value)
+                peer.group = group
 
     def readings(
         self,
@@ -163,19 +300,24 @@ class Engine:
         if state is None or state.newest == -NEVER:
             return
         state.unpack()
+        state.flush()
         program, now = state.program, state.device_time(received)
         slots = {program.slots[name] for name in signals if name in program.slots}
         for slot in slots:
             state.values[slot], state.times[slot] = None, now
             program.cross(state, slot, None)
-            for window in program.windows_of[slot]:
-                state.windows[window].clear(now)
+            for cell in program.cells_of[slot]:
+                state.cells[cell].clear(now)
+            series = state.series[slot]
+            if series is not None:
+                series.closed()
         touched = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
+        program.turn(state, now, slots, touched)
         for rule in program.rules:
             if any(program.slots[name] in slots for name in rule.rule.resets):
                 self._end_by_reset(state, rule, now, position, received)
                 touched.discard(rule.slot)
-        self._step(state, touched, position, received)
+        self._step(state, touched, state.newest, position, received)
         self._schedule(state)
         self._dirty[device] = state
 
@@ -197,7 +339,7 @@ class Engine:
             state.heaped = None
             ready.append(state)
         for state in ready:
-            self._fall_due(state, state.device_time(received), position, received, by_tick=True)
+            self._pass(state, state.device_time(received), position, received)
             self._dirty[state.device] = state
 
     def take(self) -> list[Found | Cleared]:
@@ -212,7 +354,7 @@ class Engine:
             at, device = heap[0]
             state = self._states.get(device)
             if state is not None and state.heaped == at:
-                if state.pending and state.due + state.offset <= at:
+                if state.wake != NEVER and state.wake + state.offset <= at:
                     return at
                 state.heaped = None
                 heapq.heappop(heap)
@@ -222,10 +364,11 @@ class Engine:
         return None
 
     def dirty(self) -> Iterator[tuple[str, bytes]]:
-        """The devices whose state has changed since the last call, with their state."""
+        """The devices whose state has changed since the last call, with their state; and what devices share."""
         changed, self._dirty = self._dirty, {}
         for device, state in changed.items():
             yield device, save(state)
+        yield from self._world.dirty()
 
     def open_episodes(self, device: str) -> tuple[Episode, ...]:
         """The device's open episodes, the oldest first."""
@@ -263,6 +406,8 @@ class Engine:
         now = state.device_time(received)
         for slot in list(state.open):
             self._close(state, state.program.rules[slot], now, position, received, "kind")
+        for slot in state.program.peers:
+            state.cells[slot].clear(-NEVER)
         state.kind = kind
         state.equip(self._program(kind))
 
@@ -275,6 +420,7 @@ class Engine:
             self._settle(state, position, received, ts, signals)
         else:
             state.unpack()
+            state.saw(state.program.mask_of(signals))
             state.plan = plan
             plan(state, position, received, ts, signals)
 
@@ -283,21 +429,80 @@ class Engine:
     ) -> None:
         """Take readings that are late, or that change more than a value."""
         state.unpack()
-        if ts >= state.newest:
-            state.newest, state.offset = ts, received - ts
-        else:
+        state.flush()
+        if ts < state.newest and ts <= received + CLOCK_AHEAD_MS < state.newest:
+            self._set_back(state, ts)
+        if ts <= state.newest:
+            signals = self._unknown(state, ts, signals)
+            if not signals:
+                return
+        late = ts < state.newest
+        if late:
             self.late += len(signals)
-        touched: set[int] = set()
+            if ts < state.newest - self._lateness:
+                self.too_late += len(signals)
+                return
+        else:
+            state.newest, state.offset = ts, received - ts
+        state.saw(state.program.mask_of(signals))
+        state.recent.append(ts)
+        if len(state.recent) > MOST_RECENT:
+            state.forget()
+        state.plan = self._other
+        self._take(state, position, received, ts, signals, late=late)
+
+    def _unknown(self, state: DeviceState, ts: int, signals: Mapping[str, Value]) -> Mapping[str, Value]:
+        """Those that have not come with this timestamp before."""
+        brought = state.brought(ts)
+        if not brought:
+            return signals
         slots = state.program.slots
+        new = {name: raw for name, raw in signals.items() if not brought >> slots.get(name, MOST_RECENT) & 1}
+        self.duplicates += len(signals) - len(new)
+        return new
+
+    def _set_back(self, state: DeviceState, ts: int) -> None:
+        """The device's clock was ahead and is right again: nothing it said counts as later than this."""
+        state.newest = state.seen = ts
+        state.times = [min(time, ts) for time in state.times]
+        state.pending = {}
+        state.recent = array("q")
+        for cell in state.cells:
+            cell.clear(-NEVER)
+        for series in state.series:
+            if series is not None:
+                series.closed()
+        self._schedule(state)
+
+    def _take(
+        self,
+        state: DeviceState,
+        position: int,
+        received: int,
+        ts: int,
+        signals: Mapping[str, Value],
+        *,
+        late: bool,
+    ) -> None:
+        """Readings into their places; then the rules that they can have changed."""
+        program, touched, slots = state.program, set[int](), set[int]()
+        before = self._true(state) if late else ()
         for name, raw in signals.items():
-            slot = slots.get(name)
+            slot = program.slots.get(name)
             if slot is not None:
-                touched.update(state.program.general_of[slot])
+                slots.add(slot)
+                touched.update(program.general_of[slot])
                 self._moved(state, slot, ts, raw, touched)
+        for slot in slots:
+            touched.update(program.guarded_of[slot] if program.levelled else ())
+        if late:
+            self._refute(state, before, position, received, ts, signals)
+        else:
+            program.turn(state, ts, slots, touched)
         self._step_and_time(state, touched, position, received)
 
     def _moved(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> None:
-        """One value into the windows, and in its place if it is the signal's newest.
+        """One value into what is kept of the past, and in its place if it is the signal's newest.
 
         Adds the guarded rules whose truth can have changed to `touched`.
         """
@@ -305,14 +510,77 @@ class Engine:
         value = program.usable[slot](raw)
         if value is not None:
             number = cast(float, value) if program.numbers[slot] else 0.0
-            for window in program.windows_of[slot]:
-                self.too_late += not state.windows[window].add(ts, number, state.newest)
+            cells: list[Any] = [state.cells[cell] for cell in program.takers[slot]]
+            taken = [cell.add(ts, number, state.newest) for cell in cells]
+            series = state.series[slot]
+            if series is not None:
+                series.flush()
+                taken += [window.add(ts, number, state.newest) for window in series.windows]
+                program.steady(state, slot)
+                touched.update(program.level_rules[slot])
+            self.too_late += not all(taken)
         if ts < state.times[slot]:
             return
         touched.update(program.cross(state, slot, value))
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
         state.values[slot], state.times[slot] = value, ts
+
+    def _expired(self, state: DeviceState, cell: int, ts: int, touched: set[int]) -> None:
+        """A window, whose signal is not among those that came, may have lost its oldest bucket."""
+        window = cast(Window, state.cells[cell])
+        if ts < window.expiry:
+            return
+        slot = state.program.slots[state.program.cells[cell][1]]
+        cast(Series, state.series[slot]).flush()
+        window.expire(ts)
+        state.program.steady(state, slot)
+        touched.update(state.program.level_rules[slot])
+
+    def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:
+        """Phases of conditions over signals that came."""
+        state.flush()
+        state.program.turn(state, ts, slots, touched)
+
+    def _true(self, state: DeviceState) -> set[int]:
+        """Of the rules that something is noted of, those that are true now."""
+        rules = state.program.rules
+        noted = [*state.open, *state.pending]
+        return {slot for slot in noted if rules[slot].when(state, state.newest)}
+
+    def _refute(
+        self,
+        state: DeviceState,
+        before: Collection[int],
+        position: int,
+        received: int,
+        ts: int,
+        signals: Mapping[str, Value],
+    ) -> None:
+        """What late readings say was not so: by what they changed in windows, or because a signal was
+        elsewhere while it should have been held."""
+        for slot in sorted(before):
+            rule = state.program.rules[slot]
+            if not rule.when(state, state.newest):
+                state.pending.pop(slot, None)
+                if slot in state.open:
+                    self._close(state, rule, state.newest, position, received, "refuted")
+                self._schedule(state)
+            elif rule.for_ms and not rule.clocked:
+                began = (state.pending.get(slot) or state.open[slot])[0]
+                if began < ts <= began + rule.for_ms and not _as_if(state, rule, ts, signals):
+                    self._interrupt(state, rule, ts, position, received)
+
+    def _interrupt(
+        self, state: DeviceState, rule: RunningRule, ts: int, position: int, received: int
+    ) -> None:
+        """The condition was broken at a time past: it has been true since then only."""
+        if rule.slot in state.open:
+            if ts + rule.for_ms <= state.newest:
+                return  # long enough all the same
+            self._close(state, rule, state.newest, position, received, "refuted")
+        state.pending[rule.slot] = (ts, position)
+        self._schedule(state)
 
     def _again(self, state: DeviceState, position: int, received: int, rules: Sequence[int]) -> None:
         """The truth of one of these rules has changed; the message is taken already."""
@@ -322,83 +590,108 @@ class Engine:
     def _step_and_time(
         self, state: DeviceState, touched: Collection[int], position: int, received: int
     ) -> None:
-        """Evaluate rules; then see whether the reading has brought something pending to its end."""
+        """Evaluate rules; then see whether the reading has brought something to its end."""
         if touched:
-            self._step(state, touched, position, received)
+            self._step(state, touched, state.newest, position, received)
         if state.newest >= state.due or state.offset < state.low:
             self._timers(state, position, received)
 
-    def _step(self, state: DeviceState, touched: Collection[int], position: int, received: int) -> None:
-        """Bring what is noted of these rules in line with their conditions."""
-        values, times, windows, at = state.values, state.times, state.windows, state.newest
+    def _step(
+        self, state: DeviceState, touched: Collection[int], at: int, position: int, received: int
+    ) -> None:
+        """Bring what is noted of these rules in line with their conditions at a device time."""
+        state.flush()
         rules, pending, opened = state.program.rules, state.pending, state.open
-        start, due, ended = (at, position), state.due, False
+        start, wake, anew = (at, position), state.wake, False
         for slot in sorted(touched):
             rule = rules[slot]
+            anew |= rule.clocked
             if slot in opened:
-                if rule.over(values, times, windows, at):
+                if rule.over(state, at):
                     self._close(state, rule, at, position, received, "condition")
-            elif not rule.when(values, times, windows, at):
-                ended |= pending.pop(slot, None) is not None
+            elif not rule.when(state, at):
+                anew |= pending.pop(slot, None) is not None
             elif not rule.for_ms:
                 self._find(state, rule, at, position, at, position, received)
             elif slot not in pending:
                 pending[slot] = start
-                due = min(due, at + rule.for_ms)
-        if ended:
+                wake = min(wake, at + rule.for_ms)
+        if anew:
             self._schedule(state)
-        elif due < state.due:
-            self._expect(state, due)
+        elif wake < state.wake:
+            self._expect(state, min(wake, state.due), wake)
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
         """A reading has come at or after `due`, or sooner after its ts than those before it."""
         if state.newest >= state.due:
-            self._fall_due(state, state.newest, position, received, by_tick=False)
-        else:
-            self._schedule(state)
+            state.unpack()
+            state.flush()
+            self._fall_due(state, state.newest, position, received, asked=state.newest)
+            clocked = [rule.slot for rule in state.program.clocked]
+            self._step(state, clocked, state.newest, position, received)
+        self._schedule(state)
 
-    def _fall_due(self, state: DeviceState, now: int, position: int, received: int, *, by_tick: bool) -> None:
-        """Find what has been true for long enough at the device time `now`."""
+    def _pass(self, state: DeviceState, now: int, position: int, received: int) -> None:
+        """Time alone has brought a device to `now`: look at each moment at which something can change."""
         state.unpack()
+        state.flush()
+        for _ in range(MOST_WAKES):
+            if state.wake > now:
+                break
+            self._moment(state, state.wake, position, received)
+        else:
+            self._moment(state, now, position, received)
+        self._schedule(state)
+
+    def _moment(self, state: DeviceState, at: int, position: int, received: int) -> None:
+        """What falls due at a device time, and what may have changed by then."""
+        self._fall_due(state, at, position, received, asked=None)
+        state.seen = at
+        self._step(state, [rule.slot for rule in state.program.clocked], at, position, received)
+        self._schedule(state)
+
+    def _fall_due(
+        self, state: DeviceState, now: int, position: int, received: int, *, asked: int | None
+    ) -> None:
+        """Find what has been true for long enough at the device time `now`; whether it still is, is asked
+        for the time `asked`, or for that at which each fell due."""
         rules = state.program.rules
         due = sorted((began + rules[slot].for_ms, slot) for slot, (began, _) in state.pending.items())
         for at, slot in due:
             if at > now:
                 break
             began, began_position = state.pending.pop(slot)
-            if self._still(state, rules[slot], at if by_tick else now, copied=by_tick):
-                self._find(state, rules[slot], began, began_position, at, position, received)
-        self._schedule(state)
-
-    def _still(self, state: DeviceState, rule: RunningRule, at: int, *, copied: bool) -> bool:
-        """Whether a pending rule is still true at a time, which may lie after the newest reading."""
-        if not rule.timed:
-            return True
-        windows: Any = state.windows
-        if copied:
-            windows = {slot: state.windows[slot].copy() for slot in rule.windows}
-        return rule.when(state.values, state.times, windows, at)
+            rule = rules[slot]
+            if not rule.timed or rule.when(state, at if asked is None else asked):
+                self._find(state, rule, began, began_position, at, position, received)
 
     def _schedule(self, state: DeviceState) -> None:
-        """Note when the first pending rule falls due. The heap's time for a device is never too late."""
-        if not state.pending:
-            state.due, state.low = NEVER, -NEVER
+        """Note when the next thing falls due. The heap's time for a device is never too late."""
+        clocked = state.program.clocked
+        if state.newest == -NEVER or not (state.pending or clocked):
+            state.due, state.wake, state.low = NEVER, NEVER, -NEVER
             return
-        rules, due = state.program.rules, NEVER
+        rules, wake, at = state.program.rules, NEVER, max(state.newest, state.seen)
         for slot, (began, _) in state.pending.items():
-            due = min(due, began + rules[slot].for_ms)
-        self._expect(state, due)
+            wake = min(wake, began + rules[slot].for_ms)
+        for rule in clocked:
+            wake = min(wake, rule.wake(state, at))
+        silent = any(r.ends_silence and (r.slot in state.open or r.slot in state.pending) for r in clocked)
+        self._expect(state, -NEVER if silent else wake, wake)
 
-    def _expect(self, state: DeviceState, due: int) -> None:
-        """The first pending rule falls due at this device time."""
-        state.due = due
-        at = due + state.offset
+    def _expect(self, state: DeviceState, due: int, wake: int) -> None:
+        """Something happens with a reading at the device time `due` or later, or at the time `wake`."""
+        state.due, state.wake = due, wake
+        if wake == NEVER:
+            state.low = -NEVER
+            return
+        at = wake + state.offset
         if state.heaped is None or at < state.heaped:
             state.heaped = at
             heapq.heappush(self._timer_heap, (at, state.device))
             if len(self._timer_heap) > 2 * len(self._states) + 64:
                 self._tidy_heap()
-        state.low = state.heaped - due
+        state.low = state.heaped - wake
 
     def _tidy_heap(self) -> None:
         """Drop entries that a sooner one has replaced."""
@@ -457,6 +750,21 @@ class Engine:
                 reason=reason,
             )
         )
+
+
+def _as_if(state: DeviceState, rule: RunningRule, ts: int, signals: Mapping[str, Value]) -> bool:
+    """Whether the rule would be true with these values, all else as it is."""
+    program, values, times = state.program, state.values, state.times
+    state.values, state.times = list(values), list(times)
+    for name, raw in signals.items():
+        slot = program.slots.get(name)
+        value = program.usable[slot](raw) if slot is not None else None
+        if slot is not None and value is not None:
+            state.values[slot], state.times[slot] = value, ts
+    try:
+        return rule.when(state, ts)
+    finally:
+        state.values, state.times = values, times
 
 
 def finding_id(device: str, rule: str, position: int, began_ts: int) -> str:

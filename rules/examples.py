@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rules.catalogue import Example, Rule, RuleSet
 from rules.engine import Cleared, Engine, Found
+from rules.texts import span_text
 
 EPOCH = 1_767_225_600_000
 """Where the examples' time begins, 2026-01-01T00:00:00Z; nothing depends on it."""
@@ -84,11 +85,3 @@ def _say(fired: tuple[int, ...], cleared: tuple[int, ...], says_clears: bool) ->
 
 def _times(moments: tuple[int, ...]) -> str:
     return " and ".join(span_text(ms) for ms in moments)
-
-
-def span_text(ms: int) -> str:
-    """A span as one would write it: 70m, 2h, 90s."""
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if ms and ms % size == 0:
-            return f"{ms // size}{unit}"
-    return f"{ms}ms" if ms else "0s"

@@ -123,6 +123,16 @@ Cell: TypeAlias = tuple[str, str, int]
 ms (0: none). Two rules that need the same share it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A window's mean, smallest, largest or number of readings is compared with a number: whether it is at
+    least `cut` is all that matters."""
+
+    cell: Cell
+    function: str
+    cut: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expression:
     """A checked condition."""
@@ -134,8 +144,9 @@ class Expression:
     timed: bool  # its truth can change by time alone
     clocked: bool  # and that is waited for
     cuts: Mapping[str, tuple[float, ...]] | None = field(compare=False)
-    """If its truth depends on each signal's last value alone, and there only on the interval it lies in:
-    the values where the next interval begins; () where any change counts. Else None."""
+    """If its truth depends on levels and on each signal's last value alone, and of that only on the interval
+    it lies in: the values where the next interval begins; () where any change counts. Else None."""
+    levels: tuple[Level, ...] = field(compare=False)
 
 
 _ARITHMETIC: Mapping[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -167,21 +178,22 @@ class _Checker:
         term = self._term(self._parse(), 0)
         if term.type != "boolean":
             raise ExpressionFault(0, f"{self._no_truth(term)}")
-        leaves = list(_leaves(term))
-        if all(isinstance(leaf, Constant) for leaf in leaves):
+        parts = list(leaves(term))
+        if all(isinstance(leaf, Constant) for leaf in parts):
             raise ExpressionFault(0, "no signal is mentioned, so this never changes")
-        cells = tuple(dict.fromkeys(cell for leaf in leaves for cell in _cells(leaf)))
+        cells = tuple(dict.fromkeys(cell for leaf in parts for cell in _cells(leaf)))
         if len(cells) > MOST_CELLS:
             raise ExpressionFault(0, f"more than {MOST_CELLS} different windows: make two rules of it")
-        clocked = any(_clocked(leaf) for leaf in leaves)
+        clocked = any(_clocked(leaf) for leaf in parts)
         return Expression(
             text=self.text,
             term=term,
-            signals=tuple(dict.fromkeys(signal.name for leaf in leaves for signal in mentioned(leaf))),
+            signals=tuple(dict.fromkeys(signal.name for leaf in parts for signal in mentioned(leaf))),
             cells=cells,
-            timed=clocked or any(isinstance(leaf, Over) or _windowed(leaf) for leaf in leaves),
+            timed=clocked or any(isinstance(leaf, Over) or _windowed(leaf) for leaf in parts),
             clocked=clocked,
             cuts=_cuts(term),
+            levels=tuple(_levels(term)),
         )
 
     def _parse(self) -> ast.expr:
@@ -492,13 +504,13 @@ class _Arguments:
 
     def _condition(self, node: ast.expr) -> None:
         term = self.checker._boolean(node, self.depth + 1)
-        for leaf in _leaves(term):
+        for leaf in leaves(term):
             if _clocked(leaf) or (isinstance(leaf, Call) and leaf.condition is not None):
                 what = leaf.function if isinstance(leaf, Call) else "last with a span"
                 raise self.fault(
                     node, f"{what} cannot stand inside {self.function.name}: make two rules of it"
                 )
-        if not any(mentioned(leaf) for leaf in _leaves(term)):
+        if not any(mentioned(leaf) for leaf in leaves(term)):
             raise self.fault(node, "no signal is mentioned, so this never changes")
         self.condition, self.text = term, ast.unparse(node)
 
@@ -542,8 +554,11 @@ class _Arguments:
 
     def _signals(self) -> tuple[Signal, ...]:
         own = (self.signal,) if self.signal is not None else ()
-        inner = [s for leaf in _leaves(self.condition) for s in mentioned(leaf)] if self.condition else []
+        inner = [s for leaf in leaves(self.condition) for s in mentioned(leaf)] if self.condition else []
         needed = [self.checker.kind.resolve(name) for name in self.function.needs]
+        if self.function.name == "context":
+            places = [self.checker.kind.resolve(name) for name in ("latitude", "longitude")]
+            needed = [] if None in places else places
         if None in needed:
             missing = " and ".join(self.function.needs)
             raise self.fault(
@@ -611,12 +626,16 @@ _CELL_OF = {
 }  # fmt: skip
 
 
+def cells_of(leaf: Term) -> list[Cell]:
+    """What of the past a term without parts needs, its own last."""
+    return list(_cells(leaf))
+
+
 def _cells(leaf: Term) -> Iterator[Cell]:
-    """What of the past a term needs, inner terms first."""
     if isinstance(leaf, Over):
         yield _CELL_OF.get(leaf.function, "window"), leaf.signal.name, leaf.span
     elif isinstance(leaf, Call) and leaf.condition is not None:
-        for inner in _leaves(leaf.condition):
+        for inner in leaves(leaf.condition):
             yield from _cells(inner)
         yield "state", leaf.text, leaf.span or 0 if leaf.function == "times" else 0
     elif isinstance(leaf, Call) and leaf.function in _CELL_OF:
@@ -628,14 +647,15 @@ def _float(constant: Constant) -> float:
     return constant.value
 
 
-def _leaves(term: Term | tuple[str, ...]) -> Iterator[Term]:
+def leaves(term: Term | tuple[str, ...]) -> Iterator[Term]:
+    """The terms that signals and numbers stand in, from left to right; not those inside a call."""
     match term:
         case Logic():
             for inner in term.terms:
-                yield from _leaves(inner)
+                yield from leaves(inner)
         case Arithmetic() | Compare():
-            yield from _leaves(term.left)
-            yield from _leaves(term.right)
+            yield from leaves(term.left)
+            yield from leaves(term.right)
         case Constant() | Last() | Over() | Call():
             yield term
 
@@ -664,21 +684,42 @@ def _cuts(term: Term) -> dict[str, tuple[float, ...]] | None:
 
 
 def _compare_cuts(term: Compare) -> dict[str, tuple[float, ...]] | None:
+    left, _, begins = _with_number(term)
+    if isinstance(left, Last) and begins:
+        return None if left.span is not None else {left.signal.name: begins}
+    if isinstance(left, Over) and begins:
+        return {} if left.function in LEVELS else None
+    return _equality_cuts(term.left, term.right)
+
+
+def _with_number(term: Compare) -> tuple[Term | None, str, tuple[float, ...]]:
+    """The side that is compared with a number, how, and at which values the answer changes; () if none is."""
     left, right, operator = term.left, term.right, term.operator
-    if isinstance(right, Last) and isinstance(left, Constant) and right.type == "number":
-        left, right, operator = (
-            right,
-            left,
-            {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(operator, operator),
-        )
-    if isinstance(left, Last) and left.type == "number":
-        if left.span is not None or not isinstance(right, Constant):
-            return None
-        cut = float(_float(right))
-        after = math.nextafter(cut, math.inf)
-        begins = {">=": (cut,), "<": (cut,), ">": (after,), "<=": (after,)}.get(operator, (cut, after))
-        return {left.signal.name: begins}
-    return _equality_cuts(left, right)
+    if isinstance(left, Constant) and not isinstance(right, tuple):
+        left, right = right, left
+        operator = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}.get(operator, operator)
+    if not isinstance(right, Constant) or right.type != "number" or left.type != "number":
+        return None, operator, ()
+    cut = float(_float(right))
+    after = math.nextafter(cut, math.inf)
+    begins = {">=": (cut,), "<": (cut,), ">": (after,), "<=": (after,)}.get(operator, (cut, after))
+    return left, operator, begins
+
+
+LEVELS = ("avg", "min", "max", "count")
+"""Functions of which a reading can be told not to change on which side of a number they are."""
+
+
+def _levels(term: Term) -> Iterator[Level]:
+    match term:
+        case Logic():
+            for inner in term.terms:
+                yield from _levels(inner)
+        case Compare():
+            left, _, begins = _with_number(term)
+            if isinstance(left, Over) and left.function in LEVELS:
+                for cut in begins:
+                    yield Level(cells_of(left)[0], left.function, cut)
 
 
 def _equality_cuts(left: Term, right: Term | tuple[str, ...]) -> dict[str, tuple[float, ...]] | None:

@@ -8,26 +8,57 @@ needed is not computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rules.expressions import Arithmetic, Call, Compare, Constant, Expression, Last, Logic, Over, Term
-from rules.readings import Known
-from rules.windows import Window
+from rules.expressions import (
+    Arithmetic,
+    Call,
+    Cell,
+    Compare,
+    Constant,
+    Expression,
+    Last,
+    Logic,
+    Over,
+    Term,
+    cells_of,
+    leaves,
+)
+from rules.windows import NEVER
+from rules.world import Codes, World
 
-Test: TypeAlias = Callable[
-    [Sequence[Known | None], Sequence[int], Sequence[Window] | Mapping[int, Window], int], bool
-]
-"""(last values, their times, windows, the time it is asked for) → whether it is so"""
+if TYPE_CHECKING:
+    from rules.state import DeviceState
 
+Test: TypeAlias = "Callable[[DeviceState, int], bool]"
+"""(state, the time it is asked for) → whether it is so"""
+
+Ask: TypeAlias = "Callable[[DeviceState, int], Any]"
+"""(state, the time it is asked for) → the value of a term; None: it cannot be evaluated"""
+
+Wake: TypeAlias = "Callable[[DeviceState, int], int]"
+"""(state, a time) → the next time at which a condition can change without a reading"""
+
+QUARTER = 900_000
+"""ms; the hour of the day is looked at every so often while no reading comes."""
 
 _INLINE = {
-    "avg": "{w}.avg(at)",
-    "count": "({w}.past_n + {w}.n)",
-    "max": "({w}.high if {w}.high > {w}.past_high else {w}.past_high)",
-    "min": "({w}.low if {w}.low < {w}.past_low else {w}.past_low)",
+    "avg": "{c}.avg(at)",
+    "count": "({c}.past_n + {c}.n)",
+    "max": "({c}.high if {c}.high > {c}.past_high else {c}.past_high)",
+    "min": "({c}.low if {c}.low < {c}.past_low else {c}.past_low)",
 }
 """What Window's methods compute, of a window that is up to date and not empty."""
+
+_OVER = {
+    "percentile": "{c}.percentile(at, {number})",
+    "change": "{c}.change(at, V[{slot}])",
+    "rate": "{c}.rate(at, V[{slot}], T[{slot}])",
+    "days_until": "{c}.days_until(at, {number}, V[{slot}])",
+    "baseline": "{c}.baseline(at, V[{slot}])",
+}
+"""Those that take more than the time."""
 
 
 def finite(number: float) -> float | None:
@@ -35,25 +66,34 @@ def finite(number: float) -> float | None:
     return number if -1e308 < number < 1e308 else None
 
 
+def least(at: int, *times: int) -> int:
+    """The earliest of some times that is later than `at`."""
+    return min((time for time in times if time > at), default=NEVER)
+
+
 class Generator:
     """Turns checked conditions into code and functions.
 
-    Code refers to V (last values), T (their times), W (windows) and `at`. Where it stands among code that
-    has a signal's new value already, `local` maps the signal's slot to the variable that holds it; its
-    windows are then in variables `w0`, `w1`, … by their slots, are up to date and not empty.
+    Code refers to `s` (the device's state), V (its last values), T (their times), C (its cells) and `at`.
+    Where it stands among code that has a signal's new value already, `local` maps the signal's slot to the
+    variable that holds it; `fresh` are the cells that are in variables `c0`, `c1`, …, up to date and not empty.
     """
 
     def __init__(
         self,
         slots: Mapping[str, int],
-        windows: Mapping[tuple[str, int], int],
+        cells: Mapping[Cell, int],
+        world: World,
         local: Mapping[int, str] | None = None,
+        fresh: frozenset[int] = frozenset(),
     ) -> None:
         self._slots = slots
-        self._windows = windows
+        self._cells = cells
         self._local = local or {}
+        self._fresh = fresh
         self._source: list[str] = []
         self._temporaries = 0
+        self.names: dict[str, Any] = {"world": world, "finite": finite, "least": least}
 
     def true(self, expression: Expression) -> str:
         """Code that is True when the expression is true."""
@@ -63,23 +103,70 @@ class Generator:
         """Code that is True when the expression is false."""
         return self._truth(expression.term, False)
 
-    def add(self, name: str, code: str, failed: str) -> None:
-        """A function of that code; an exception in it counts as False, after a call of `failed`()."""
+    def truth(self, term: Term) -> str:
+        """Code that is True when a term is true."""
+        return self._truth(term, True)
+
+    def add(self, name: str, code: str, failed: str, otherwise: str = "False") -> None:
+        """A function of that code; an exception in it gives `otherwise`, after a call of `failed`()."""
         self._temporaries = 0
         self._source += [
-            f"def {name}(V, T, W, at):",
+            f"def {name}(s, at):",
+            "    V = s.values; T = s.times; C = s.cells",
             "    try:",
             f"        return {code}",
             "    except Exception:",
             f"        {failed}()",
-            "        return False",
+            f"        return {otherwise}",
         ]
 
     def functions(self, names: Mapping[str, Any]) -> dict[str, Any]:
         """Compile what was added; `names` are what it may call."""
-        scope: dict[str, Any] = {"__builtins__": {"Exception": Exception}, "finite": finite, **names}
+        scope: dict[str, Any] = {"__builtins__": {"Exception": Exception}, **self.names, **names}
         exec(compile("\n".join(self._source), "<conditions>", "exec"), scope)
         return scope
+
+    def wake(self, expressions: list[Expression]) -> str:
+        """Code for the next time after `at` at which one of them can change without a reading."""
+        times = [code for expression in expressions for code in self._wakes(expression.term)]
+        return f"least(at, {', '.join(dict.fromkeys(times))})" if times else str(NEVER)
+
+    def _wakes(self, term: Term) -> list[str]:
+        match term:
+            case Logic():
+                return [code for inner in term.terms for code in self._wakes(inner)]
+            case Compare():
+                sides = [side for side in (term.left, term.right) if not isinstance(side, tuple)]
+                limits = [side.value for side in sides if isinstance(side, Constant)]
+                found = [code for side in sides for code in self._wakes(side)]
+                for side in sides:
+                    found += [code for limit in limits for code in self._passes(side, limit)]
+                return found
+            case Arithmetic():
+                return [*self._wakes(term.left), *self._wakes(term.right)]
+            case Last(span=int() as span):
+                return [f"T[{self._slots[term.signal.name]}] + {span + 1}"]
+            case Call(function="silent"):
+                return [f"s.newest + {term.span}"]
+            case Call(function="held"):
+                cell = self._cell(term)
+                return [f"{cell}.since + {term.span} if {cell}.on else -1"]
+            case Call(function="local_hour"):
+                return [f"at - at % {QUARTER} + {QUARTER}"]
+        return []
+
+    def _passes(self, side: Term, limit: object) -> list[str]:
+        """When a time that grows by itself reaches a number of seconds, and when it has passed it."""
+        if not isinstance(side, Call) or isinstance(limit, bool) or not isinstance(limit, int | float):
+            return []
+        after = int(limit * 1000)
+        if side.function == "age":
+            newest = f"T[{self._slots[side.signals[0].name]}]"
+            return [f"{newest} + {after}", f"{newest} + {after + 1}"]
+        if side.function == "since":
+            cell = self._cell(side)
+            return [f"-1 if {cell}.on else {cell}.since + {after + k}" for k in (0, 1)]
+        return []
 
     def _truth(self, term: Term, wanted: bool) -> str:
         match term:
@@ -92,7 +179,7 @@ class Generator:
                 return f"({joint.join(self._truth(inner, wanted) for inner in term.terms)})"
             case Compare():
                 return self._compare(term, wanted)
-        return f"{self._value(term)} is {wanted}"
+        return f"{self.value(term)} is {wanted}"
 
     def _compare(self, term: Compare, wanted: bool) -> str:
         known: list[str] = []
@@ -105,14 +192,19 @@ class Generator:
         """A name or literal for the term's value; `known` gets the code that says it has one."""
         if isinstance(term, Constant):
             return repr(term.value)
-        if isinstance(term, Last | Over) and self._slots[term.signal.name] in self._local:
-            return self._value(term)
+        if self._surely_known(term):
+            return self.value(term)
         name = f"t{self._temporaries}"
         self._temporaries += 1
-        known.append(f"({name} := {self._value(term)}) is not None")
+        known.append(f"({name} := {self.value(term)}) is not None")
         return name
 
-    def _value(self, term: Term) -> str:
+    def _surely_known(self, term: Term) -> bool:
+        if isinstance(term, Over):
+            return self._cells[cells_of(term)[0]] in self._fresh and term.function in _INLINE
+        return isinstance(term, Last) and self._slots[term.signal.name] in self._local
+
+    def value(self, term: Term) -> str:
         """Code for the term's value, or None."""
         match term:
             case Constant():
@@ -121,16 +213,15 @@ class Generator:
                 slot = self._slots[term.signal.name]
                 if slot in self._local:
                     return self._local[slot]
-                return f"V[{slot}]" if term.span is None else self._recent(slot, term.span)
-            case Over() if (term.signal.name, term.span) not in self._windows:
-                return "None"
+                return (
+                    f"V[{slot}]"
+                    if term.span is None
+                    else f"(V[{slot}] if at - T[{slot}] <= {term.span} else None)"
+                )
             case Over():
-                window = self._windows[term.signal.name, term.span]
-                if self._slots[term.signal.name] in self._local:
-                    return _INLINE[term.function].format(w=f"w{window}")
-                return f"W[{window}].{term.function}(at)"
+                return self._over(term)
             case Call():
-                return "None"
+                return self._call(term)
             case Arithmetic():
                 known: list[str] = []
                 left, right = self._operand(term.left, known), self._operand(term.right, known)
@@ -140,5 +231,60 @@ class Generator:
                 return f"({result} if {' and '.join(known)} else None)" if known else result
         return f"(True if {self._truth(term, True)} else False if {self._truth(term, False)} else None)"
 
-    def _recent(self, slot: int, span: int) -> str:
-        return f"(V[{slot}] if at - T[{slot}] <= {span} else None)"
+    def _over(self, term: Over) -> str:
+        slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
+        if cell in self._fresh and term.function in _INLINE:
+            return _INLINE[term.function].format(c=f"c{cell}")
+        form = _OVER.get(term.function, "{c}." + term.function + "(at)")
+        code = form.format(c=f"C[{cell}]", slot=slot, number=repr(term.number))
+        if slot in self._local:
+            code = code.replace(f"V[{slot}]", self._local[slot]).replace(f"T[{slot}]", "at")
+        return code
+
+    def _cell(self, term: Call) -> str:
+        return f"C[{self._cells[cells_of(term)[-1]]}]"
+
+    def _call(self, term: Call) -> str:
+        places = [self._last(signal.name) for signal in term.signals]
+        match term.function:
+            case "age":
+                slot = self._slots[term.signals[0].name]
+                newest = "at" if slot in self._local else f"T[{slot}]"
+                return f"((at - {newest}) / 1000 if {places[0]} is not None else None)"
+            case "previous":
+                return f"{self._cell(term)}.before"
+            case "crossed":
+                way = "fell" if term.texts == ("down",) else "crossed"
+                return f"{self._cell(term)}.{way}({term.number!r})"
+            case "held":
+                return f"{self._cell(term)}.held(at, {term.span})"
+            case "times":
+                return f"{self._cell(term)}.times(at)"
+            case "since":
+                return f"{self._cell(term)}.elapsed(at)"
+            case "usage":
+                return f"{self._cell(term)}.counted"
+            case "fleet":
+                return f"{self._cell(term)}.deviation()"
+            case "silent":
+                return f"(at - s.newest >= {term.span})"
+            case "local_hour":
+                return "world.hour(s, at)"
+            case "code":
+                name = f"codes{len(self.names)}"
+                self.names[name] = Codes(term.texts)
+                return f"{name}({places[0]})"
+            case "context":
+                place = ", ".join(places) or "None, None"
+                return f"world.shared({term.texts[0]!r}, {term.texts[1]!r}, {place})"
+        texts = "".join(f"{text!r}, " for text in term.texts)
+        return f"world.{term.function}({texts}{', '.join(places)})"
+
+    def _last(self, name: str) -> str:
+        slot = self._slots[name]
+        return self._local.get(slot, f"V[{slot}]")
+
+
+def clocked_leaves(term: Term) -> bool:
+    """Whether the term asks for silence, which ends with any message at all."""
+    return any(isinstance(leaf, Call) and leaf.function == "silent" for leaf in leaves(term))

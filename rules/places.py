@@ -90,7 +90,9 @@ def read_zone(name: str, place: Place) -> Zone | None:
         middle, radius = _point(fields["centre"]), fields["radius_km"].number()
         if middle and radius is not None and radius > 0:
             return Zone(name=name, centre=middle, radius_km=radius)
-    place.fault("a zone is {centre: [latitude, longitude], radius_km: 6} or {corners: [three points or more]}")
+    place.fault(
+        "a zone is {centre: [latitude, longitude], radius_km: 6} or {corners: [three points or more]}"
+    )
     return None
 
 

@@ -6,12 +6,16 @@ devices send together a function is generated that asks one question a signal: d
 interval? Only where it does not are rules evaluated, and of these only the ones whose threshold was
 crossed. The cost of a message does not depend on the number of threshold rules.
 
-Rules over windows, or over arithmetic, are evaluated whenever one of their signals arrives, in the same
-generated function.
+The same goes for means, extremes and counts over windows that are compared with a number: a mean below 90
+stays there while what comes is below 90. Their signals' readings are counted once, for all windows together,
+until a bucket ends or a reading leaves the interval in which it cannot change an answer.
+
+All other rules are evaluated whenever one of their signals arrives, in the same generated function.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +23,14 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
-from rules.expressions import Expression
-from rules.generate import Generator, Test, finite
+from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
+from rules.expressions import Call, Cell, Expression, Level, Term, leaves
+from rules.generate import Generator, Test, Wake
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
+from rules.windows import Histogram, Series, Trend, Window
+from rules.world import World
 
 if TYPE_CHECKING:
     from rules.state import DeviceState
@@ -31,8 +38,16 @@ if TYPE_CHECKING:
 Plan: TypeAlias = "Callable[[DeviceState, int, int, int, Mapping[str, Value]], None]"
 """(state, position, received, ts, signals): takes one message's readings of one time."""
 
+Failed: TypeAlias = Callable[[str], Callable[[], None]]
+
 MOST_PLANS = 256
 """generated functions a kind keeps, one for each set of signals seen; then it begins anew"""
+
+TOGETHER = 64
+"""Readings that are counted before windows get them: a mean's room to move is shared among so many."""
+
+_ROUNDING = 1e-9
+"""Relative error that a sum of many readings may have, with room to spare."""
 
 
 @dataclass(slots=True)
@@ -46,85 +61,213 @@ class RunningRule:
     fingerprint: int  # of what the condition means
     when: Test
     over: Test  # whether an open episode ends: never while `when` is true
+    wake: Wake  # when time alone can change that
     timed: bool  # its truth can change by time alone
+    clocked: bool  # and that is waited for
+    ends_silence: bool  # any message can change it
     guarded: bool  # guards tell when it can change
     signals: tuple[int, ...]  # slots of all it mentions
     evidence: tuple[tuple[str, int], ...]  # name and slot of the signals of `when`
-    windows: tuple[int, ...]  # slots of its windows
+    cells: tuple[int, ...]  # slots of what it needs of the past
     clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of a guarded rule's `clear`
+
+    @property
+    def expressions(self) -> list[Expression]:
+        """`when`, and `clear` if it has one."""
+        return expressions_of(self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseTest:
+    """The condition of a `held`, `times` or `since`."""
+
+    cell: int
+    term: Term
+    signals: frozenset[int]
+    rules: frozenset[int]
+    test: Test
+
+
+def expressions_of(rule: Rule) -> list[Expression]:
+    """`when`, and `clear` if the rule has one."""
+    return [e for e in (rule.when, rule.clear) if e is not None]
 
 
 class Program:
-    """All rules of a kind. `names`, `windows` and `rules` are numbered; the numbers are called slots."""
+    """All rules of a kind. `names`, `cells` and `rules` are numbered; the numbers are called slots."""
 
     def __init__(
         self,
         kind: str | None,
         rules: Iterable[Rule],
         catalogue: Catalogue,
-        failed: Callable[[str], Callable[[], None]],
+        failed: Failed,
+        world: World,
+        groups: dict[tuple[str | None, str | None, str], PeerGroup],
     ) -> None:
         self.kind = kind
+        self.world = world
+        self._groups = groups
         rules = tuple(rules)
-        expressions = [e for rule in rules for e in (rule.when, rule.clear) if e is not None]
+        expressions = [e for rule in rules for e in expressions_of(rule)]
         mentioned = [name for e in expressions for name in e.signals] + [n for r in rules for n in r.resets]
         self.names: list[str] = list(dict.fromkeys(mentioned))
-        signals = [cast(Signal, catalogue.signal(kind or "", name)) for name in self.names]
+        self.signals = [cast(Signal, catalogue.signal(kind or "", name)) for name in self.names]
         self.slots: dict[str, int] = {
-            alias: slot for slot, signal in enumerate(signals) for alias in (signal.name, *signal.vss)
+            alias: slot for slot, signal in enumerate(self.signals) for alias in (signal.name, *signal.vss)
         }
-        self.numbers = [signal.type == "number" for signal in signals]
-        self.usable: list[Callable[[object], Known | None]] = [USABLE[signal.type] for signal in signals]
-        self.windows: list[tuple[str, int]] = list(
-            dict.fromkeys((n, s) for e in expressions for w, n, s in e.cells if w == "window")
-        )
-        self.windows_of: list[list[int]] = [
-            [slot for slot, (name, _) in enumerate(self.windows) if name == signal.name] for signal in signals
-        ]
+        self.numbers = [signal.type == "number" for signal in self.signals]
+        self.usable: list[Callable[[object], Known | None]] = [USABLE[s.type] for s in self.signals]
+        self._number_cells(expressions)
         self.first_guards: list[Any] = [EMPTY if number else NOTHING for number in self.numbers]
         self.no_plan: Plan = _no_plan
         self.plans: dict[tuple[str, ...], Plan] = {}
         self._seen: set[tuple[str, ...]] = set()
         self.rules = self._compile(rules, failed)
         self.by_id = {rule.id: rule for rule in self.rules}
+        self.phases = self._phases(failed)
+        self._share()
         self._cross_reference()
+        self.clocked = tuple(rule for rule in self.rules if rule.clocked)
+        self.peers = tuple(slot for slot, cell in enumerate(self.cells) if cell[0] == "peer")
 
-    def _compile(
-        self, rules: tuple[Rule, ...], failed: Callable[[str], Callable[[], None]]
-    ) -> list[RunningRule]:
-        generator = Generator(self.slots, {key: slot for slot, key in enumerate(self.windows)})
+    # --- what is kept of the past
+
+    def _number_cells(self, expressions: list[Expression]) -> None:
+        """A trend of a span serves as its window, too."""
+        wanted = dict.fromkeys(cell for e in expressions for cell in e.cells)
+        self.cells: list[Cell] = [
+            cell for cell in wanted if cell[0] != "window" or ("trend", *cell[1:]) not in wanted
+        ]
+        self.cell_slots: dict[Cell, int] = {cell: slot for slot, cell in enumerate(self.cells)}
+        for cell in wanted:
+            if cell not in self.cell_slots:
+                self.cell_slots[cell] = self.cell_slots["trend", cell[1], cell[2]]
+        self.makers = [self._maker(cell) for cell in self.cells]
+        self.cells_of: list[list[int]] = [
+            [slot for slot, cell in enumerate(self.cells) if cell[0] != "state" and cell[1] == name]
+            for name in self.names
+        ]
+
+    def _maker(self, cell: Cell) -> Callable[[DeviceState], Kept]:
+        what, of, span = cell
+        match what:
+            case "window":
+                return lambda state: Window(span)
+            case "trend":
+                return lambda state: Trend(span)
+            case "histogram":
+                low, high = self.signals[self.slots[of]].range or (0.0, 1.0)
+                return lambda state: Histogram(span, low, high)
+            case "previous":
+                return lambda state: Previous()
+            case "usage":
+                return lambda state: Usage()
+            case "peer":
+                return lambda state: Peer(self.group(state.model, of))
+        return lambda state: Phase(span)
+
+    def group(self, model: str | None, signal: str) -> PeerGroup:
+        """The devices of this kind and of a model, for one signal."""
+        return self._groups.setdefault((self.kind, model, signal), PeerGroup())
+
+    def _share(self) -> None:
+        """By signal: the windows that get their readings together, if no rule needs them one by one.
+
+        A rule over a window that is not shared is evaluated at each reading, so that its other windows
+        cannot be shared either.
+        """
+        direct = {
+            self.slots[self.cells[slot][1]] for slot, cell in enumerate(self.cells) if cell[0] == "trend"
+        }
+        direct |= {slot for phase in self.phases for slot in phase.signals}
+        growing = True
+        while growing:
+            growing = False
+            for rule in self.rules:
+                windows = self._windows(rule)
+                rule.guarded = rule.guarded and not windows & direct
+                if not rule.guarded and windows - direct:
+                    direct |= windows
+                    growing = True
+        self.shared: list[tuple[int, ...]] = [
+            ()
+            if slot in direct
+            else tuple(cell for cell in self.cells_of[slot] if self.cells[cell][0] == "window")
+            for slot in range(len(self.names))
+        ]
+        self.takers: list[tuple[int, ...]] = [
+            tuple(cell for cell in cells if cell not in self.shared[slot])
+            for slot, cells in enumerate(self.cells_of)
+        ]
+
+    def _windows(self, rule: RunningRule) -> set[int]:
+        """The signals of which the rule needs windows."""
+        cells = (self.cells[cell] for cell in rule.cells)
+        return {self.slots[of] for what, of, _ in cells if what in ("window", "trend")}
+
+    # --- functions
+
+    def _compile(self, rules: tuple[Rule, ...], failed: Failed) -> list[RunningRule]:
+        generator = Generator(self.slots, self.cell_slots, self.world)
         names: dict[str, Any] = {}
         for slot, rule in enumerate(rules):
             names[f"failed{slot}"] = failed(rule.id)
             generator.add(f"over{slot}", over_code(generator, rule), f"failed{slot}")
             generator.add(f"when{slot}", generator.true(rule.when), f"failed{slot}")
+            generator.add(f"wake{slot}", generator.wake(expressions_of(rule)), f"failed{slot}", "1 << 62")
         functions = generator.functions(names)
-        return [
-            self._running(rule, slot, functions[f"when{slot}"], functions[f"over{slot}"])
-            for slot, rule in enumerate(rules)
-        ]
+        return [self._running(rule, slot, functions) for slot, rule in enumerate(rules)]
 
-    def _running(self, rule: Rule, slot: int, when: Test, over: Test) -> RunningRule:
-        both: list[Expression] = [e for e in (rule.when, rule.clear) if e is not None]
+    def _running(self, rule: Rule, slot: int, functions: Mapping[str, Any]) -> RunningRule:
+        both = expressions_of(rule)
         mentioned = dict.fromkeys(self.slots[name] for e in both for name in e.signals)
         cuts = rule.clear.cuts if rule.clear is not None else None
+        silences = (leaf for e in both for leaf in leaves(e.term) if isinstance(leaf, Call))
         return RunningRule(
             rule=rule,
             slot=slot,
             id=rule.id,
             for_ms=rule.for_ms,
             fingerprint=_fingerprint(rule),
-            when=when,
-            over=over,
+            when=functions[f"when{slot}"],
+            over=functions[f"over{slot}"],
+            wake=functions[f"wake{slot}"],
             timed=any(e.timed for e in both),
+            clocked=any(e.clocked for e in both),
+            ends_silence=any(leaf.function == "silent" for leaf in silences),
             guarded=all(e.cuts is not None for e in both),
             signals=tuple(mentioned),
             evidence=tuple((name, self.slots[name]) for name in rule.when.signals),
-            windows=tuple(
-                dict.fromkeys(self.windows.index((n, s)) for e in both for w, n, s in e.cells if w == "window")
-            ),
+            cells=tuple(dict.fromkeys(self.cell_slots[cell] for e in both for cell in e.cells)),
             clear_cuts={self.slots[name]: values for name, values in (cuts or {}).items()},
         )
+
+    def _phases(self, failed: Failed) -> list[PhaseTest]:
+        generator = Generator(self.slots, self.cell_slots, self.world)
+        found: dict[int, tuple[Call, set[int]]] = {}
+        for rule in self.rules:
+            for leaf in (leaf for e in rule.expressions for leaf in leaves(e.term)):
+                if isinstance(leaf, Call) and leaf.condition is not None:
+                    span = leaf.span or 0 if leaf.function == "times" else 0
+                    found.setdefault(self.cell_slots["state", leaf.text, span], (leaf, set()))[1].add(
+                        rule.slot
+                    )
+        names: dict[str, Any] = {}
+        for cell, (leaf, rules) in found.items():
+            names[f"failed{cell}"] = failed(self.rules[min(rules)].id)
+            generator.add(f"phase{cell}", generator.truth(cast(Term, leaf.condition)), f"failed{cell}")
+        functions = generator.functions(names)
+        return [
+            PhaseTest(
+                cell,
+                cast(Term, leaf.condition),
+                frozenset(self.slots[signal.name] for signal in leaf.signals),
+                frozenset(rules),
+                functions[f"phase{cell}"],
+            )
+            for cell, (leaf, rules) in found.items()
+        ]
 
     def _cross_reference(self) -> None:
         """By signal: where its guarded rules' thresholds lie, and which rules it can change."""
@@ -132,15 +275,29 @@ class Program:
         cuts: list[list[tuple[float, int]]] = [[] for _ in range(count)]
         self.guarded_of: list[list[int]] = [[] for _ in range(count)]
         self.general_of: list[list[int]] = [[] for _ in range(count)]
+        self.level_rules: list[list[int]] = [[] for _ in range(count)]
+        self.levels: list[list[tuple[int, Level]]] = [[] for _ in range(count)]
         for rule in self.rules:
             for slot in rule.signals:
                 (self.guarded_of if rule.guarded else self.general_of)[slot].append(rule.slot)
-            for name, values in (rule.rule.when.cuts or {}).items() if rule.guarded else ():
+            if not rule.guarded:
+                continue
+            for name, values in (rule.rule.when.cuts or {}).items():
                 cuts[self.slots[name]] += [(value, rule.slot) for value in values]
+            for level in (level for e in rule.expressions for level in e.levels):
+                slot = self.slots[level.cell[1]]
+                self.levels[slot].append((self.cell_slots[level.cell], level))
+                if rule.slot not in self.level_rules[slot]:
+                    self.level_rules[slot].append(rule.slot)
+        self.levelled = any(self.levels)
         ordered = [sorted(pairs) for pairs in cuts]
         self.cuts = [[value for value, _ in pairs] for pairs in ordered]
         self.owners = [[rule for _, rule in pairs] for pairs in ordered]
-        self.cells = [list(zip([-LARGEST, *values], [*values, LARGEST], strict=True)) for values in self.cuts]
+        self.ranges = [
+            list(zip([-LARGEST, *values], [*values, LARGEST], strict=True)) for values in self.cuts
+        ]
+
+    # --- guards
 
     def cross(self, state: DeviceState, slot: int, value: Known | None) -> Sequence[int]:
         """Set a signal's guard to what changes nothing from now on.
@@ -155,7 +312,7 @@ class Program:
             return self.guarded_of[slot]
         number, before = cast(float, value), guards[slot]
         last = bisect_right(self.cuts[slot], number)
-        guards[slot] = self.cells[slot][last]
+        guards[slot] = self.ranges[slot][last]
         if state.open:
             guards[slot] = self._narrowed(state, slot, number)
         if before is EMPTY:
@@ -176,6 +333,44 @@ class Program:
             if cuts:
                 low, high = _between(cuts, value, low, high)
         return low, high
+
+    def steady(self, state: DeviceState, slot: int) -> None:
+        """Note which readings of a signal cannot change what rules make of its windows."""
+        series = cast(Series, state.series[slot])
+        floor, ceiling, most = -LARGEST, LARGEST, TOGETHER
+        for cell, level in self.levels[slot]:
+            low, high, readings = _room(cast(Window, state.cells[cell]), level)
+            floor, ceiling, most = max(floor, low), min(ceiling, high), min(most, readings)
+        series.floor, series.ceiling, series.most = floor, ceiling, most
+        series.end = min(window.end for window in series.windows)
+
+    def turn(
+        self, state: DeviceState, ts: int, signals: frozenset[int] | set[int], touched: set[int]
+    ) -> None:
+        """Bring phases up to date after readings of these signals; adds the rules that ask about them."""
+        for phase in self.phases:
+            if phase.signals & signals:
+                kept, on = cast(Phase, state.cells[phase.cell]), phase.test(state, ts)
+                if on is not kept.on:
+                    kept.turn(ts, on)
+                touched.update(phase.rules)
+
+    # --- signals as bits
+
+    def mask_of(self, names: Iterable[str]) -> int:
+        """One bit for each known signal."""
+        mask = 0
+        for name in names:
+            slot = self.slots.get(name)
+            if slot is not None:
+                mask |= 1 << slot
+        return mask
+
+    def names_of(self, mask: int) -> list[str]:
+        """The signals of a mask."""
+        return [name for slot, name in enumerate(self.names) if mask >> slot & 1]
+
+    # --- plans
 
     def plan(self, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan | None:
         """The function for messages with exactly these signals.
@@ -209,6 +404,29 @@ def _between(
     return max(low, cuts[at - 1]) if at else low, min(high, cuts[at]) if at < len(cuts) else high
 
 
+def _room(window: Window, level: Level) -> tuple[float, float, int]:
+    """(at least, below, how many): readings that leave a window on its side of a level, however they come."""
+    n, cut = window.past_n + window.n, level.cut
+    if level.function == "count":
+        return -LARGEST, LARGEST, math.ceil(cut) - n - 1 if n < cut else TOGETHER
+    if not n:
+        return LARGEST, -LARGEST, 0
+    low, high = min(window.low, window.past_low), max(window.high, window.past_high)
+    if level.function == "max":
+        return -LARGEST, cut if high < cut else LARGEST, TOGETHER
+    if level.function == "min":
+        return cut if low >= cut else -LARGEST, LARGEST, TOGETHER
+    mean = window._sum() / n
+    error = _ROUNDING * (abs(cut) + abs(low) + abs(high))
+    if mean < cut - error:
+        edge = cut - error
+        return -LARGEST, edge + (edge - mean) * n / TOGETHER, TOGETHER
+    if mean > cut + error:
+        edge = cut + error
+        return edge - (mean - edge) * n / TOGETHER, LARGEST, TOGETHER
+    return LARGEST, -LARGEST, 0
+
+
 def _fingerprint(rule: Rule) -> int:
     text = f"{rule.when.text}\0{rule.for_ms}\0{rule.clear.text if rule.clear else ''}"
     return int.from_bytes(blake2b(text.encode(), digest_size=4).digest())
@@ -222,12 +440,13 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
     """Source of the plan:
 
     - is it the set of signals this is for? else `other`
-    - is it late? then `settle`
-    - does each value pass its guard? else `moved` for those that do not, and `step` for their rules
-    - windows take their values; rules over windows or arithmetic are asked whether they have changed
-    - timers: has a pending rule been true for long enough?
+    - is it late, or a repetition? then `settle`
+    - does each value pass its guards? else `moved` for those that do not, and `step` for their rules
+    - windows take their values; rules without guards are asked whether they have changed
+    - timers: has something that was waited for come to its end?
     """
     known = [(number, program.slots[name]) for number, name in enumerate(names) if name in program.slots]
+    generator = _local_generator(program, known)
     source = [
         "def plan(state, position, received, ts, signals):",
         f"    if len(signals) != {len(names)}: return other(state, position, received, ts, signals)",
@@ -236,43 +455,67 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "        pass",
         "    except KeyError:",
         "        return other(state, position, received, ts, signals)",
-        "    if ts < state.newest: return settle(state, position, received, ts, signals)",
-        *_guards(program, known),
+        "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
+        "    recent = state.recent; recent.append(ts)",
+        "    if len(recent) > 127: state.forget()",
+        *_guards(program, known, generator),
         "    state.newest = ts",
         "    state.signals = signals",
         "    offset = state.offset = received - ts",
-        *(line for number, slot in known for line in _windows(program, number, slot, "    ")),
-        *_general(program, known),
+        *(line for number, slot in known for line in _counted(program, number, slot, "    ")),
+        *_general(program, known, generator),
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
         "__builtins__": {b.__name__: b for b in (Exception, KeyError, TypeError, float, int, len, set)},
-        "finite": finite,
+        **generator.names,
         **calls,
     }
     exec(compile("\n".join(source), "<plan>", "exec"), scope)
     return cast(Plan, scope["plan"])
 
 
+def _local_generator(program: Program, known: list[tuple[int, int]]) -> Generator:
+    local = {slot: f"v{number}" for number, slot in known}
+    fresh = frozenset(
+        cell
+        for slot in local
+        for cell in program.takers[slot]
+        if program.cells[cell][0] in ("window", "trend")
+    )
+    return Generator(program.slots, program.cell_slots, program.world, local, fresh)
+
+
 def _passes(program: Program, number: int, slot: int) -> str:
     """Whether a value changes nothing. Raises TypeError where a text came instead of a number."""
     v = f"v{number}"
     if program.numbers[slot]:
-        return f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False"
-    if program.usable[slot] is USABLE["boolean"]:
-        return f"{v} is guards[{slot}]"
-    return f"guards[{slot}] == {v}"
+        passes = f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False"
+    elif program.usable[slot] is USABLE["boolean"]:
+        passes = f"{v} is guards[{slot}]"
+    else:
+        passes = f"guards[{slot}] == {v}"
+    if program.shared[slot]:
+        r = f"r{number}"
+        passes += f" and ts < {r}.end and {r}.n < {r}.most"
+        if program.numbers[slot]:
+            passes += f" and {r}.floor <= {v} < {r}.ceiling"
+    return passes
 
 
-def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
+def _guards(program: Program, known: list[tuple[int, int]], generator: Generator) -> list[str]:
     if not known:
         return []
+    slots = [slot for _, slot in known]
     quiet = [_passes(program, *pair) for pair in known]
+    quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, slots)]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
-    general = {rule for _, slot in known for rule in program.general_of[slot]}
+    general = {rule for slot in slots for rule in program.general_of[slot]}
+    phases = frozenset(slots) if any(phase.signals & set(slots) for phase in program.phases) else None
     return [
         "    guards = state.guards",
         *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
+        *(f"    r{number} = state.series[{slot}]" for number, slot in known if program.shared[slot]),
         "    try:",
         f"        quiet = {' and '.join(quiet)}",
         "    except TypeError:",  # a text came instead of a number
@@ -283,9 +526,18 @@ def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
         "        state.offset = received - ts",
         "        V = state.values; T = state.times",
         f"        touched = {general or 'set()'}",
+        *(f"        expired(state, {cell}, ts, touched)" for cell in _others(program, slots)),
         *(line for number, slot in known for line in _moved(program, number, slot)),
+        *([f"        turn(state, ts, {set(phases)}, touched)"] if phases else []),
         "        return step(state, touched, position, received)",
     ]
+
+
+def _others(program: Program, slots: Sequence[int]) -> list[int]:
+    """Windows of guarded rules that mention one of these signals, of signals that are not among them."""
+    rules = {rule for slot in slots for rule in program.guarded_of[slot]}
+    cells = {cell for rule in rules for cell in program.rules[rule].cells}
+    return sorted(cell for cell in cells if program.slots[program.cells[cell][1]] not in slots)
 
 
 def _moved(program: Program, number: int, slot: int) -> list[str]:
@@ -297,47 +549,74 @@ def _moved(program: Program, number: int, slot: int) -> list[str]:
         f"        if {test}:",
         f"            T[{slot}] = ts",
         *([f"            V[{slot}] = v{number}"] if program.numbers[slot] else []),
-        *_windows(program, number, slot, " " * 12),
+        *_counted(program, number, slot, " " * 12),
         f"        else: moved(state, {slot}, ts, v{number}, touched)",
     ]
 
 
-def _windows(program: Program, number: int, slot: int, indent: str) -> list[str]:
+def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]:
+    """A usable value goes where its signal's past is kept."""
     value = f"v{number}" if program.numbers[slot] else "0.0"
     source = []
-    for window in program.windows_of[slot]:
-        w = f"w{window}"
-        source += [
-            f"{w} = state.windows[{window}]",
-            f"if ts < {w}.end:",
-            f"    {w}.n += 1",
-            f"    {w}.total += {value}",
-            f"    if {value} < {w}.low: {w}.low = {value}",
-            f"    if {value} > {w}.high: {w}.high = {value}",
-            f"else: {w}.add(ts, {value}, ts)",
-        ]
+    if program.shared[slot]:
+        source += _into(f"r{number}", value, "")
+    for cell in program.takers[slot]:
+        c = f"c{cell}"
+        source.append(f"{c} = state.cells[{cell}]")
+        if program.cells[cell][0] == "window":
+            source += [f"if ts < {c}.end:", *_into(c, value, "    "), f"else: {c}.add(ts, {value}, ts)"]
+        else:
+            source.append(f"{c}.add(ts, {value}, ts)")
     return [indent + line for line in source]
 
 
-def _general(program: Program, known: list[tuple[int, int]]) -> list[str]:
+def _into(c: str, value: str, indent: str) -> list[str]:
+    return [
+        f"{indent}{c}.n += 1",
+        f"{indent}{c}.total += {value}",
+        f"{indent}if {value} < {c}.low: {c}.low = {value}",
+        f"{indent}if {value} > {c}.high: {c}.high = {value}",
+    ]
+
+
+def _general(program: Program, known: list[tuple[int, int]], generator: Generator) -> list[str]:
     """Rules without guards: is what they are now still what was noted of them?"""
-    rules = sorted({rule for _, slot in known for rule in program.general_of[slot]})
+    slots = {slot for _, slot in known}
+    rules = sorted({rule for slot in slots for rule in program.general_of[slot]})
     if not rules:
         return []
-    windows = {key: slot for slot, key in enumerate(program.windows)}
-    generator = Generator(program.slots, windows, {slot: f"v{number}" for number, slot in known})
     idle, other = [], []
     for rule in rules:
         when = generator.true(program.rules[rule].rule.when)
         idle.append(when)
         over = over_code(generator, program.rules[rule].rule)
         other.append(f"(({over}) if {rule} in O else {when} is not ({rule} in P))")
+    windows = {cell for rule in rules for cell in program.rules[rule].cells}
+    late = [
+        cell
+        for cell in sorted(windows)
+        if program.cells[cell][0] in ("window", "trend")
+        and program.slots[program.cells[cell][1]] not in slots
+    ]
     return [
-        "    V = state.values; T = state.times; W = state.windows; at = ts",
+        "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
+        *(f"    if ts >= C[{cell}].expiry: C[{cell}].expire(ts)" for cell in late),
         "    O = state.open; P = state.pending",
+        "    turned = False",
         "    try:",
-        f"        changed = ({' or '.join(other)}) if O or P else ({' or '.join(idle)})",
+        *(line for phase in program.phases if phase.signals & slots for line in _turned(phase, generator)),
+        f"        changed = turned or (({' or '.join(other)}) if O or P else ({' or '.join(idle)}))",
         "    except Exception:",  # to be counted where rules are evaluated one by one
         "        changed = True",
         f"    if changed: return again(state, position, received, {tuple(rules)})",
+    ]
+
+
+def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
+    c = f"C[{phase.cell}]"
+    return [
+        f"        on = {generator.truth(phase.term)}",
+        f"        if on is not {c}.on:",
+        f"            {c}.turn(ts, on)",
+        "            turned = True",
     ]

@@ -1,29 +1,37 @@
 """What the engine remembers of one device, and how it is saved.
 
-Format 1: the byte 1, then MessagePack of
-`[kind, model, registered, newest, offset, {signal: [ts, value]}, [[rule, print, began, position]],
-[[rule, began, position]], [[signal, span, …]]]`; the lists of rules are those whose condition is true
-but not for long enough, and those with an open episode. Times are ms.
+Format 2: the byte 2, then MessagePack of `[kind, model, time zone, registered, newest, seen, offset,
+{signal: [ts, value]}, [[rule, print, began, position]], [[rule, began, position]], [[what, of, span, …]],
+recent]`; the lists of rules are those whose condition is true but not for long enough, and those with an
+open episode; then what is kept of the past, and the newest timestamps. Times are ms. Format 1, which had no
+time zone, no timestamps and windows alone, is read, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
+from rules.cells import Kept, Peer
+from rules.expressions import Cell
 from rules.readings import Known, Value
 from rules.texts import StateVersionError
-from rules.windows import NEVER, Window
+from rules.windows import NEVER, Series
 
 if TYPE_CHECKING:
     from rules.program import Plan, Program
 
-VERSION = 1
+VERSION = 2
 
 EMPTY = (1.0, 0.0)
 """The guard that no number passes."""
+
+TIMESTAMPS = 64
+"""How many of a device's newest timestamps are known, to tell repetitions."""
+_BITS = 56
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -43,7 +51,7 @@ NOTHING = _Never()
 
 
 class DeviceState:
-    """One device. Lists are by slot: a signal's, a window's or a rule's number in its kind's program.
+    """One device. Lists are by slot: a signal's, a cell's or a rule's number in its kind's program.
 
     `guards` say which values change nothing: for a number the interval it may lie in, for others the
     value itself. A message that passes all guards is kept whole in `signals`, and only unpacked into
@@ -51,36 +59,43 @@ class DeviceState:
     """
 
     __slots__ = (
-        "device", "due", "guards", "heaped", "kind", "low", "model", "newest", "offset", "open",
-        "pending", "plan", "program", "registered", "signals", "times", "values", "windows",
+        "cells", "cold", "device", "due", "guards", "heaped", "kind", "low", "model", "newest", "offset", "open",
+        "pending", "plan", "program", "recent", "registered", "seen", "series", "signals", "times", "values", "wake",
+        "zone",
     )  # fmt: skip
 
-    def __init__(self, device: str, program: Program) -> None:
+    def __init__(self, device: str, program: Program, model: str | None = None) -> None:
         self.device = device
         self.kind: str | None = program.kind
-        self.model: str | None = None
+        self.model = model
+        self.zone: str | None = None  # the owner's time zone
         self.registered = False  # whether a control entry named the kind
         self.newest = -NEVER  # ts of the newest plausible reading
-        self.offset = 0  # receive time of that reading less its ts
-        self.signals: Mapping[str, Value] | None = None  # of `newest`, not unpacked yet
-        self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
-        self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
-        self.due = NEVER  # device time at which the first pending rule has been true for long enough
-        self.low = -NEVER  # an offset below this makes that earlier than `heaped`
+        self.seen = -NEVER  # device time up to which what time alone brings was looked at
+        self.offset = 0  # receive time of the newest reading less its ts
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
+        self.recent = array("q")
         self.equip(program)
 
     def equip(self, program: Program) -> None:
-        """Begin anew with a kind's signals, windows and rules."""
+        """Begin anew with a kind's signals, cells and rules."""
         self.program = program
         self.plan: Plan = program.no_plan
         self.values: list[Known | None] = [None] * len(program.names)
         self.times = [-NEVER] * len(program.names)
         self.guards: list[Any] = list(program.first_guards)
-        self.windows = [Window(span) for _, span in program.windows]
-        self.signals = None
-        self.pending, self.open = {}, {}
-        self.due, self.low = NEVER, -NEVER
+        self.cells: list[Kept] = [make(self) for make in program.makers]
+        self.series: list[Series | None] = [
+            Series([cast(Any, self.cells[slot]) for slot in slots]) if slots else None
+            for slots in program.shared
+        ]
+        self.signals: Mapping[str, Value] | None = None  # of `newest`, not unpacked yet
+        self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
+        self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
+        self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
+        self.due = NEVER  # a reading of this device time or later brings something to its end
+        self.wake = NEVER  # so does this device time alone
+        self.low = -NEVER  # an offset below this makes that earlier than `heaped`
 
     def unpack(self) -> None:
         """Bring `values` and `times` up to the newest message. What passed the guards is usable."""
@@ -95,20 +110,80 @@ class DeviceState:
                     self.values[slot] = cast(Known, value)
                 self.times[slot] = self.newest
 
+    def flush(self) -> None:
+        """Bring the windows up to the newest message."""
+        for series in self.series:
+            if series is not None and series.n:
+                series.flush()
+
     def device_time(self, received: int) -> int:
         """The device's own time, ms, at a receive time: its newest reading's plus what has passed since."""
         return received - self.offset
+
+    # --- timestamps that were seen, with the signals that came with each
+
+    def saw(self, mask: int) -> None:
+        """What comes from now on brings these signals, as bits by slot."""
+        if mask == 0:
+            self.recent.append(-1)
+        for part in range(0, mask.bit_length(), _BITS):
+            self.recent.append(-1 - ((part // _BITS) << _BITS | (mask >> part) & ((1 << _BITS) - 1)))
+
+    def _seen(self) -> Iterator[tuple[int, int]]:
+        """(ts, mask) of all that is known, the oldest first."""
+        mask, before = 0, 0
+        for entry in self.recent:
+            if entry < 0:
+                part, bits = divmod(-1 - entry, 1 << _BITS)
+                mask = (mask if before < 0 else 0) | bits << (part * _BITS)
+            else:
+                yield entry, mask
+            before = entry
+
+    def brought(self, ts: int) -> int:
+        """The signals that have come with a timestamp already, as bits by slot."""
+        found = 0
+        for seen, mask in self._seen():
+            if seen == ts:
+                found |= mask
+        return found
+
+    def forget(self) -> None:
+        """Keep the newest timestamps only."""
+        seen = list(self._seen())[-TIMESTAMPS:]
+        self.remember(seen)
+
+    def remember(self, seen: list[tuple[int, int]]) -> None:
+        """Begin with these."""
+        self.recent, last = array("q"), None
+        for ts, mask in seen:
+            if mask != last:
+                self.saw(mask)
+                last = mask
+            self.recent.append(ts)
+
+    def timestamps(self) -> list[tuple[int, list[int]]]:
+        """By mask of signals, in order: what `remember` takes, for saving."""
+        groups: list[tuple[int, list[int]]] = []
+        for ts, mask in list(self._seen())[-TIMESTAMPS:]:
+            if not groups or groups[-1][0] != mask:
+                groups.append((mask, []))
+            groups[-1][1].append(ts)
+        return groups
 
 
 def save(state: DeviceState) -> bytes:
     """The state as bytes that `restore` takes."""
     state.unpack()
+    state.flush()
     program = state.program
     body = (
         state.kind,
         state.model,
+        state.zone,
         state.registered,
         state.newest,
+        state.seen,
         state.offset,
         {
             name: (ts, value)
@@ -121,12 +196,41 @@ def save(state: DeviceState) -> bytes:
         ],
         [(program.rules[rule].id, began, position) for rule, (began, position) in state.open.items()],
         [
-            (name, span, *window.save())
-            for (name, span), window in zip(program.windows, state.windows, strict=True)
-            if window.n or window.starts or window.since != -NEVER
+            (*key, *cell.save())
+            for key, cell in zip(program.cells, state.cells, strict=True)
+            if not cell.empty
         ],
+        [(program.names_of(mask), _differences(seen)) for mask, seen in state.timestamps()],
     )
     return bytes((VERSION,)) + _encoder.encode(body)
+
+
+def _differences(seen: list[int]) -> list[int]:
+    """The first, and how far each lies after the one before: small numbers take few bytes."""
+    return [seen[0], *(after - before for before, after in zip(seen, seen[1:], strict=False))]
+
+
+def _sums(differences: list[int]) -> Iterator[int]:
+    at = 0
+    for difference in differences:
+        at += difference
+        yield at
+
+
+Upgrade: TypeAlias = Callable[[list[Any]], list[Any]]
+
+
+def _from_1(body: list[Any]) -> list[Any]:
+    kind, model, registered, newest, offset, values, pending, opened, windows = body
+    cells = [
+        ["window", name, span, since, start, end, n, total, low, high, *columns]
+        for name, span, since, start, end, n, total, low, high, *columns in windows
+    ]
+    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, []]
+
+
+UPGRADES: Mapping[int, Upgrade] = {1: _from_1, VERSION: lambda body: body}
+"""By format: how its body becomes one of today's."""
 
 
 def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], none: Program) -> DeviceState:
@@ -134,20 +238,23 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
 
     An open episode stays with its rule's id, whatever its condition is now, so that an owner is not
     told twice; a condition that was true without being found is only continued if it is the same. What
-    belongs to rules and signals that are gone is dropped. No guard is set, so that each signal's next
-    value is looked at by all its rules, new ones among them. Raises StateVersionError.
+    belongs to rules and signals that are gone is dropped; what a rule of today needs of the past and was not
+    kept is `cold`. No guard is set, so that each signal's next value is looked at by all its rules, new ones
+    among them. Raises StateVersionError.
     """
-    if not saved or saved[0] != VERSION:
+    if not saved or saved[0] not in UPGRADES:
         found = saved[0] if saved else "none"
         raise StateVersionError(
             f"the rule state of {device} has format {found}, this program reads format {VERSION}: "
             "start the version that wrote it"
         )
-    kind, model, registered, newest, offset, values, pending, opened, windows = _decoder.decode(saved[1:])
+    kind, model, zone, registered, newest, seen, offset, values, pending, opened, kept, recent = UPGRADES[
+        saved[0]
+    ](_decoder.decode(saved[1:]))
     program = programs.get(kind, none)
-    state = DeviceState(device, program)
-    state.kind, state.model, state.registered = kind, model, registered
-    state.newest, state.offset = newest, offset
+    state = DeviceState(device, program, model)
+    state.kind, state.zone, state.registered = kind, zone, registered
+    state.newest, state.seen, state.offset = newest, seen, offset
     for name, (ts, value) in values.items():
         slot = program.slots.get(name)
         if slot is not None:
@@ -160,8 +267,28 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     for rule_id, began, position in opened:
         if rule_id in program.by_id:
             state.open[program.by_id[rule_id].slot] = (began, position)
-    slots = {key: slot for slot, key in enumerate(program.windows)}
-    for name, span, *columns in windows:
-        if (name, span) in slots:
-            state.windows[slots[name, span]].restore(columns)
+    by_key: dict[Cell, list[Any]] = {(what, of, span): saved for what, of, span, *saved in kept}
+    for key, cell in zip(program.cells, state.cells, strict=True):
+        if key in by_key:
+            cell.restore(by_key[key])
+    state.remember([(ts, program.mask_of(names)) for names, part in recent for ts in _sums(part)])
     return state
+
+
+def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Program) -> DeviceState:
+    """The state for another set of rules. What these need of the past and the former did not keep is `cold`."""
+    saved, known = save(state), set(state.program.cells)
+    for cell in state.cells:
+        if isinstance(cell, Peer):
+            cell.clear(-NEVER)
+    carried = restore(state.device, saved, programs, none)
+    carried.heaped = state.heaped
+    if state.newest != -NEVER:
+        carried.cold = tuple(
+            slot for slot, key in enumerate(carried.program.cells) if key[0] in WARMED and key not in known
+        )
+    return carried
+
+
+WARMED = ("window", "trend", "histogram")
+"""What can be filled from what a store has recorded."""

@@ -91,6 +91,14 @@ def span_ms(text: str) -> int | None:
     return ms if ms <= LONGEST_SPAN else None
 
 
+def span_text(ms: int) -> str:
+    """A span as one would write it: 70m, 2h, 90s."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
+        if ms and ms % size == 0:
+            return f"{ms // size}{unit}"
+    return f"{ms}ms" if ms else "0s"
+
+
 class Place:
     """A node of a YAML text together with the reporter of faults about it."""
 

@@ -1,8 +1,9 @@
 """What a signal did over a span of time, in constant work per reading and bounded memory.
 
-A window is cut into `BUCKETS` buckets, aligned to multiples of their width. A bucket stays until all of
-it has left the span, so that a window covers its span plus at most one bucket: a maximum misses nothing
-that is inside. Only buckets with readings are kept. Of each: how many, their sum, smallest and largest.
+A window is cut into at most `BUCKETS` buckets, aligned to multiples of their width. A bucket stays until all
+of it has left the span, so that a window covers its span plus at most one bucket: a maximum misses nothing
+that is inside. Only buckets with readings are kept. A reading that comes late goes into the bucket that
+covers it. Nothing is dropped but by a newer reading, so a window can be asked about a later time, too.
 """
 
 from __future__ import annotations
@@ -10,37 +11,52 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 BUCKETS = 60
 """At most; a ten-minute window is exact to ten seconds, one of 30 days to half a day."""
+
+LEAST_READINGS = 30
+"""What a device's own mean and spread have to stand on before anything is compared with them."""
 
 NEVER = 1 << 62
 """A time after all others."""
 
 _INFINITE = math.inf
+_HOUR, _DAY = 3_600_000, 86_400_000
 
 
-def bucket_width(span: int) -> int:
+def bucket_width(span: int, most: int = BUCKETS) -> int:
     """Milliseconds of one bucket of a window over `span` ms.
 
     It divides the span, so that buckets leave only when another one begins. Whole seconds have a divisor
     from 50 to 60.
     """
-    return span // next(buckets for buckets in range(BUCKETS, 0, -1) if span % buckets == 0)
+    return span // next(buckets for buckets in range(most, 0, -1) if span % buckets == 0)
 
 
 class Window:
-    """One signal of one device over one span. Times are ms of device time.
+    """How many readings of one signal of one device over one span, their sum, smallest and largest.
 
-    The bucket that is filled at present is kept apart from those before it, so that a reading touches
-    a few plain attributes; generated code does so without a call while the newest reading is before `end`.
+    Times are ms of device time. The bucket that is filled at present is kept apart from those before it, so
+    that a reading touches a few plain attributes; generated code does so without a call while the newest
+    reading is before `end`.
     """
 
     __slots__ = (
         "counts", "end", "expiry", "high", "highs", "low", "lows", "n", "past_high", "past_low", "past_n",
         "past_total", "since", "span", "start", "starts", "total", "totals", "width",
     )  # fmt: skip
+    columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
+        ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
+        ("lows", "d", "low", _INFINITE), ("highs", "d", "high", -_INFINITE),
+    )  # fmt: skip
+    """Of closed buckets, beside their starts: the column, its type, its attribute in the open one, empty"""
+    counts: array[int]
+    totals: array[float]
+    lows: array[float]
+    highs: array[float]
 
     def __init__(self, span: int) -> None:
         self.span = span
@@ -51,8 +67,9 @@ class Window:
     def clear(self, since: int) -> None:
         """Empty it; what is older than `since` does not come in any more."""
         self.since = max(self.since, since)
-        self.starts, self.counts = array("q"), array("q")
-        self.totals, self.lows, self.highs = array("d"), array("d"), array("d")
+        self.starts = array("q")
+        for column, code, _, _ in self.columns:
+            setattr(self, column, array(code))
         self.past_n = 0
         self.past_total: float | None = 0.0  # None: to be summed anew
         self.past_low, self.past_high = _INFINITE, -_INFINITE
@@ -64,30 +81,37 @@ class Window:
         self.n, self.total = 0, 0.0
         self.low, self.high = _INFINITE, -_INFINITE
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to save."""
+        return not (self.n or self.starts or self.since != -NEVER)
+
     def add(self, ts: int, value: float, newest: int) -> bool:
-        """Take a reading; `newest` is the device's newest time. False if no window covers it any more."""
+        """Take a reading; `newest` is the device's newest time. False if no bucket covers it any more."""
         start = ts - ts % self.width
         if ts < self.since or start + self.width <= newest - self.span:
             return False
         if start != self.start or self.end <= self.start:
             if start < self.start < self.end:
-                self._add_before(start, value)
+                self._before(start, ts, value)
                 return True
-            self._roll(start)
+            self.roll(start)
+        self._take(ts, value)
+        return True
+
+    def _take(self, ts: int, value: float) -> None:
+        """A reading of the open bucket."""
         self.n += 1
         self.total += value
         self.low = min(self.low, value)
         self.high = max(self.high, value)
-        return True
 
-    def _roll(self, start: int) -> None:
+    def roll(self, start: int) -> None:
         """Close the bucket that is filled, and begin another one."""
         if self.n:
             self.starts.append(self.start)
-            self.counts.append(self.n)
-            self.totals.append(self.total)
-            self.lows.append(self.low)
-            self.highs.append(self.high)
+            for column, _, attribute, _ in self.columns:
+                getattr(self, column).append(getattr(self, attribute))
             self.past_n += self.n
             self.past_total = None
             self.past_low = min(self.past_low, self.lows[-1])
@@ -95,27 +119,30 @@ class Window:
         self._open(start, start + self.width)
         self.expire(start)
 
-    def _add_before(self, start: int, value: float) -> None:
+    def _before(self, start: int, ts: int, value: float) -> None:
         """A late reading, into the bucket that covers it."""
         at = bisect_left(self.starts, start)
         if at == len(self.starts) or self.starts[at] != start:
             self.starts.insert(at, start)
-            self.counts.insert(at, 0)
-            self.totals.insert(at, 0.0)
-            self.lows.insert(at, _INFINITE)
-            self.highs.insert(at, -_INFINITE)
-        self.counts[at] += 1
-        self.totals[at] += value
-        self.lows[at] = min(self.lows[at], value)
-        self.highs[at] = max(self.highs[at], value)
+            for column, _, _, empty in self.columns:
+                getattr(self, column).insert(at, empty)
+        self._take_before(at, ts, value)
         self.past_n += 1
         self.past_total = None
         self.past_low = min(self.past_low, self.lows[at])
         self.past_high = max(self.past_high, self.highs[at])
         self._expect()
 
+    def _take_before(self, at: int, ts: int, value: float) -> None:
+        """A reading of the closed bucket number `at`."""
+        self.counts[at] += 1
+        self.totals[at] += value
+        self.lows[at] = min(self.lows[at], value)
+        self.highs[at] = max(self.highs[at], value)
+
     def expire(self, at: int) -> None:
-        """Let go of the buckets that have left the span at the time `at`."""
+        """Let go of the buckets that have left the span at the time `at`, which no reading will precede by
+        more than is allowed to be lost."""
         edge = at - self.span - self.width
         gone = 0
         while gone < len(self.starts) and self.starts[gone] <= edge:
@@ -134,65 +161,329 @@ class Window:
 
     def _drop(self, gone: int) -> None:
         low, high = min(self.lows[:gone]), max(self.highs[:gone])
-        for column in (self.starts, self.counts, self.totals, self.lows, self.highs):
-            del column[:gone]
+        del self.starts[:gone]
+        for column, _, _, _ in self.columns:
+            del getattr(self, column)[:gone]
         self.past_total = None
         if low <= self.past_low:
             self.past_low = min(self.lows, default=_INFINITE)
         if high >= self.past_high:
             self.past_high = max(self.highs, default=-_INFINITE)
 
+    def as_of(self, at: int) -> Window:
+        """Itself, or a copy without what has left the span at a later time than its newest reading."""
+        if at < self.expiry:
+            return self
+        other = type(self)(self.span)
+        other.restore(self.save())
+        other.expire(at)
+        return other
+
     def count(self, at: int) -> int:
         """How many readings; 0 if there are none."""
-        if at >= self.expiry:
-            self.expire(at)
-        return self.past_n + self.n
+        window = self.as_of(at)
+        return window.past_n + window.n
+
+    def sum(self, at: int) -> float:
+        """Their sum; 0 if there are none."""
+        return self.as_of(at)._sum()
+
+    def _sum(self) -> float:
+        if self.past_total is None:
+            self.past_total = math.fsum(self.totals)
+        return self.past_total + self.total
 
     def avg(self, at: int) -> float | None:
         """Their mean, each reading counting the same; None without a reading."""
-        if at >= self.expiry:
-            self.expire(at)
-        n = self.past_n + self.n
-        if not n:
-            return None
-        if self.past_total is None:
-            self.past_total = math.fsum(self.totals)
-        return (self.past_total + self.total) / n
+        window = self if at < self.expiry else self.as_of(at)
+        n = window.past_n + window.n
+        return window._sum() / n if n else None
 
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
-        if at >= self.expiry:
-            self.expire(at)
-        low = self.low if self.low < self.past_low else self.past_low
+        window = self if at < self.expiry else self.as_of(at)
+        low = window.low if window.low < window.past_low else window.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
-        if at >= self.expiry:
-            self.expire(at)
-        high = self.high if self.high > self.past_high else self.past_high
+        window = self if at < self.expiry else self.as_of(at)
+        high = window.high if window.high > window.past_high else window.past_high
         return None if high == -_INFINITE else high
 
     def save(self) -> list[Any]:
         """All of it, as plain data that `restore` takes."""
-        return [
-            self.since, self.start, self.end, self.n, self.total, self.low, self.high, self.starts.tolist(),
-            self.counts.tolist(), self.totals.tolist(), self.lows.tolist(), self.highs.tolist(),
-        ]  # fmt: skip
+        open_bucket = [getattr(self, attribute) for _, _, attribute, _ in self.columns]
+        closed = [getattr(self, column).tolist() for column, _, _, _ in self.columns]
+        return [self.since, self.start, self.end, *open_bucket, self.starts.tolist(), *closed]
 
-    def restore(self, saved: list[Any]) -> None:
+    def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
-        self.since, self.start, self.end, self.n, self.total, self.low, self.high = saved[:7]
-        self.starts, self.counts = array("q", saved[7]), array("q", saved[8])
-        self.totals, self.lows, self.highs = (array("d", column) for column in saved[9:12])
+        self.since, self.start, self.end = saved[:3]
+        width = len(self.columns)
+        self.starts = array("q", saved[3 + width])
+        for (column, code, attribute, _), value, values in zip(
+            self.columns, saved[3:], saved[4 + width :], strict=False
+        ):
+            setattr(self, attribute, value)
+            setattr(self, column, array(code, values))
+        self._settle()
+
+    def _settle(self) -> None:
+        """Work out anew what is kept of all closed buckets together."""
         self.past_n = sum(self.counts)
         self.past_total = None
         self.past_low = min(self.lows, default=_INFINITE)
         self.past_high = max(self.highs, default=-_INFINITE)
         self._expect()
 
-    def copy(self) -> Window:
-        """Another one that can be asked about a later time without losing anything here."""
-        other = Window(self.span)
-        other.restore(self.save())
-        return other
+
+class Trend(Window):
+    """A window that also knows how its readings spread and rise.
+
+    Of each bucket, besides: the sum of squared distances from its mean, the sum of its times from its start,
+    and its first reading. A line is fitted through the buckets' means at their mean times, each weighing as
+    many readings as it has: with 60 buckets within 0.1 % of the fit through all readings (a test compares).
+    """
+
+    __slots__ = (
+        "first_ts",
+        "first_tss",
+        "first_value",
+        "first_values",
+        "moment",
+        "moments",
+        "square",
+        "squares",
+    )
+    columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
+        *Window.columns, ("squares", "d", "square", 0.0), ("moments", "d", "moment", 0.0),
+        ("first_tss", "q", "first_ts", NEVER), ("first_values", "d", "first_value", 0.0),
+    )  # fmt: skip
+    squares: array[float]
+    moments: array[float]
+    first_tss: array[int]
+    first_values: array[float]
+
+    def _open(self, start: int, end: int) -> None:
+        super()._open(start, end)
+        self.square, self.moment = 0.0, 0.0
+        self.first_ts, self.first_value = NEVER, 0.0
+
+    def _take(self, ts: int, value: float) -> None:
+        n, total = self.n, self.total
+        super()._take(ts, value)
+        if n:
+            self.square += (value - total / n) * (value - self.total / self.n)
+        self.moment += ts - self.start
+        if ts < self.first_ts:
+            self.first_ts, self.first_value = ts, value
+
+    def _take_before(self, at: int, ts: int, value: float) -> None:
+        n, total = self.counts[at], self.totals[at]
+        super()._take_before(at, ts, value)
+        if n:
+            self.squares[at] += (value - total / n) * (value - self.totals[at] / self.counts[at])
+        self.moments[at] += ts - self.starts[at]
+        if ts < self.first_tss[at]:
+            self.first_tss[at], self.first_values[at] = ts, value
+
+    def _points(self) -> list[tuple[int, float, float]]:
+        """(readings, mean time in ms after the first bucket's start, mean) of each bucket."""
+        origin = self.starts[0] if self.starts else self.start
+        points = [
+            (n, start - origin + moment / n, total / n)
+            for n, start, moment, total in zip(
+                self.counts, self.starts, self.moments, self.totals, strict=True
+            )
+        ]
+        if self.n:
+            points.append((self.n, self.start - origin + self.moment / self.n, self.total / self.n))
+        return points
+
+    def stddev(self, at: int) -> float | None:
+        """The standard deviation, of the readings as they are; None without one."""
+        window = self.as_of(at)
+        n = window.past_n + window.n
+        if not n:
+            return None
+        mean = window._sum() / n
+        between = math.fsum(k * (m - mean) ** 2 for k, _, m in window._points())  # type: ignore[attr-defined]
+        within = math.fsum(window.squares) + window.square  # type: ignore[attr-defined]
+        return math.sqrt(max(0.0, (within + between) / n))
+
+    def oldest(self, at: int) -> tuple[int, float] | None:
+        """(ts, value) of the oldest reading; None without one."""
+        window: Any = self.as_of(at)
+        if window.starts:
+            return window.first_tss[0], window.first_values[0]
+        return (window.first_ts, window.first_value) if window.n else None
+
+    def change(self, at: int, newest: float | None) -> float | None:
+        """The newest value less the oldest one; None without one."""
+        oldest = self.oldest(at)
+        return None if oldest is None or newest is None else newest - oldest[1]
+
+    def rate(self, at: int, newest: float | None, ts: int) -> float | None:
+        """The same per hour between the two, `ts` being the newest one's time; None when that is none."""
+        oldest = self.oldest(at)
+        if oldest is None or newest is None or ts <= oldest[0]:
+            return None
+        return (newest - oldest[1]) * _HOUR / (ts - oldest[0])
+
+    def line(self, at: int) -> tuple[float, float, int] | None:
+        """(rise per day, value at the time `at`, buckets) of the line that fits best; None of fewer than two
+        buckets."""
+        window: Any = self.as_of(at)
+        points = window._points()
+        if len(points) < 2:
+            return None
+        n = sum(k for k, _, _ in points)
+        mean_t = math.fsum(k * t for k, t, _ in points) / n
+        mean = math.fsum(k * m for k, _, m in points) / n
+        spread = math.fsum(k * (t - mean_t) ** 2 for k, t, _ in points)
+        if spread <= 0:
+            return None
+        slope = math.fsum(k * (t - mean_t) * (m - mean) for k, t, m in points) / spread
+        origin = window.starts[0] if window.starts else window.start
+        return slope * _DAY, mean + slope * (at - origin - mean_t), len(points)
+
+    def slope(self, at: int) -> float | None:
+        """The line's rise per day."""
+        line = self.line(at)
+        return None if line is None else line[0]
+
+    def days_until(self, at: int, limit: float, newest: float | None) -> float | None:
+        """Days until the line reaches the limit; 0 if the newest value has reached it on the line's way."""
+        line = self.line(at)
+        if line is None or newest is None or line[2] < 3 or line[0] == 0:
+            return None
+        rise, now, _ = line
+        if (newest >= limit) if rise > 0 else (newest <= limit):
+            return 0.0
+        if (now >= limit) if rise > 0 else (now <= limit):
+            return 0.0
+        days = (limit - now) / rise
+        return days if days < 1e6 else None
+
+    def baseline(self, at: int, newest: float | None) -> float | None:
+        """How many standard deviations the newest value lies above the mean."""
+        if newest is None or self.count(at) < LEAST_READINGS:
+            return None
+        spread, mean = self.stddev(at), self.avg(at)
+        return (newest - mean) / spread if spread and mean is not None else None
+
+
+class Histogram:
+    """How a signal's readings over a span lie in its range, in a hundred steps.
+
+    Cut into few buckets, each of them the counts of the steps from its lowest to its highest. What lies
+    outside the range counts at its end.
+    """
+
+    __slots__ = ("buckets", "end", "high", "low", "since", "span", "width")
+    STEPS = 100
+    BUCKETS = 15
+
+    def __init__(self, span: int, low: float, high: float) -> None:
+        self.span = span
+        self.width = bucket_width(span, self.BUCKETS)
+        self.low, self.high = low, high
+        self.since = -NEVER
+        self.clear(-NEVER)
+
+    def clear(self, since: int) -> None:
+        """Empty it; what is older than `since` does not come in any more."""
+        self.since = max(self.since, since)
+        self.buckets: dict[int, tuple[int, array[int]]] = {}  # start → first step, counts
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to save."""
+        return not self.buckets and self.since == -NEVER
+
+    def add(self, ts: int, value: float, newest: int) -> bool:
+        """Take a reading; `newest` is the device's newest time. False if no bucket covers it any more."""
+        start = ts - ts % self.width
+        if ts < self.since or start + self.width <= newest - self.span:
+            return False
+        step = int((value - self.low) / (self.high - self.low) * self.STEPS)
+        step = 0 if step < 0 else min(step, self.STEPS - 1)
+        first, counts = self.buckets.get(start) or self._begin(start, step, newest)
+        if not first <= step < first + len(counts):
+            first, counts = _widened(first, counts, step)
+            self.buckets[start] = first, counts
+        counts[step - first] += 1
+        return True
+
+    def _begin(self, start: int, step: int, newest: int) -> tuple[int, array[int]]:
+        for old in [s for s in self.buckets if s + self.width <= newest - self.span]:
+            del self.buckets[old]
+        self.buckets[start] = begun = step, array("L", [0])
+        return begun
+
+    def percentile(self, at: int, percent: float) -> float | None:
+        """The middle of the step that holds it; None without a reading."""
+        sums = [0] * self.STEPS
+        for start, (first, counts) in self.buckets.items():
+            if start + self.width > at - self.span:
+                for step, count in enumerate(counts, first):
+                    sums[step] += count
+        n = sum(sums)
+        if not n:
+            return None
+        rank, seen = max(1, math.ceil(n * percent / 100)), 0
+        for step, count in enumerate(sums):
+            seen += count
+            if seen >= rank:
+                break
+        return self.low + (step + 0.5) * (self.high - self.low) / self.STEPS
+
+    def save(self) -> list[Any]:
+        """All of it, as plain data that `restore` takes."""
+        return [
+            self.since,
+            *([start, first, counts.tolist()] for start, (first, counts) in self.buckets.items()),
+        ]
+
+    def restore(self, saved: Sequence[Any]) -> None:
+        """Become what `save` gave."""
+        self.since = saved[0]
+        self.buckets = {start: (first, array("L", counts)) for start, first, counts in saved[1:]}
+
+
+def _widened(first: int, counts: array[int], step: int) -> tuple[int, array[int]]:
+    if step < first:
+        return step, array("L", [0] * (first - step)) + counts
+    return first, counts + array("L", [0] * (step - first - len(counts) + 1))
+
+
+class Series:
+    """What all windows of one signal have in common until the next of their buckets ends.
+
+    A reading within `floor` and `ceiling` cannot change what any rule makes of these windows, `most` of them
+    together neither, so it is only counted here; the windows get them together.
+    """
+
+    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "windows")
+
+    def __init__(self, windows: Sequence[Window]) -> None:
+        self.windows = windows
+        self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+        self.closed()
+
+    def closed(self) -> None:
+        """Let nothing pass: the next reading is looked at."""
+        self.flush()
+        self.end = -NEVER
+        self.floor, self.ceiling, self.most = _INFINITE, -_INFINITE, 0
+
+    def flush(self) -> None:
+        """Hand over what was counted."""
+        if self.n:
+            for window in self.windows:
+                window.n += self.n
+                window.total += self.total
+                window.low = min(window.low, self.low)
+                window.high = max(window.high, self.high)
+        self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE

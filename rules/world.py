@@ -1,0 +1,134 @@
+"""What all devices share: the map, the wall clocks, and signals such as the weather."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rules.places import Geography, Nowhere, Zone, hour_of_day, on_earth
+from rules.readings import Known, Value, usable_number
+
+if TYPE_CHECKING:
+    from rules.state import DeviceState
+
+PREFIX = "/context/"
+"""Begins the names, no device's, under which shared signals are saved."""
+
+MOST_AREAS = 10_000
+"""Areas kept of one shared name."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class World:
+    """Answers what conditions ask beyond their own device."""
+
+    def __init__(self, zones: Mapping[str, Zone], geography: Geography | None) -> None:
+        self.zones = zones
+        self.geography = geography or Nowhere()
+        self._shared: dict[str, dict[str, dict[str, tuple[int, float]]]] = {}
+        self._dirty: set[str] = set()
+
+    def take(self, name: str, area: str, ts: int, signals: Mapping[str, Value]) -> None:
+        """Shared readings for an area; empty: everywhere."""
+        areas = self._shared.setdefault(name, {})
+        if area not in areas and len(areas) >= MOST_AREAS:
+            return
+        kept = areas.setdefault(area, {})
+        for signal, raw in signals.items():
+            value = usable_number(raw)
+            if value is not None and ts >= kept.get(signal, (ts, 0))[0]:
+                kept[signal] = ts, value
+        self._dirty.add(name)
+
+    def shared(self, name: str, signal: str, latitude: Known | None, longitude: Known | None) -> float | None:
+        """The newest value for a zone that holds the place, else for its country, else for everywhere."""
+        areas = self._shared.get(name)
+        if not areas:
+            return None
+        place = _place(latitude, longitude)
+        if place is not None:
+            for zone in self.zones.values():
+                if signal in areas.get(zone.name, ()) and zone.covers(*place):
+                    return areas[zone.name][signal][1]
+            country = self.geography.country(*place) or ""
+            if signal in areas.get(country, ()):
+                return areas[country][signal][1]
+        return areas.get("", {}).get(signal, (0, None))[1]
+
+    def country(self, latitude: Known | None, longitude: Known | None) -> str | None:
+        """ISO 3166 two letters."""
+        place = _place(latitude, longitude)
+        return None if place is None else self.geography.country(*place)
+
+    def inside(self, zone: str, latitude: Known | None, longitude: Known | None) -> bool | None:
+        """Whether the place lies in the zone."""
+        place = _place(latitude, longitude)
+        return None if place is None else self.zones[zone].covers(*place)
+
+    def distance(self, zone: str, latitude: Known | None, longitude: Known | None) -> float | None:
+        """Kilometres to the zone's centre."""
+        place = _place(latitude, longitude)
+        return None if place is None else self.zones[zone].distance(*place)
+
+    def hour(self, state: DeviceState, at: int) -> float:
+        """The hour of the day where the owner lives."""
+        return hour_of_day(at, self.geography.offset_ms(state.zone, at) if state.zone else 0)
+
+    def dirty(self) -> Iterator[tuple[str, bytes]]:
+        """What was shared and has changed since the last call, to be saved under these names."""
+        changed, self._dirty = self._dirty, set()
+        for name in sorted(changed):
+            yield PREFIX + name, _encode(self._shared[name])
+
+    def restore(self, name: str, saved: bytes) -> None:
+        """Take up what `dirty` gave."""
+        self._shared[name.removeprefix(PREFIX)] = {
+            area: {signal: (ts, value) for signal, (ts, value) in signals.items()}
+            for area, signals in _decode(saved).items()
+        }
+
+
+def _place(latitude: Known | None, longitude: Known | None) -> tuple[float, float] | None:
+    if (
+        isinstance(latitude, int | float)
+        and isinstance(longitude, int | float)
+        and on_earth(latitude, longitude)
+    ):
+        return latitude, longitude
+    return None
+
+
+class Codes:
+    """Whether one of a list of codes matches a pattern: `*` any characters, `?` one, in any case."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._patterns = tuple(pattern.lower() for pattern in patterns)
+
+    def __call__(self, codes: Any) -> bool | None:
+        if codes is None:
+            return None
+        return any(_matches(pattern, code.lower()) for code in codes for pattern in self._patterns)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """In time proportional to both lengths: after a `*` that did not fit, only the last one takes one more."""
+    p = t = marked = 0
+    star = -1
+    while t < len(text):
+        if p < len(pattern) and pattern[p] == "*":
+            star, marked = p, t
+            p += 1
+        elif p < len(pattern) and pattern[p] in ("?", text[t]):
+            p, t = p + 1, t + 1
+        elif star >= 0:
+            marked += 1
+            p, t = star + 1, marked
+        else:
+            return False
+    return not pattern[p:].strip("*")
