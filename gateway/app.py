@@ -44,7 +44,10 @@ from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
-from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.ids import new_id
+from gateway.domain.messages import Batch, Decoded
+from gateway.domain.policy import Policy, RuleBook
+from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
@@ -53,10 +56,22 @@ from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
 from gateway.flow.respond import Responder
-from gateway.ports import TROUBLES, Channel, Clock, StoreUnavailableError, TimeSeries
+from gateway.flow.rule_sets import (
+    BY_SIGNAL,
+    BY_START,
+    Reloader,
+    RulesInForce,
+    RulesRefusedError,
+    fault_of,
+    follow,
+    note_refused,
+    parse,
+    stored,
+)
+from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
-from rules import Catalogue, Engine, Rule, RuleErrors, RuleSet, SignalErrors, load
+from rules import Catalogue, Engine, Fault, RuleErrors, RuleSet, SignalErrors, TextErrors, load
 
 LANGUAGES = ("en", "de")
 SESSION_FILE = "session.json"
@@ -109,25 +124,20 @@ def load_rules(texts: Sequence[tuple[str, str]], signals: Catalogue) -> RuleSet:
         raise CannotStartError(f"the rules cannot be used:\n{error}") from error
 
 
-def rule_info(rule: Rule) -> RuleInfo:
-    """What deciding and wording need to know of a rule."""
-    return RuleInfo(
-        id=rule.id,
-        version=rule.version,
-        kind=rule.kind,
-        purpose=rule.purpose,
-        severity=rule.severity,
-        touchpoint_kind=rule.touchpoint.kind,
-        service=rule.touchpoint.service,
-        expires_ms=rule.touchpoint.expires_ms,
-        shadow=rule.shadow,
-        while_driving=rule.while_driving,
-        resets=rule.resets,
-        signals=rule.signals,
-        limit=rule.limit,
-        condition=rule.when.text,
-        source=rule.source,
-    )
+def read_sources(settings: configuration.Settings) -> Sources:
+    """The files that the settings name, as texts. Raises RuleErrors for those that cannot be read."""
+    faults: list[Fault] = []
+    parts = []
+    for read, paths in ((signal_texts, settings.signals.paths), (rule_texts, settings.rules.paths)):
+        try:
+            parts.append(tuple(read(paths)))
+        except OSError as error:
+            faults.append(fault_of(str(error.filename), f"cannot be read: {error.strerror}"))
+        except UnicodeDecodeError as error:
+            faults.append(fault_of(", ".join(paths), f"is not UTF-8 text: {error}"))
+    if faults:
+        raise RuleErrors(faults)
+    return Sources(signals=parts[0], rules=parts[1])
 
 
 def all_aliases(signals: Catalogue) -> dict[str, str]:
@@ -138,7 +148,7 @@ def all_aliases(signals: Catalogue) -> dict[str, str]:
 def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
     """The operator's settings and the rules' own wishes."""
     return Policy(
-        rules={rule.id: rule_info(rule) for rule in rules.rules.values()},
+        rules=RuleBook(rules),
         quiet_from=settings.moments.quiet_from,
         quiet_to=settings.moments.quiet_to,
         drive_settle_ms=settings.moments.driving_hold_s * 1000,
@@ -181,7 +191,6 @@ def open_journal(
         settings.data_dir / "journal.db",
         readers=READERS,
         max_bytes=settings.journal.max_bytes,
-        receive_maximum=settings.mqtt.receive_maximum,
         decoder=decoder,
     )
 
@@ -295,8 +304,7 @@ class Gateway:
     role: Role
     clock: Clock
     counters: Counters
-    signals: Catalogue
-    rules: RuleSet
+    in_force: RulesInForce
     policy: Policy
     texts: Texts
     directory: Directory
@@ -309,17 +317,30 @@ class Gateway:
     publisher: MqttClient
     channels: dict[str, Channel]
     source: MqttSource
+    state: SqliteRuleState
+    """the rules' state, to be looked at; assess writes through one of its own"""
     facts_every_ms: int = FACTS_EVERY_MS
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
     url: str = ""
     """under which the pages are reached, once they are"""
+    refused: tuple[Fault, ...] = ()
+    """why the files of the settings were not taken at the start; the stored set that held before holds"""
+
+    def __post_init__(self) -> None:
+        self.reloader = Reloader(
+            read=lambda: read_sources(self.settings),
+            database=self.database,
+            clock=self.clock,
+            announce=self.announce,
+        )
 
     # --- what runs ----------------------------------------------------------------------------
 
     def workers(self) -> Iterator[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]:
         """(name, what it does) for every long task of this role."""
         yield "directory", self._follow_directory
+        yield "rules", self._follow_rules
         if self.role in ("all", "ingest"):
             yield "broker", self.source.run
             yield "receive", self._receive
@@ -338,6 +359,17 @@ class Gateway:
             while True:
                 await feed.event().wait()
                 await self.directory.refresh(self.database, feed)
+        finally:
+            feed.close()
+
+    async def _follow_rules(self) -> None:
+        """Take up what assess let hold; where files were changed while nobody ran, ask for them first."""
+        feed = self.database.watch("rules")
+        try:
+            if self.role in ("all", "ingest") and not self.refused:
+                with contextlib.suppress(RulesRefusedError):  # said, and shown
+                    await self.reloader.reload(BY_START)
+            await follow(self.database, self.in_force, feed)
         finally:
             feed.close()
 
@@ -370,15 +402,18 @@ class Gateway:
     async def _assess(self) -> None:
         state = SqliteRuleState(self.settings.data_dir / "state.db")
         try:
+            rules = await self.rules_at(await state.position())
             await Assessor(
                 journal=self.journal,
                 database=self.database,
                 state=state,
-                engine=Engine(self.rules),
+                engine=Engine(rules),
                 clock=self.clock,
                 counters=self.counters,
                 policy=self.policy,
                 kind_of=self.directory.by_pattern,
+                in_force=self.in_force,
+                timeseries=self.timeseries,
                 facts_every_ms=self.facts_every_ms,
                 state_every_ms=12 * self.facts_every_ms
                 if isinstance(self.clock, VirtualClock)
@@ -386,6 +421,18 @@ class Gateway:
             ).run()
         finally:
             await state.close()
+
+    async def rules_at(self, position: int) -> RuleSet:
+        """The rule set that held at a journal position, so that the state which was saved there is continued
+        by the rules it belongs to; those that hold now where this version cannot use it."""
+        held = await self.database.read(lambda records: records.rule_sets.at(position))
+        if held is None or held.rule_set == self.in_force.rule_set:
+            return self.in_force.rules
+        try:
+            return await stored(self.database, held.rule_set)
+        except TextErrors as error:
+            log.error("rules_not_continued", rule_set=held.rule_set, problem=str(error))
+            return self.in_force.rules
 
     async def _respond(self) -> None:
         await Responder(
@@ -427,14 +474,14 @@ class Gateway:
 
     def context(self, demo: Demo | None = None, push_note: str | None = None) -> Context:
         """What the pages and the API stand on."""
-        return Context(
+        made = Context(
             clock=self.clock,
             database=self.database,
             timeseries=self.timeseries,
             journal=self.journal,
             texts=self.texts,
             policy=self.policy,
-            signals=self.signals,
+            signals=self.in_force.rules.catalogue,
             counters=self.counters,
             public_url=self.settings.public_url,
             kind_of=self.directory.by_pattern,
@@ -442,8 +489,17 @@ class Gateway:
             vapid_public_key=self.vapid.public_key,
             push_hosts_note=push_note,
             announce=self.announce,
+            reloader=self.reloader,
+            in_force=self.in_force,
+            state=self.state,
             demo=demo,
         )
+
+        def follow_rules(rules: RuleSet) -> None:
+            made.signals = rules.catalogue
+
+        self.in_force.followers.append(follow_rules)
+        return made
 
     async def connected(self) -> None:
         """Return when messages can arrive and displays can be reached."""
@@ -484,9 +540,6 @@ async def opened(
     async with contextlib.AsyncExitStack() as stack:
         folder = make_data_dir(settings)
         stack.enter_context(lock_data_dir(folder, role))
-        signals = load_signals(signal_texts(settings.signals.paths))
-        rules = load_rules(rule_texts(settings.rules.paths), signals)
-        policy = make_policy(settings, rules)
         counters = Counters()
         texts = Texts({language: config.messages(language) for language in LANGUAGES})
         directory = Directory(settings.devices.kinds)
@@ -494,11 +547,14 @@ async def opened(
         stack.push_async_callback(database.close)
         await database.prepare()
         await directory.load(database)
+        in_force, refused = await begin_rules(settings, database, role, clock.now())
+        policy = make_policy(settings, in_force.rules)
         claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
-        journal = open_journal(settings, make_decoder(all_aliases(signals), claimed=claimed))
+        decoder = Decoding(claimed)
+        journal = open_journal(settings, decoder)
         stack.push_async_callback(journal.close)
         await journal.read(2**62, limit=1)
-        timeseries = open_timeseries(settings, signals)
+        timeseries = open_timeseries(settings, in_force.rules.catalogue)
         stack.push_async_callback(timeseries.close)
         if settings.timeseries.kind == "embedded" and role in ("all", "ingest"):
             await timeseries.prepare(settings.timeseries.retention_days)
@@ -522,13 +578,21 @@ async def opened(
         }
         for channel in channels.values():
             stack.push_async_callback(channel.close)
+        renderer = Renderer(
+            texts=texts, signals=in_force.rules.catalogue, policy=policy, public_url=settings.public_url
+        )
+        state = SqliteRuleState(folder / "state.db")
+        stack.push_async_callback(state.close)
+        for follower in (decoder.take, policy_follower(policy), renderer.take):
+            follower(in_force.rules)
+            in_force.followers.append(follower)
         yield Gateway(
             settings=settings,
             role=role,
             clock=clock,
             counters=counters,
-            signals=signals,
-            rules=rules,
+            in_force=in_force,
+            refused=refused,
             policy=policy,
             texts=texts,
             directory=directory,
@@ -536,11 +600,85 @@ async def opened(
             journal=journal,
             timeseries=timeseries,
             broker=downlink,
-            renderer=Renderer(texts=texts, signals=signals, policy=policy, public_url=settings.public_url),
+            renderer=renderer,
+            state=state,
             vapid=vapid,
             publisher=publisher,
             channels=channels,
             source=source,
+        )
+
+
+class Decoding:
+    """The decoder of native messages, with the aliases of the signals in force."""
+
+    def __init__(self, claimed: Callable[[str], bool] | None) -> None:
+        self._claimed = claimed
+        self._aliases: dict[str, str] = {}
+        self._decode = make_decoder({}, claimed=claimed)
+
+    def __call__(self, batch: Batch) -> Decoded:
+        return self._decode(batch)
+
+    def take(self, rules: RuleSet) -> None:
+        """What is decoded from now on is named by these signals."""
+        aliases = all_aliases(rules.catalogue)
+        if aliases != self._aliases:
+            self._aliases = aliases
+            self._decode = make_decoder(aliases, claimed=self._claimed)
+
+
+def policy_follower(policy: Policy) -> Callable[[RuleSet], None]:
+    """Keeps a policy's rules those in force."""
+
+    def take(rules: RuleSet) -> None:
+        if isinstance(policy.rules, RuleBook):
+            policy.rules.take(rules)
+
+    return take
+
+
+async def begin_rules(
+    settings: configuration.Settings, database: SqlDatabase, role: Role, now: int
+) -> tuple[RulesInForce, tuple[Fault, ...]]:
+    """(the rule set to begin with, why the files were refused).
+
+    That is the set that holds by the journal. The files are asked for once the journal runs; only where no
+    set ever held do they hold at once. Files with faults change nothing then, or are a CannotStartError."""
+    held = await database.read(lambda records: records.rule_sets.at())
+    faults: tuple[Fault, ...] = ()
+    try:
+        sources = read_sources(settings)
+        rules = parse(sources)
+    except TextErrors as error:
+        if held is None:
+            raise CannotStartError(f"the rules cannot be used:\n{error}") from error
+        faults = error.faults
+    if held is not None:
+        try:
+            if faults or sources.id != held.rule_set:
+                rules = await stored(database, held.rule_set)
+        except TextErrors as error:
+            if faults:
+                raise CannotStartError(f"the rules cannot be used:\n{error}") from error
+            log.error("rules_not_continued", rule_set=held.rule_set, problem=str(error))
+            return RulesInForce(sources.id, rules), ()
+        for fault in faults:
+            log.error("rules_refused", fault=str(fault), by=BY_START, effect="the rules that held hold on")
+        if faults:
+            await database.write(lambda r: note_refused(r, "", faults, now, BY_START))
+        return RulesInForce(held.rule_set, rules), faults
+    if role in ("all", "ingest"):
+        await database.write(lambda records: first_rules(records, sources, len(rules.rules), now))
+    return RulesInForce(sources.id, rules), ()
+
+
+def first_rules(records: Records, sources: Sources, rules: int, now: int) -> None:
+    """The set that holds from the journal's beginning on."""
+    if records.rule_sets.at() is None:
+        records.rule_sets.keep(sources)
+        records.rule_sets.ask(
+            Activation(id=new_id(now), rule_set=sources.id, at=now, by=BY_START, rules=rules, position=0)
         )
 
 
@@ -601,7 +739,7 @@ def named_broker(settings: configuration.Settings) -> Broker:
     )
 
 
-UNPLAYED = ("broker", "receive", "display", "directory")
+UNPLAYED = ("broker", "receive", "display", "directory", "rules")
 """Workers that wait for the network or for other workers, so that a played clock need not ask them."""
 
 
@@ -683,13 +821,40 @@ async def until_stopped() -> None:
     await stop.wait()
 
 
+@contextlib.asynccontextmanager
+async def reloading(gateway: Gateway) -> AsyncIterator[None]:
+    """Read the rules again at every SIGHUP, until the end of the block."""
+    asked = asyncio.Event()
+
+    async def reload() -> None:
+        while True:
+            await asked.wait()
+            asked.clear()
+            try:
+                await gateway.reloader.reload(BY_SIGNAL)
+            except RulesRefusedError:
+                pass  # logged and kept, fault by fault
+            except TROUBLES as error:
+                log.error("rules_not_read", problem=str(error), do="send SIGHUP again when it is mended")
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
+    task = asyncio.create_task(reload(), name="reload")
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def run_gateway(settings: configuration.Settings, role: Role) -> None:
     """Open, run until stopped, close."""
-    async with opened(settings, role=role) as gateway, running(gateway):
+    async with opened(settings, role=role) as gateway, running(gateway), reloading(gateway):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        log.info("running", role=role, pages=gateway.url, rules=len(gateway.rules.rules))
+        log.info("running", role=role, pages=gateway.url, rules=len(gateway.policy.rules))
         await until_stopped()
         log.info("stopping")
 

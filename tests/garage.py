@@ -27,7 +27,7 @@ from gateway.domain.touchpoint import Answer, Finding, LedgerLine, Touchpoint
 from gateway.domain.wording import ledger_story
 from gateway.flow import decide, respond
 from gateway.ports import Records
-from rules import Catalogue
+from rules import Catalogue, ClearReason
 
 T = TypeVar("T")
 
@@ -173,13 +173,13 @@ class World:
 
         return await self.database.write(work)
 
-    async def cleared(self) -> None:
+    async def cleared(self, reason: ClearReason = "condition") -> None:
         """The newest finding is no longer true."""
 
         def work(records: Records) -> None:
             finding = records.touchpoints.findings(limit=1)[0]
             records.touchpoints.clear_finding(finding.id, self.now)
-            decide.cleared(records, finding.id, self.now, self.policy)
+            decide.cleared(records, finding.id, self.now, self.policy, reason)
 
         await self.database.write(work)
 

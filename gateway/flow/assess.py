@@ -19,12 +19,15 @@ import structlog
 
 from gateway.domain.counters import Counters
 from gateway.domain.device import Facts
-from gateway.domain.messages import Batch, QuarantineRow
+from gateway.domain.messages import Batch, ContextReading, Decoded, QuarantineRow, Telemetry
 from gateway.domain.policy import Policy
+from gateway.domain.rule_sets import folded
 from gateway.domain.touchpoint import Finding
 from gateway.flow import decide
 from gateway.flow.facts import FactBook
 from gateway.flow.outgoing import write_line
+from gateway.flow.rule_sets import RulesInForce, stored
+from gateway.flow.warm import warm_all
 from gateway.ports import (
     Clock,
     Database,
@@ -33,8 +36,9 @@ from gateway.ports import (
     JournalWriteError,
     Records,
     RuleState,
+    TimeSeries,
 )
-from rules import Cleared, Engine, Found
+from rules import Cleared, Engine, Found, TextErrors
 
 READER = "assess"
 READ_LIMIT = 5_000
@@ -72,13 +76,18 @@ class Assessor:
         counters: Counters,
         policy: Policy,
         kind_of: Callable[[str], str | None],
+        in_force: RulesInForce | None = None,
+        timeseries: TimeSeries | None = None,
         facts_every_ms: int = FACTS_EVERY_MS,
         state_every_ms: int = STATE_EVERY_MS,
     ) -> None:
+        """`in_force` is told of every rule set that comes to hold; `timeseries` warms its windows."""
         self._journal = journal
         self._database = database
         self._state = state
         self._engine = engine
+        self._in_force = in_force
+        self._timeseries = timeseries
         self._clock = clock
         self._counters = counters
         self._policy = policy
@@ -93,6 +102,8 @@ class Assessor:
         self._ticked_at = 0
         self._quarantine: list[QuarantineRow] = []
         self._events: list[Found | Cleared] = []
+        self._errors: dict[str, int] = {}
+        """how often rules broke, as far as the database knows"""
         self._applied: OrderedDict[str, None] = OrderedDict()
         self._unsaved: dict[str, bytes] = {}
         """states that the engine has given out and that are not on disk yet"""
@@ -152,7 +163,10 @@ class Assessor:
             await self._commit(urgent_only=True)
         batches = await self._journal.read(self._position, limit=READ_LIMIT)
         for batch in batches:
-            self._take(batch)
+            if batch.kind == "control":
+                await self._controls(batch)
+            else:
+                self._take(batch)
             if self._urgent():
                 await self._commit(urgent_only=True)
             elif batch.kind == "messages":
@@ -163,26 +177,19 @@ class Assessor:
         return bool(self._events or self._facts.urgent or self._quarantine)
 
     def _take(self, batch: Batch) -> None:
-        """One batch through the rules; only what follows the position is new."""
+        """A batch of messages through the rules; only what follows the position is new."""
         after = self._position
-        if batch.kind == "control":
-            for offset, entry in enumerate(batch.controls):
-                if batch.first + offset > after:
-                    self._control(batch.first + offset, batch.received, entry)
-        else:
-            self._messages(batch, after)
+        self._messages(batch, after)
         self._position = max(after, batch.last)
-        self._counters.assessed += batch.last - max(after, batch.first - 1) if batch.kind == "messages" else 0
+        self._counters.assessed += batch.last - max(after, batch.first - 1)
         self._events += self._engine.take()
 
     def _messages(self, batch: Batch, after: int) -> None:
         decoded, received = batch.decoded, batch.received
-        facts, engine = self._facts.readings, self._engine.readings
-        for position, device, items in decoded.telemetry:
-            if position > after:
-                kind = facts(device, received, items)
-                if kind is not None:
-                    engine(position, received, device, kind, items)
+        if decoded.contexts:
+            self._mixed(decoded, received, after)
+        else:
+            self._telemetry(decoded.telemetry, received, after)
         for event in decoded.events:
             if event.position > after:
                 self._facts.event(received, event)
@@ -202,16 +209,51 @@ class Assessor:
             if bad.position > after
         ]
 
+    def _telemetry(self, telemetry: Sequence[Telemetry], received: int, after: int) -> None:
+        facts, engine = self._facts.readings, self._engine.readings
+        for position, device, items in telemetry:
+            if position > after:
+                kind = facts(device, received, items)
+                if kind is not None:
+                    engine(position, received, device, kind, items)
+
+    def _mixed(self, decoded: Decoded, received: int, after: int) -> None:
+        """Shared signals are known to the messages that follow them, and to no earlier ones."""
+        for message in in_order(decoded):
+            if isinstance(message, ContextReading):
+                if message.position > after:
+                    self._engine.context(
+                        message.position, received, message.name, message.area, message.ts, message.signals
+                    )
+            else:
+                self._telemetry((message,), received, after)
+
+    async def _controls(self, batch: Batch) -> None:
+        """A batch of control entries, one by one. Who appends one may do so twice, with a crash in between;
+        its id tells."""
+        for position, entry in enumerate(batch.controls, batch.first):
+            if position <= self._position:
+                continue
+            if entry.get("id") not in self._applied:
+                if entry.get("type") == "rules":
+                    await self._activate(position, batch.received, entry)
+                else:
+                    self._control(position, batch.received, entry)
+                self._note_applied(entry.get("id"))
+            self._position = position
+            self._events += self._engine.take()
+            if entry.get("type") == "rules":
+                await self._warm(position)
+
+    def _note_applied(self, entry_id: str | None) -> None:
+        if entry_id is None:
+            return
+        self._applied[entry_id] = None
+        if len(self._applied) > APPLIED_KEPT:
+            self._applied.popitem(last=False)
+        self._unsaved[APPLIED] = b""
+
     def _control(self, position: int, received: int, entry: Mapping[str, Any]) -> None:
-        """One control entry. Who appends it may do so twice, with a crash in between; its id tells."""
-        entry_id = entry.get("id")
-        if entry_id is not None:
-            if entry_id in self._applied:
-                return
-            self._applied[entry_id] = None
-            if len(self._applied) > APPLIED_KEPT:
-                self._applied.popitem(last=False)
-            self._unsaved[APPLIED] = b""
         match entry.get("type"):
             case "tick":
                 self._engine.tick(position, received)
@@ -224,6 +266,41 @@ class Assessor:
                 )
             case other:
                 log.warning("control_entry_unknown", type=other, position=position)
+
+    async def _activate(self, position: int, received: int, entry: Mapping[str, Any]) -> None:
+        """A rule set holds from here on; what was found before is decided by the set before. One that
+        cannot be used here changes nothing, and its faults are kept.
+
+        Whatever of it is interrupted is done again: the position stands before it until all is stored."""
+        activation, rule_set = entry["id"], entry["set"]
+        if self._pending():
+            await self._commit(urgent_only=True)
+        try:
+            rules = await stored(self._database, rule_set)
+        except TextErrors as error:
+            lines = folded(error.faults)
+            log.error("rules_not_activated", rule_set=rule_set, position=position, faults=lines)
+            await self._database.write(lambda records: records.rule_sets.refuse(activation, lines))
+            return
+        self._engine.activate(rules, position, received)
+        await self._database.write(lambda records: records.rule_sets.holds(activation, position))
+        if self._in_force is not None and position > self._committed:
+            self._in_force.take(rule_set, rules)
+        log.info("rules_activated", rule_set=rule_set, position=position, rules=len(rules.rules))
+
+    async def _warm(self, position: int) -> None:
+        """The windows that a new rule set brought, from history; saved at once, so that nobody who begins
+        again finds anything that lies before it."""
+        if self._timeseries is not None:
+            await warm_all(
+                self._engine,
+                self._timeseries,
+                self._journal,
+                self._clock,
+                self._facts.newest(),
+                position - 1,
+            )
+        await self._save_state()
 
     async def _commit(self, *, urgent_only: bool = False) -> None:
         """Everything that was found since the last commit, in one transaction unless it is very much; with
@@ -248,6 +325,9 @@ class Assessor:
         """One transaction; what it could not store is there again afterwards."""
         events, quarantine, now = self._events[:EVENTS_AT_ONCE], self._quarantine, self._clock.now()
         facts, parked = self._facts.take(urgent_only=urgent_only)
+        errors = dict(self._engine.errors)
+        more = {rule: n - self._errors.get(rule, 0) for rule, n in errors.items()}
+        broke = {rule: n for rule, n in more.items() if n}
 
         def work(records: Records) -> list[str | None]:
             records.devices.put_facts(facts)
@@ -256,6 +336,8 @@ class Assessor:
             outcomes = [apply_event(records, event, now, self._policy) for event in events]
             for device in parked:
                 decide.device_parked(records, device, now, self._policy)
+            if broke:
+                records.rule_sets.broke(broke, now)
             records.set_position(READER, position)
             return outcomes
 
@@ -266,6 +348,7 @@ class Assessor:
             raise
         del self._events[: len(events)]
         self._quarantine = []
+        self._errors = errors
         self._committed = position
         self._count(events, quarantine, outcomes)
 
@@ -325,6 +408,12 @@ class Assessor:
             self._ticked_at = now
 
 
+def in_order(decoded: Decoded) -> list[Telemetry | ContextReading]:
+    """Telemetry and shared signals by position."""
+    mixed: list[Telemetry | ContextReading] = [*decoded.telemetry, *decoded.contexts]
+    return sorted(mixed, key=lambda entry: entry.position if isinstance(entry, ContextReading) else entry[0])
+
+
 def _over(since: int, every: int, now: int) -> bool:
     """Whether so much time has passed; also when the clock was put back behind `since`."""
     return not 0 <= now - since < every
@@ -355,7 +444,7 @@ def apply_event(records: Records, event: Found | Cleared, now: int, policy: Poli
 
 def _clear(records: Records, event: Cleared, now: int, policy: Policy) -> None:
     records.touchpoints.clear_finding(event.finding, event.received)
-    decide.cleared(records, event.finding, now, policy)
+    decide.cleared(records, event.finding, now, policy, event.reason)
 
 
 def _decide(records: Records, event: Found, finding: Finding, now: int, policy: Policy) -> str:

@@ -24,9 +24,13 @@ from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.flow import book, outgoing
 from gateway.ports import Records
+from rules import ClearReason
 
 WEEK_MS = 7 * DAY_MS
 UNANSWERED = (State.DEFERRED, State.OPEN)
+WITHDRAWN_AS: Mapping[str, str] = {"refuted": "refuted", "rule": "rule_gone"}
+"""What the ledger says of an episode that did not end by itself: readings that came late show that it never
+was so; the rule was taken out."""
 
 # --- decisions --------------------------------------------------------------------------------
 
@@ -446,13 +450,19 @@ def device_parked(records: Records, device: str, now: int, policy: Policy) -> No
             outgoing.write_line(records, "parked", now, touchpoint=touchpoint, **dict(last[0].params))
 
 
-def cleared(records: Records, finding_id: str, now: int, policy: Policy) -> None:
-    """A finding is no longer true: what nobody answered yet is withdrawn, a call that was asked for is not
-    needed any more; what is booked stays booked."""
+def cleared(
+    records: Records, finding_id: str, now: int, policy: Policy, reason: ClearReason = "condition"
+) -> None:
+    """A finding is no longer true, or never was: what nobody answered yet is withdrawn, a call that was asked
+    for is not needed any more. What is booked stays booked, and who booked it is told if it never was so."""
+    why = WITHDRAWN_AS.get(reason, "untrue")
     for touchpoint in records.touchpoints.page(finding=finding_id, states=UNANSWERED):
-        withdraw(records, touchpoint, "untrue", now)
+        withdraw(records, touchpoint, why, now)
     for touchpoint in records.touchpoints.page(finding=finding_id, states=(State.ANSWERED,)):
-        _end(records, touchpoint, State.CLOSED, "withdrawn_untrue", now)
+        _end(records, touchpoint, State.CLOSED, f"withdrawn_{why}", now)
+    if reason == "refuted":
+        for touchpoint in records.touchpoints.page(finding=finding_id, states=(State.BOOKED,)):
+            outgoing.write_line(records, "refuted_booked", now, touchpoint=touchpoint)
 
 
 def changed_hands(records: Records, device: str, now: int, policy: Policy) -> None:

@@ -180,6 +180,10 @@ class FactBook:
             known.seen = received
         self._dirty.add(status.device)
 
+    def newest(self) -> list[tuple[str, int]]:
+        """(device, ts of its newest reading) of every device that has reported readings."""
+        return [(device, known.newest) for device, known in self._known.items() if known.newest]
+
     def episode(self, device: str, finding: str, *, is_open: bool) -> None:
         """A finding's episode began or ended."""
         known = self._of(device)

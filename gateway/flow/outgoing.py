@@ -25,7 +25,7 @@ from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
 from gateway.domain.wording import Words, touchpoint_words
 from gateway.ports import Records
-from rules import Catalogue
+from rules import Catalogue, RuleSet
 
 WEB_PUSH, DISPLAY, JOURNAL = "web_push", "display", "journal"
 
@@ -205,6 +205,10 @@ class Renderer:
         self._signals = signals
         self._policy = policy
         self._public_url = public_url.rstrip("/")
+
+    def take(self, rules: RuleSet) -> None:
+        """Values are worded by the signals of the rules in force."""
+        self._signals = rules.catalogue
 
     def render(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
         """The row with its payload complete; None when nobody needs it any more."""

@@ -11,7 +11,8 @@ from aiohttp import web
 from gateway.domain.counters import Counters
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
-from gateway.ports import Clock, Database, Journal, TimeSeries
+from gateway.flow.rule_sets import Reloader, RulesInForce
+from gateway.ports import Clock, Database, Journal, RuleState, TimeSeries
 from rules import Catalogue
 
 
@@ -61,6 +62,12 @@ class Context:
     """says which push is shown where it is not the browser's own"""
     announce: Callable[[], Awaitable[None]] | None = None
     """carries queued control entries into the journal before the caller goes on"""
+    reloader: Reloader | None = None
+    """reads the rules' files again"""
+    in_force: RulesInForce | None = None
+    """the rules themselves, where more is asked of them than the policy knows"""
+    state: RuleState | None = None
+    """what the rules remember, to be looked at"""
     firmware: web.Application | None = None
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)

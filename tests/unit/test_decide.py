@@ -12,6 +12,7 @@ from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import State
 from gateway.flow import decide
 from gateway.ports import Records
+from rules import ClearReason
 
 
 @pytest.fixture
@@ -325,6 +326,33 @@ async def test_what_clears_while_it_is_open_is_taken_from_every_channel(world: W
     assert (await world.touchpoint()).state is State.WITHDRAWN
     assert await world.queued("web_push") == []
     assert len(await world.queued("display")) == 1  # brings the display up to date: empty
+
+
+@pytest.mark.parametrize(
+    ("reason", "english", "german"),
+    [
+        ("refuted", "Withdrawn at 9:00: readings that reached us late show that it never was so.", "nie so war"),
+        ("rule", "Withdrawn at 9:00: the rule is no longer in use.", "nicht mehr in Gebrauch"),
+        ("condition", "Withdrawn at 9:00: it is no longer so.", "nicht mehr so"),
+    ],
+)
+async def test_the_ledger_says_why_it_is_withdrawn(
+    world: World, reason: ClearReason, english: str, german: str
+) -> None:
+    await world.found()
+    await world.cleared(reason)
+    assert (await world.touchpoint()).state is State.WITHDRAWN
+    assert (await world.story())[-1] == english
+    assert german in (await world.story("de"))[-1]
+
+
+async def test_who_has_booked_is_told_that_it_never_was_so_and_decides(world: World) -> None:
+    await world.found()
+    offered = await world.touchpoint()
+    await world.answers("book", slot=offered.slots[0].id)
+    await world.cleared("refuted")
+    assert (await world.touchpoint()).state is State.BOOKED
+    assert "Your visit stays booked" in (await world.story())[-1]
 
 
 async def test_an_open_offer_ends_when_its_time_is_over(world: World) -> None:
