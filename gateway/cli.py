@@ -253,6 +253,17 @@ def _rules(commands: Subcommands) -> None:
         _rule_files(parser)
         _json(parser)
     _backtest(actions, module)
+    schema = actions.add(
+        "schema",
+        "print the JSON Schema of rule files, or of signal files, for editors",
+        "touchpoint rules schema --signals my-signals.yaml > rules.schema.json",
+        lazy(module, "rules_schema"),
+    )
+    schema.add_argument(
+        "of", nargs="?", choices=("rules", "signals"), default="rules", help="files of these (default: rules)"
+    )
+    _config(schema)
+    _signals(schema)
 
 
 def _rule_files(parser: argparse.ArgumentParser) -> None:
@@ -260,6 +271,10 @@ def _rule_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="*", metavar="PATH", help="files or folders (default: the configured set)"
     )
+    _signals(parser)
+
+
+def _signals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--signals",
         type=Path,

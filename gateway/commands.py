@@ -318,6 +318,19 @@ def rules_test(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def rules_schema(arguments: argparse.Namespace) -> int:
+    """The JSON Schema that editors complete rule files by, with the kinds and signals that are configured."""
+    from rules.schema import rule_schema, signal_schema
+
+    if arguments.of == "signals":
+        schema = signal_schema()
+    else:
+        paths = [*settings_of(arguments).signals.paths, *map(str, arguments.signals)]
+        schema = rule_schema(load_signals(signal_texts(paths)))
+    print(json.dumps(schema, ensure_ascii=False, indent=1))
+    return 0
+
+
 def rules_backtest(arguments: argparse.Namespace) -> int:
     """What rules would have led to, over recorded readings."""
     from gateway.backtest import run

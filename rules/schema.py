@@ -7,7 +7,7 @@ as whether a condition is sound, `touchpoint rules check` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rules.catalogue import CONTACT_KINDS, SEVERITIES
@@ -181,7 +181,7 @@ KIND_KEYS: Mapping[str, Key] = {
         schema={"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
         required=True,
     ),
-    "label": SIGNAL_KEYS["label"],
+    "label": replace(SIGNAL_KEYS["label"], required=False),  # a further file of a kind needs none
     "signals": Key(
         means="by name, snake_case:",
         schema={"type": "object", "additionalProperties": _object(SIGNAL_KEYS)},

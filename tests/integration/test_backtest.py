@@ -183,6 +183,14 @@ def test_a_file_that_is_cut_off_is_named(files: Path) -> None:
     assert "readings.csv.gz: cannot be read as CSV" in backtest(files, readings="readings.csv.gz", status=2)
 
 
+def test_the_schema_for_editors_knows_signals_that_are_given(files: Path) -> None:
+    done = called("rules", "schema", "--signals", files / "signals.yaml")
+    rule = json.loads(done.stdout)["items"]
+    assert done.returncode == 0
+    assert {"car", "oven"} <= set(rule["properties"]["kind"]["enum"])
+    assert "kind" in json.loads(called("rules", "schema", "signals").stdout)["else"]["properties"]
+
+
 def test_over_the_store_of_a_running_gateway(files: Path, tmp_path: Path, mosquitto: Mosquitto) -> None:
     """A registered device counts with its owner; one whose kind only its name tells counts as well."""
     rules = tmp_path / "hot.yaml"
