@@ -72,10 +72,10 @@ class Journal(Protocol):
         ...
 
     async def by_packet_id(self, session: int, ids: Collection[int]) -> Mapping[int, Message]:
-        """Of the last Receive-Maximum messages with a packet id: the newest under each of these ids.
+        """The newest message under each of these packet ids, of the last messages of a session: so many that
+        what a broker sends again is either among them or was never appended. Known after a crash, too.
 
-        More than these a broker has not sent without our acknowledgement, so what it sends again is either
-        among them or was never appended. Known after a crash, too. Raises JournalWriteError.
+        Raises JournalWriteError.
         """
         ...
 
@@ -186,6 +186,10 @@ class Owners(Protocol):
 
     def get(self, owner_id: str) -> Owner:
         """Raises NotFoundError."""
+        ...
+
+    def update(self, owner: Owner) -> None:
+        """Everything but id and `created`. Raises NotFoundError."""
         ...
 
     def page(self, *, after: str | None = None, limit: int = 100, find: str | None = None) -> list[Owner]:

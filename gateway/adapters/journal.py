@@ -1,9 +1,9 @@
 """The journal in one SQLite file: a row per batch, WAL, every commit on disk before it is acknowledged.
 
 Positions are given out inside the `BEGIN IMMEDIATE` transaction, so several processes may append; the
-newest row is never trimmed, for it carries the count on, and neither are the last Receive-Maximum messages,
-which the broker may send again. Each process has one thread that writes and one that reads; the event loop
-never touches the file.
+newest row is never trimmed, for it carries the count on, and messages that the broker may send again are
+trimmed late. Each process has one thread that writes and one that reads; the event loop never touches the
+file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -32,9 +32,12 @@ RECENT_MESSAGES = 40_000
 RECENT_BYTES = 64 * 2**20
 """How much is kept in memory for readers that have caught up."""
 
+PACKET_IDS = 65_535
 REPEATABLE_BYTES = 64 * 2**20
-"""How much is kept behind all readers because the broker may send it again; also at most a quarter of the
-journal. Of payloads so large that fewer than Receive Maximum fit, some may then come twice."""
+SESSION_MS = 7 * 86_400_000
+"""How much is kept behind all readers because the broker may send it again: as many messages as there are
+packet ids (mosquitto 2.0 exceeds Receive Maximum when it resumes a session), so many bytes but at most a
+quarter of the journal, and as long as a session lasts. Of what is larger, some may come twice."""
 
 TRIM_EVERY = 1.0
 POLL_EVERY = 0.4
@@ -55,6 +58,8 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS readers (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+DROP = "DELETE FROM batches WHERE first + count - 1 <= ? AND first < (SELECT max(first) FROM batches)"
+
 _encode = msgspec.msgpack.Encoder().encode
 _split = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 _decode_int = msgspec.msgpack.Decoder(int).decode
@@ -71,12 +76,24 @@ Row = tuple[int, int, int, int, bytes]
 """(first, count, received, kind, body)."""
 
 
+class _Named(NamedTuple):
+    """A batch of messages that have packet ids."""
+
+    first: int
+    received: int
+    size: int
+    """bytes of the body"""
+    packet_ids: PacketIds
+    messages: msgspec.Raw
+
+
 class _File:
     """What the two threads do with the file. Each instance belongs to one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._cleared = 0
 
     def connection(self) -> sqlite3.Connection:
         """The open connection; opened anew after an error."""
@@ -130,10 +147,12 @@ class _File:
         connection.execute("BEGIN IMMEDIATE")
         try:
             _save(connection, positions)
-            saved = _positions(connection)
+            saved, position = _positions(connection), self._cleared
             if all(name in saved for name in readers):
-                _drop(connection, min((saved[name] for name in readers), default=0), keep_from)
+                position = min((saved[name] for name in readers), default=0)
+                _drop(connection, position, keep_from, self._cleared)
             connection.execute("COMMIT")
+            self._cleared = position
         except BaseException:
             _rollback(connection)
             raise
@@ -156,69 +175,84 @@ class _File:
         cursor.close()
         return rows
 
-    def named(self, size: int) -> Iterator[tuple[int, int, PacketIds, msgspec.Raw]]:
-        """(first, size, packet ids, messages) of the batches that have packet ids, newest first, until the
-        batches seen hold `size` bytes."""
+    def named(self, size: int) -> Iterator[_Named]:
+        """The batches with packet ids, newest first: as many messages as there are ids, until what has been
+        looked at has `size` bytes."""
+        messages = 0
         cursor = self.connection().execute(
-            "SELECT first, body FROM batches WHERE kind = 0 ORDER BY first DESC"
+            "SELECT first, received, body FROM batches WHERE kind = 0 ORDER BY first DESC"
         )
         with contextlib.closing(cursor):
-            for first, body in cursor:
+            for first, received, body in cursor:
                 size -= len(body)
                 version, entries, *rest = _split(body)
-                if size < 0 or _decode_int(version) == 1:  # what is older is of that format, too
+                # What is older than a batch of format 1 is of that format, too.
+                if size < 0 or messages >= PACKET_IDS or _decode_int(version) == 1:
                     return
                 if rest:
-                    yield first, len(body), _packet_ids(*rest), entries
+                    named = _Named(first, received, len(body), _packet_ids(*rest), entries)
+                    messages += named.packet_ids.count
+                    yield named
 
-    def by_packet_id(self, session: int, ids: Collection[int], last: int, size: int) -> dict[int, Message]:
-        """The newest message under each of `ids` among the `last` ones that have any."""
+    def by_packet_id(self, session: int, ids: Collection[int], size: int) -> dict[int, Message]:
+        """The newest message under each of `ids`."""
         found: dict[int, Message] = {}
-        for _, _, packet_ids, entries in self.named(size):
-            places = _newest(packet_ids, last) if packet_ids.session == session else {}
-            wanted = [number for number in places if number in ids and number not in found]
-            if wanted:
-                messages = _decode_messages(entries)
+        for named in self.named(size):
+            if named.packet_ids.session == session:
+                numbers = enumerate(named.packet_ids.numbers())
+                places = {number: index for index, number in numbers if number}
+                wanted = [number for number in ids if number in places and number not in found]
+                messages = _decode_messages(named.messages) if wanted else []
                 found |= {number: messages[places[number]] for number in wanted}
-            last -= packet_ids.count
-            if last <= 0 or len(found) == len(ids):
+            if len(found) == len(ids):
                 break
         return found
 
-    def look(self) -> dict[str, Any]:
-        """Head, first position, live bytes and readers as the file says."""
+    def look(self, readers: Sequence[str]) -> dict[str, Any]:
+        """Head, first position that is not trimmed for readers, live bytes and readers as the file says."""
         connection = self.connection()
-        first = connection.execute("SELECT min(first) FROM batches").fetchone()[0]
+        positions = _positions(connection)
+        (first,) = connection.execute(
+            "SELECT coalesce((SELECT max(first) FROM batches WHERE first <= ?), min(first), 0) FROM batches",
+            (min((positions.get(name, 0) for name in readers), default=0) + 1,),
+        ).fetchone()
         return {
             "head": _head(connection),
-            "first": first or 0,
+            "first": first,
             "bytes": live_bytes(connection),
-            "positions": _positions(connection),
+            "positions": positions,
         }
 
 
 class _Repeatable:
-    """The newest batches that a broker may send again: as many as hold Receive Maximum messages."""
+    """The newest batches, of which the broker may send something again."""
 
-    def __init__(self, messages: int, size: int) -> None:
-        self._most, self._largest = messages, size
+    def __init__(self, size: int) -> None:
+        self._largest = size
         self._messages = self._size = 0
-        self._batches: deque[tuple[int, int, int]] = deque()
+        self._batches: deque[tuple[int, int, int, int]] = deque()
 
     @property
     def first(self) -> int | None:
         """Position of the oldest, None when there are none."""
         return self._batches[0][0] if self._batches else None
 
-    def add(self, first: int, messages: int, size: int) -> None:
+    def add(self, first: int, received: int, messages: int, size: int) -> None:
         """A batch that came after the others, with so many packet ids and bytes."""
-        self._batches.append((first, messages, size))
+        self._batches.append((first, received, messages, size))
         self._messages += messages
         self._size += size
-        while self._batches and (
-            self._messages - self._batches[0][1] >= self._most or self._size > self._largest
+        self.forget(received)
+
+    def forget(self, now: int) -> None:
+        """Let go of what cannot come again."""
+        batches = self._batches
+        while batches and (
+            self._messages - batches[0][2] >= PACKET_IDS
+            or self._size > self._largest
+            or batches[0][1] < now - SESSION_MS
         ):
-            _, messages, size = self._batches.popleft()
+            _, _, messages, size = batches.popleft()
             self._messages -= messages
             self._size -= size
 
@@ -234,18 +268,15 @@ class SqliteJournal:
         readers: Sequence[str],
         decoder: Callable[[Batch], Decoded] | None = None,
         max_bytes: int = 2**30,
-        receive_maximum: int = 65_535,
         poll: float = POLL_EVERY,
     ) -> None:
         """`readers` are all readers that trimming waits for, also those of other processes. `decoder` is what
-        `Batch.decoded` uses. `max_bytes` bounds the live pages. `receive_maximum` is how many messages the
-        broker sends ahead of our acknowledgements, and so may send again. `poll` is how often (s, real time)
-        entries of other processes are looked for."""
+        `Batch.decoded` uses. `max_bytes` bounds the live pages. `poll` is how often (s, real time) entries of
+        other processes are looked for."""
         self._path, self._readers, self._decoder = path, tuple(readers), decoder
         self._max_bytes, self._poll = max_bytes, poll
-        self._receive_maximum = receive_maximum
         self._repeatable_bytes = min(REPEATABLE_BYTES, max_bytes // 4)
-        self._repeatable = _Repeatable(receive_maximum, self._repeatable_bytes)
+        self._repeatable = _Repeatable(self._repeatable_bytes)
         self._writer_file, self._reader_file = _File(path), _File(path)
         self._write_thread = ThreadPoolExecutor(1, "journal-write")
         self._read_thread = ThreadPoolExecutor(1, "journal-read")
@@ -331,8 +362,11 @@ class SqliteJournal:
     def _limit(self) -> int | None:
         """None when every reader has taken everything: waiting would free nothing, so that even a batch
         larger than the limit has to pass."""
-        caught_up = all(self.position(name) >= self._head for name in self._readers)
-        return None if caught_up else self._max_bytes
+        return self._max_bytes if self._readers and self._passed() < self._head else None
+
+    def _passed(self) -> int:
+        """What every reader has taken is trimmed for all; what is kept of it is for `by_packet_id` alone."""
+        return min((self.position(name) for name in self._readers), default=0)
 
     async def append_controls(self, controls: Sequence[Mapping[str, Any]], received: int) -> int:
         """The same for control entries; never refused for the size limit."""
@@ -362,7 +396,9 @@ class SqliteJournal:
             batch.first = first
             self._remember(batch, len(body))
             if packet_ids is not None:
-                self._repeatable.add(first, packet_ids.count, len(body))
+                self._repeatable.add(first, batch.received, packet_ids.count, len(body))
+            else:
+                self._repeatable.forget(batch.received)
         self._announce()
         return int(first)
 
@@ -394,6 +430,7 @@ class SqliteJournal:
         """
         if self._upkeep is None:
             await self.open()
+        after = max(after, self._passed())
         if after >= self._head:
             return []
         if self._recent and self._recent[0][0].first <= after + 1 <= self._recent[-1][0].last:
@@ -434,8 +471,8 @@ class SqliteJournal:
         )
 
     async def by_packet_id(self, session: int, ids: Collection[int]) -> dict[int, Message]:
-        """Of the last Receive-Maximum messages with a packet id: the newest under each of these ids, from
-        the file. Raises JournalWriteError when it cannot be read."""
+        """Of the last messages of a session, as many as there are packet ids: the newest under each of these,
+        from the file. Raises JournalWriteError when it cannot be read."""
         await self.open()
         try:
             found: dict[int, Message] = await self._in(
@@ -443,7 +480,6 @@ class SqliteJournal:
                 self._reader_file.by_packet_id,
                 session,
                 ids,
-                self._receive_maximum,
                 self._repeatable_bytes,
             )
         except sqlite3.Error as error:
@@ -505,7 +541,7 @@ class SqliteJournal:
                 await self._in(self._read_thread, self._reader_file.close)
 
     async def _refresh(self) -> None:
-        found = await self._in(self._read_thread, self._reader_file.look)
+        found = await self._in(self._read_thread, self._reader_file.look, self._readers)
         self._first, self._bytes = found["first"], found["bytes"]
         for name, position in found["positions"].items():
             self._positions[name] = max(position, self._positions.get(name, -1))
@@ -533,12 +569,10 @@ class SqliteJournal:
 
     def _look_back(self) -> None:
         """What a process before this one appended, and the broker may send to this one."""
-        found, messages = [], 0
-        for first, size, packet_ids, _ in self._reader_file.named(self._repeatable_bytes):
-            found.append((first, packet_ids.count, size))
-            messages += packet_ids.count
-            if messages >= self._receive_maximum:
-                break
+        found = [
+            (named.first, named.received, named.packet_ids.count, named.size)
+            for named in self._reader_file.named(self._repeatable_bytes)
+        ]
         for batch in reversed(found):
             self._repeatable.add(*batch)
 
@@ -592,25 +626,21 @@ def _save(connection: sqlite3.Connection, positions: Mapping[str, int]) -> None:
         )
 
 
-def _drop(connection: sqlite3.Connection, position: int, keep_from: int | None) -> None:
+def _drop(connection: sqlite3.Connection, position: int, keep_from: int | None, cleared: int) -> None:
     """Drop batches that end at or before `position`, but never the newest, and no messages from `keep_from`
-    on."""
+    on. Up to `cleared` there are no control entries any more: they are not looked for again."""
+    upto = position if keep_from is None else min(position, keep_from - 1)
+    connection.execute(f"{DROP} AND first <= ?", (position, upto))
     connection.execute(
-        "DELETE FROM batches WHERE first + count - 1 <= ? AND first <= ? AND (kind = 1 OR first < ?) "
-        "AND first < (SELECT max(first) FROM batches)",
-        (position, position, position + 1 if keep_from is None else keep_from),
+        f"{DROP} AND kind = 1 AND first BETWEEN "
+        "coalesce((SELECT max(first) FROM batches WHERE first <= ?), 0) AND ?",
+        (position, cleared, position),
     )
 
 
 def _packet_ids(session: msgspec.Raw, packed: msgspec.Raw) -> PacketIds:
     ids = PacketIds(session=_decode_int(session), packed=_decode_bytes(packed), count=0)
     return replace(ids, count=sum(map(bool, ids.numbers())))
-
-
-def _newest(packet_ids: PacketIds, last: int) -> dict[int, int]:
-    """id → index of the newest message under it, among the batch's `last` messages that have one."""
-    places = [(number, index) for index, number in enumerate(packet_ids.numbers()) if number]
-    return dict(places[-last:])
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.adapters import journal as module
 from gateway.adapters.journal import JournalFormatError, SqliteJournal
-from gateway.domain.messages import Batch, Decoded, Message
+from gateway.domain.messages import Batch, Decoded, Message, PacketIds
 from gateway.ports import JournalFullError, JournalWriteError
 
 NOW = 1_795_363_200_000
@@ -260,6 +260,160 @@ async def test_an_unknown_format_is_refused_with_what_to_do(path: Path) -> None:
 async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(JournalWriteError, match="exist and be writable"):
         await SqliteJournal(tmp_path / "nowhere" / "journal.db", readers=READERS).open()
+
+
+# --- what the broker may send again -----------------------------------------------------------
+
+SESSION = 7
+
+
+def named(*numbers: int, session: int = SESSION) -> PacketIds:
+    return PacketIds(
+        session=session,
+        packed=b"".join(number.to_bytes(2, "big") for number in numbers),
+        count=sum(map(bool, numbers)),
+    )
+
+
+async def append_named(journal: SqliteJournal, first: int, count: int, mark: str = "m") -> list[Message]:
+    messages = some(count, mark)
+    await journal.append(messages, NOW, named(*range(first, first + count)))
+    return messages
+
+
+async def test_a_message_is_found_by_its_packet_id(journal: SqliteJournal) -> None:
+    one, two, three = some(3)
+    await journal.append([one, two, three], NOW, named(300, 0, 65_535))
+    assert await journal.by_packet_id(SESSION, {300, 65_535, 4}) == {300: one, 65_535: three}
+    assert await journal.by_packet_id(SESSION, {0}) == {}, "messages at QoS 0 have none"
+
+
+async def test_packet_ids_are_found_by_whoever_opens_the_file_next(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as before:
+        messages = await append_named(before, 10, 3)
+    async with SqliteJournal(path, readers=READERS) as after:
+        assert await after.by_packet_id(SESSION, {11}) == {11: messages[1]}
+
+
+async def test_of_a_packet_id_that_was_used_again_the_newest_message_counts(journal: SqliteJournal) -> None:
+    await append_named(journal, 1, 3, "old")
+    await journal.append_controls([{"type": "tick"}], NOW)
+    newer = await append_named(journal, 2, 3, "new")
+    await journal.append(some(2, "none"), NOW)
+    old = some(3, "old")
+    assert await journal.by_packet_id(SESSION, {1, 2, 4}) == {1: old[0], 2: newer[0], 4: newer[2]}
+
+
+async def test_a_packet_id_of_another_session_names_nothing(journal: SqliteJournal) -> None:
+    await append_named(journal, 1, 3)
+    messages = some(1, "other")
+    await journal.append(messages, NOW, named(2, session=SESSION + 1))
+    assert await journal.by_packet_id(SESSION + 1, {1, 2}) == {2: messages[0]}
+    assert await journal.by_packet_id(SESSION + 2, {1, 2}) == {}
+
+
+async def read_by_all(journal: SqliteJournal, position: int) -> None:
+    for reader in READERS:
+        await journal.commit(reader, position)
+    await settle(journal)
+
+
+async def test_what_may_come_again_is_kept_behind_the_readers_for_nobody_else(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as journal:
+        messages = await append_named(journal, 1, 3)
+        await journal.append_controls([{"type": "tick"}], NOW)
+        await append_named(journal, 4, 3)
+        await journal.append_controls([{"type": "tick"}], NOW)
+        await read_by_all(journal, 8)
+        assert await journal.read(0, limit=100) == [], "trimmed, as far as readers are concerned"
+        assert journal.status()["first"] == 8
+    async with SqliteJournal(path, readers=READERS) as journal:
+        await read_by_all(journal, 8)
+        assert await journal.by_packet_id(SESSION, {2}) == {2: messages[1]}
+        assert await journal.read(0, limit=100) == []
+    rows = sqlite3.connect(path).execute("SELECT first, kind FROM batches").fetchall()
+    assert rows == [(1, 0), (5, 0), (8, 1)], "no control entry but the newest, which carries the count on"
+
+
+async def test_control_entries_never_gather_behind_the_readers(journal: SqliteJournal, path: Path) -> None:
+    await append_named(journal, 1, 1)
+    for position in range(2, 22):
+        await journal.append_controls([{"type": "tick"}], NOW)
+        await read_by_all(journal, position)
+    copy = sqlite3.connect(path)
+    assert copy.execute("SELECT first FROM batches").fetchall() == [(1,), (21,)]
+    copy.close()
+
+
+async def test_no_more_is_kept_than_there_are_packet_ids(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACKET_IDS", 25)
+    for _ in range(2):  # also of what a process before this one appended
+        async with SqliteJournal(path, readers=READERS) as journal:
+            for first in range(1, 60, 10):
+                await append_named(journal, first, 10)
+            await read_by_all(journal, journal.head())
+        assert sqlite3.connect(path).execute("SELECT sum(count) FROM batches").fetchone() == (30,)
+
+
+async def test_no_more_is_kept_than_its_share_of_the_journal(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS, max_bytes=2**20) as journal:
+        for first in range(1, 61):
+            await journal.append(some(1, size=10_000), NOW, named(first))
+            await read_by_all(journal, first)
+        kept = sqlite3.connect(path).execute("SELECT sum(length(body)) FROM batches").fetchone()[0]
+        assert 2**17 < kept <= 2**18
+        assert set(await journal.by_packet_id(SESSION, range(1, 61))) < set(range(30, 61))
+
+
+async def test_nothing_is_kept_longer_than_a_session_lasts(journal: SqliteJournal, path: Path) -> None:
+    await append_named(journal, 1, 3)
+    await journal.append_controls([{"type": "tick"}], NOW + module.SESSION_MS + 1)
+    await read_by_all(journal, 4)
+    copy = sqlite3.connect(path)
+    assert copy.execute("SELECT first FROM batches").fetchall() == [(4,)]
+    copy.close()
+
+
+async def test_a_full_journal_gives_up_what_may_come_again(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS, max_bytes=2**20) as journal:
+        await journal.append(some(20, size=10_000), NOW, named(*range(1, 21)))
+        await read_by_all(journal, 20)
+        await journal.append(some(60, size=10_000), NOW)
+        await journal.append(some(10, size=10_000), NOW)
+        await read_by_all(journal, 80)
+        await fill(journal)
+        assert await journal.by_packet_id(SESSION, {1}) == {}
+
+
+async def test_who_reads_nothing_trims_nothing(path: Path) -> None:
+    """A command, or another role: what may come again is known to the process that receives."""
+    async with SqliteJournal(path, readers=READERS) as journal:
+        async with SqliteJournal(path, readers=READERS) as other:
+            await append_named(journal, 1, 3)
+            await append_named(journal, 4, 3)
+            await read_by_all(journal, 6)
+            await other.append_controls([{"type": "tick"}], NOW)
+        assert set(await journal.by_packet_id(SESSION, {1, 4})) == {1, 4}
+
+
+async def test_a_file_of_the_former_format_is_read_and_carried_on(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS) as journal:
+        await append_named(journal, 1, 3)
+        await append_named(journal, 4, 3, "old")
+        await journal.append_controls([{"type": "tick"}], NOW)
+    connection = sqlite3.connect(path)
+    for first, body in connection.execute("SELECT first, body FROM batches").fetchall():
+        former = msgspec.msgpack.encode((1, msgspec.msgpack.decode(body)[1]))
+        connection.execute("UPDATE batches SET body = ? WHERE first = ?", (former, first))
+    connection.commit()
+    connection.close()
+    async with SqliteJournal(path, readers=READERS) as journal:
+        first, second, third = await journal.read(0, limit=100)
+        assert [*first.messages, *second.messages] == [*some(3), *some(3, "old")]
+        assert list(third.controls) == [{"type": "tick"}]
+        assert await journal.by_packet_id(SESSION, {1, 4}) == {}, "it had no packet ids"
+        messages = await append_named(journal, 4, 1, "new")
+        assert await journal.by_packet_id(SESSION, {1, 4}) == {4: messages[0]}
 
 
 async def test_an_append_is_on_disk_when_it_returns(journal: SqliteJournal, path: Path) -> None:

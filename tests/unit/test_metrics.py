@@ -15,6 +15,7 @@ from gateway.web.metrics import CACHED_S, Metrics
 
 PROMISED = {
     "touchpoint_messages_received_total",
+    "touchpoint_messages_redelivered_total",
     "touchpoint_messages_recorded_total",
     "touchpoint_messages_assessed_total",
     "touchpoint_messages_quarantined_total",
