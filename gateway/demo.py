@@ -33,12 +33,12 @@ from gateway.adapters.clock import VirtualClock
 from gateway.app import Gateway, opened, running, set_up_logging, until_stopped
 from gateway.domain.access import Role, issue_token
 from gateway.domain.appointment import Appointment, AppointmentState, Service, Workshop
-from gateway.domain.delivery import Delivery
 from gateway.domain.device import Device
 from gateway.domain.errors import CannotStartError, InvalidError
-from gateway.domain.ids import derived_id, new_id
+from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.times import rfc3339
+from gateway.flow import outgoing
 from gateway.ports import Records
 from gateway.story import STEPS, Story
 
@@ -363,8 +363,9 @@ def seed_records(records: Records, scenario: Scenario, now: int) -> dict[str, st
         stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in wishes.items()}
         records.owners.prefer(stated.pop("owner"), Preferences(**stated))
     for device in scenario.devices:
-        records.devices.add(Device(**device, created=scenario.history_start))
-        register(records, device["id"], device["kind"], device.get("model"), now)
+        registered = Device(**device, created=scenario.history_start)
+        records.devices.add(registered)
+        outgoing.queue_device(records, registered, now)
     people = [(Role.OWNER, o["id"]) for o in scenario.owners] + [
         (Role.WORKSHOP, w["id"]) for w in scenario.workshops
     ]
@@ -375,23 +376,6 @@ def _token(records: Records, role: Role, subject: str, now: int) -> str:
     token, secret = issue_token(role, subject, ttl_ms=400 * 86_400_000, now=now, random=secrets.token_bytes)
     records.tokens.add(token)
     return secret
-
-
-def register(records: Records, device: str, kind: str, model: str | None, now: int) -> None:
-    """Queue the control entry that tells the rules what the device is."""
-    entry_id = new_id(now)
-    entry = {"type": "device", "id": entry_id, "device": device, "kind": kind, "model": model}
-    records.outbox.add(
-        Delivery(
-            id=entry_id,
-            channel="journal",
-            target="journal",
-            key=entry_id,
-            payload=entry,
-            due_at=now,
-            created=now,
-        )
-    )
 
 
 def workshop_from(plain: Mapping[str, Any], now: int) -> Workshop:

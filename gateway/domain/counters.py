@@ -44,7 +44,13 @@ class Counters:
     rule_errors: dict[str, int] = field(default_factory=dict)
     """times a rule broke, by rule"""
     late_readings: int = 0
-    """readings older than the newest of their signal"""
+    """values older than the newest reading of their device; windows that still cover them take them"""
+    too_late_readings: int = 0
+    """of these, values older than is allowed, or that nothing covered any more"""
+    duplicate_readings: int = 0
+    """values that had come before with the same timestamp; they change nothing"""
+    implausible_readings: int = 0
+    """values from a future that no clock should know; no rule looks at them"""
     delivery_delays: list[int] = field(default_factory=lambda: [0] * (len(DELAY_BOUNDS_S) + 1))
     """first deliveries by how long after the finding's reception, one more than DELAY_BOUNDS_S"""
     delivery_delay_total_s: float = 0.0

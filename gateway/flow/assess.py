@@ -27,7 +27,7 @@ from gateway.flow import decide
 from gateway.flow.facts import FactBook
 from gateway.flow.outgoing import write_line
 from gateway.flow.rule_sets import RulesInForce, stored
-from gateway.flow.warm import warm_all
+from gateway.flow.warm import recorded, warm
 from gateway.ports import (
     Clock,
     Database,
@@ -129,16 +129,25 @@ class Assessor:
                 self._applied = OrderedDict.fromkeys(json.loads(blob))
             else:
                 self._engine.restore(device, blob)
+        cold = len(self._engine.cold_devices())
         self._facts.restore(await self._database.read(all_facts))
         self._committed = await self._database.read(lambda r: r.position(READER))
         self._saved = self._position
         self._saved_at = self._flushed_at = self._clock.now()
-        log.info("assess_restored", position=self._position, effects=self._committed, devices=len(states))
+        log.info(
+            "assess_restored",
+            position=self._position,
+            effects=self._committed,
+            devices=len(states),
+            cold=cold,
+        )
 
     async def run(self) -> None:
         """Until cancelled; what is found is committed before the end. What breaks otherwise saves nothing:
         whoever begins again reads on from what is saved."""
         await self.restore()
+        if self._timeseries is not None:
+            await warm(self._engine, self._timeseries, self._facts.newest, again=True)
         appended = self._journal.appended()
         try:
             while True:
@@ -243,7 +252,7 @@ class Assessor:
             self._position = position
             self._events += self._engine.take()
             if entry.get("type") == "rules":
-                await self._warm(position)
+                await self._warm(position - 1)
 
     def _note_applied(self, entry_id: str | None) -> None:
         if entry_id is None:
@@ -262,7 +271,12 @@ class Assessor:
             case "device":
                 self._facts.register(entry["device"], entry.get("kind"))
                 self._engine.register(
-                    position, received, entry["device"], entry.get("kind"), entry.get("model")
+                    position,
+                    received,
+                    entry["device"],
+                    entry.get("kind"),
+                    entry.get("model"),
+                    entry.get("time_zone"),
                 )
             case other:
                 log.warning("control_entry_unknown", type=other, position=position)
@@ -282,7 +296,7 @@ class Assessor:
             log.error("rules_not_activated", rule_set=rule_set, position=position, faults=lines)
             await self._database.write(lambda records: records.rule_sets.refuse(activation, lines))
             return
-        self._engine.activate(rules, position, received)
+        self._engine.activate(position, received, rules)
         await self._database.write(lambda records: records.rule_sets.holds(activation, position))
         if self._in_force is not None and position > self._committed:
             self._in_force.take(rule_set, rules)
@@ -291,15 +305,9 @@ class Assessor:
     async def _warm(self, position: int) -> None:
         """The windows that a new rule set brought, from history; saved at once, so that nobody who begins
         again finds anything that lies before it."""
-        if self._timeseries is not None:
-            await warm_all(
-                self._engine,
-                self._timeseries,
-                self._journal,
-                self._clock,
-                self._facts.newest(),
-                position - 1,
-            )
+        if self._timeseries is not None and self._engine.cold_devices():
+            await recorded(self._journal, self._clock, position)
+            await warm(self._engine, self._timeseries, self._facts.newest)
         await self._save_state()
 
     async def _commit(self, *, urgent_only: bool = False) -> None:
@@ -368,6 +376,9 @@ class Assessor:
                 self._counters.decide(outcome)
         self._counters.rule_errors = dict(self._engine.errors)
         self._counters.late_readings = self._engine.late
+        self._counters.too_late_readings = self._engine.too_late
+        self._counters.duplicate_readings = self._engine.duplicates
+        self._counters.implausible_readings = self._engine.implausible
 
     async def _save_state(self) -> None:
         """The rules' state with its position; then the journal may be trimmed up to there."""

@@ -180,9 +180,10 @@ class FactBook:
             known.seen = received
         self._dirty.add(status.device)
 
-    def newest(self) -> list[tuple[str, int]]:
-        """(device, ts of its newest reading) of every device that has reported readings."""
-        return [(device, known.newest) for device, known in self._known.items() if known.newest]
+    def newest(self, device: str) -> int | None:
+        """The ts of its newest reading, None while it has none."""
+        known = self._known.get(device)
+        return (known.newest or None) if known else None
 
     def episode(self, device: str, finding: str, *, is_open: bool) -> None:
         """A finding's episode began or ended."""

@@ -8,6 +8,7 @@ answered, and what nobody needs any more is not sent.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,6 +132,36 @@ def queue_reset(records: Records, touchpoint: Touchpoint, signals: tuple[str, ..
         "ts": now,
     }
     records.outbox.add(replace(delivery, payload=entry))
+
+
+def queue_device(records: Records, device: Device, now: int) -> None:
+    """A control entry that tells the rules what a device is, and where its owner lives."""
+    entry_id = new_id(now)
+    zone = None
+    if device.owner is not None:
+        with contextlib.suppress(NotFoundError):
+            zone = records.owners.get(device.owner).time_zone
+    entry = {"type": "device", "device": device.id, "kind": device.kind, "model": device.model}
+    records.outbox.add(
+        Delivery(
+            id=entry_id,
+            channel=JOURNAL,
+            target=JOURNAL,
+            key=f"device/{device.id}/{entry_id}",
+            payload=entry | {"time_zone": zone},
+            due_at=now,
+            created=now,
+        )
+    )
+
+
+def owner_moved(records: Records, owner_id: str, now: int) -> None:
+    """An owner lives by another clock: the rules are told for each of their devices."""
+    after = None
+    while page := records.devices.page(owner=owner_id, after=after, limit=1_000):
+        after = page[-1].id
+        for device in page:
+            queue_device(records, device, now)
 
 
 def close_channels(records: Records, touchpoint: Touchpoint, now: int) -> None:

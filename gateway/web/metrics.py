@@ -85,11 +85,28 @@ class PathCollector(Collector):
         yield _counter("messages_assessed", "Messages that have been through the rules", c.assessed)
         yield _labelled("messages_quarantined", "Messages that could not be decoded", "reason", c.quarantined)
         yield _labelled("points_refused", "Points the time series refused for good", "reason", c.refused)
-        yield _counter("late_readings", "Readings older than the newest of their signal", c.late_readings)
+        yield from self._readings()
         yield _counter("broker_connections", "Times the broker took our connection", c.connections)
         yield _counter("broker_sessions_lost", "Times the broker had forgotten our session", c.sessions_lost)
         yield _counter("journal_waits", "Times a batch had to wait for the journal", c.journal_waits)
         yield _counter("timeseries_waits", "Times a write had to wait for the time series", c.store_waits)
+
+    def _readings(self) -> Iterator[Metric]:
+        c = self._counters
+        yield _counter(
+            "late_readings", "Values older than the newest reading of their device", c.late_readings
+        )
+        yield _counter(
+            "too_late_readings",
+            "Of these, values older than any window covers or than is allowed",
+            c.too_late_readings,
+        )
+        yield _counter(
+            "duplicate_readings", "Values that had come before; they change nothing", c.duplicate_readings
+        )
+        yield _counter(
+            "implausible_readings", "Values from the future; no rule looks at them", c.implausible_readings
+        )
 
     def _journal_metrics(self) -> Iterator[Metric]:
         status = self._journal.status()

@@ -237,6 +237,19 @@ async def test_an_owner_comes_back_as_given(database: SqlDatabase) -> None:
     assert await database.read(lambda r: r.owners.get("jana")) == jana
 
 
+async def test_what_is_held_on_an_owner_changes_but_for_id_and_beginning(town: SqlDatabase) -> None:
+    def work(records: Records) -> tuple[Owner, list[Owner]]:
+        jana = dataclasses.replace(records.owners.get("jana"), name="Jana Voss", time_zone="Asia/Tokyo")
+        records.owners.update(dataclasses.replace(jana, created=77))
+        with pytest.raises(NotFoundError):
+            records.owners.update(dataclasses.replace(jana, id="nobody"))
+        assert records.owners.get("jana") == jana
+        return jana, records.owners.page(find="voss")
+
+    jana, found = await town.write(work)
+    assert found == [jana]
+
+
 async def test_the_same_id_twice_is_a_conflict_that_says_what_holds(town: SqlDatabase) -> None:
     with pytest.raises(ConflictError) as refused:
         await town.write(lambda r: r.owners.add(Owner(id="jana", name="Somebody else")))

@@ -52,7 +52,22 @@ async def test_the_acceptance_bench_registers_an_owner_with_devices(lab: Lab) ->
 async def test_a_registered_device_is_in_the_journal_before_the_answer(lab: Lab) -> None:
     api = await lab.caller()
     await api("POST", "devices", {"id": "d1", "kind": "car", "model": "m1"})
-    assert lab.announced == [[{"type": "device", "device": "d1", "kind": "car", "model": "m1"}]]
+    entry = {"type": "device", "device": "d1", "kind": "car", "model": "m1", "time_zone": None}
+    assert lab.announced == [[entry]]
+
+
+async def test_the_rules_know_by_which_clock_an_owner_lives_also_after_a_move(lab: Lab) -> None:
+    api = await lab.caller()
+    await api("POST", "owners", {"id": "jana", "name": "Jana", "time_zone": "Asia/Tokyo"})
+    await api("POST", "owners", {"id": "max", "name": "Max", "time_zone": "Europe/Berlin"})
+    await api("POST", "devices", {"id": "d1", "kind": "car", "owner": "jana"})
+    await api("PUT", "owners/jana", {"name": "Jana", "time_zone": "Asia/Tokyo", "phone": "1"})
+    moved = await api("PUT", "owners/jana", {"name": "Jana", "time_zone": "America/Lima"})
+    assert (moved.status, moved.body["time_zone"], moved.body["phone"]) == (200, "America/Lima", None)
+    await api("PUT", "devices/d1/owner", {"owner": "max"})
+    zones = [entry["time_zone"] for entries in lab.announced for entry in entries]
+    assert zones == ["Asia/Tokyo", "America/Lima", "Europe/Berlin"]
+    assert (await api("PUT", "owners/nobody", {"name": "Nobody"})).status == 404
 
 
 async def test_a_device_is_its_owners_since_it_was_bought(lab: Lab) -> None:

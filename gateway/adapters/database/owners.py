@@ -35,6 +35,13 @@ class SqlOwners:
             raise NotFoundError(f"There is no owner {owner_id}.")
         return owner
 
+    def update(self, owner: Owner) -> None:
+        row = _OWNER.row(owner, search=search_text(owner.name, owner.id))
+        row.pop("created")
+        statement = sa.update(tables.owners).where(tables.owners.c.id == owner.id).values(row)
+        if not self._connection.execute(statement).rowcount:
+            raise NotFoundError(f"There is no owner {owner.id}.")
+
     def page(self, *, after: str | None = None, limit: int = 100, find: str | None = None) -> list[Owner]:
         query = _OWNER.select.order_by(tables.owners.c.id).limit(limit)
         if after is not None:

@@ -8,12 +8,10 @@ from typing import Any
 from pydantic import Field
 
 from gateway.domain.access import Role
-from gateway.domain.delivery import Delivery
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
-from gateway.domain.ids import new_id
 from gateway.domain.times import parse_rfc3339, rfc3339
-from gateway.flow import decide
+from gateway.flow import decide, outgoing
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -94,7 +92,7 @@ async def register_device(call: Call, body: DeviceIn) -> DeviceOut:
     def work(records: Records) -> DeviceOut:
         check_names(records, body)
         records.devices.add(device)
-        tell_path(records, device, call.now)
+        outgoing.queue_device(records, device, call.now)
         return DeviceOut.of_device(device, records.devices.facts(device.id), counters_of(call, device.kind))
 
     registered = await call.write(work)
@@ -125,23 +123,6 @@ def there(look: Callable[[str], object], key: str) -> bool:
     except NotFoundError:
         return False
     return True
-
-
-def tell_path(records: Records, device: Device, now: int) -> None:
-    """Queue the control entry that tells the rules what this device is (or that it changed hands)."""
-    payload = {"type": "device", "device": device.id, "kind": device.kind, "model": device.model}
-    delivery_id = new_id(now)
-    records.outbox.add(
-        Delivery(
-            id=delivery_id,
-            channel="journal",
-            target="journal",
-            key=f"device/{device.id}/{delivery_id}",
-            payload=payload,
-            due_at=now,
-            created=now,
-        )
-    )
 
 
 def counters_of(call: Call, kind: str | None) -> tuple[str, ...]:
@@ -189,7 +170,7 @@ async def transfer_device(call: Call, device_id: str, body: TransferIn) -> Devic
         if before.owner != body.owner:
             records.devices.transfer(device_id, body.owner, call.now)
             decide.changed_hands(records, device_id, call.now, call.context.policy)
-            tell_path(records, before, call.now)
+            outgoing.queue_device(records, records.devices.get(device_id), call.now)
         return DeviceOut.of_device(records.devices.get(device_id))
 
     transferred = await call.write(work)

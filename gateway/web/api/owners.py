@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from gateway.domain.ids import derived_id, new_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.touchpoint import LedgerLine
 from gateway.domain.wording import ledger_words
-from gateway.flow import decide
+from gateway.flow import decide, outgoing
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -26,6 +26,7 @@ from gateway.web.api.shapes import (
     Line,
     OwnerIn,
     OwnerOut,
+    OwnerPut,
     PreferencesIn,
     PreferencesOut,
     SubscriptionIn,
@@ -71,6 +72,29 @@ async def register_owner(call: Call, body: OwnerIn) -> OwnerOut:
 async def get_owner(call: Call, owner_id: str) -> OwnerOut:
     """Show an owner."""
     return OwnerOut.of(await call.read(lambda r: rights.owner(r, call.who, owner_id)))
+
+
+@endpoints.put("/owners/{owner_id}", *STAFF)
+async def put_owner(call: Call, owner_id: str, body: OwnerPut) -> OwnerOut:
+    """Replace what is held on an owner.
+
+    With another time zone, quiet hours and the rules of the owner's devices go by the new clock from the
+    answer on.
+    """
+
+    def work(records: Records) -> tuple[Owner, bool]:
+        before = records.owners.get(owner_id)
+        after = replace(before, **body.model_dump())
+        records.owners.update(after)
+        moved = after.time_zone != before.time_zone
+        if moved:
+            outgoing.owner_moved(records, owner_id, call.now)
+        return after, moved
+
+    after, moved = await call.write(work)
+    if moved:
+        await call.announce()
+    return OwnerOut.of(after)
 
 
 # --- consents -----------------------------------------------------------------------------------

@@ -121,17 +121,22 @@ class Out(BaseModel):
 # --- owners -------------------------------------------------------------------------------------
 
 
-class OwnerIn(In):
-    """A person who owns products."""
+class OwnerPut(In):
+    """A person who owns products; what is left out takes its default."""
 
     name: Line
-    id: Id | None = Field(None, description="Yours, or one is made.")
     email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
     phone: Line | None = None
     address: Line | None = None
     language: Language = Field("en", description="en or de; what is not spoken falls back to English.")
     time_zone: Zone = "Europe/Berlin"
     wishes: dict[str, Any] = Field(default_factory=dict, description="What workshops may rely on.")
+
+
+class OwnerIn(OwnerPut):
+    """A new owner."""
+
+    id: Id | None = Field(None, description="Yours, or one is made.")
 
 
 class OwnerOut(Out):
