@@ -514,10 +514,10 @@ class Engine:
             taken = [cell.add(ts, number, state.newest) for cell in cells]
             series = state.series[slot]
             if series is not None:
-                series.flush()
-                taken += [window.add(ts, number, state.newest) for window in series.windows]
-                program.steady(state, slot)
-                touched.update(program.level_rules[slot])
+                covered, changed = series.add(ts, number, state.newest)
+                taken.append(covered)
+                if program.steady(state, slot, changed):
+                    touched.update(program.level_rules[slot])
             self.too_late += not all(taken)
         if ts < state.times[slot]:
             return
@@ -534,8 +534,8 @@ class Engine:
         slot = state.program.slots[state.program.cells[cell][1]]
         cast(Series, state.series[slot]).flush()
         window.expire(ts)
-        state.program.steady(state, slot)
-        touched.update(state.program.level_rules[slot])
+        if state.program.steady(state, slot, [window]):
+            touched.update(state.program.level_rules[slot])
 
     def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:
         """Phases of conditions over signals that came."""

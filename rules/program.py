@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
-from rules.expressions import Call, Cell, Expression, Level, Term, leaves
+from rules.expressions import Call, Cell, Expression, Term, leaves
 from rules.generate import Generator, Test, Wake
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
@@ -43,7 +43,7 @@ Failed: TypeAlias = Callable[[str], Callable[[], None]]
 MOST_PLANS = 256
 """generated functions a kind keeps, one for each set of signals seen; then it begins anew"""
 
-TOGETHER = 64
+TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
 
 _ROUNDING = 1e-9
@@ -276,7 +276,7 @@ class Program:
         self.guarded_of: list[list[int]] = [[] for _ in range(count)]
         self.general_of: list[list[int]] = [[] for _ in range(count)]
         self.level_rules: list[list[int]] = [[] for _ in range(count)]
-        self.levels: list[list[tuple[int, Level]]] = [[] for _ in range(count)]
+        levels: list[dict[int, dict[str, set[float]]]] = [{} for _ in range(count)]
         for rule in self.rules:
             for slot in rule.signals:
                 (self.guarded_of if rule.guarded else self.general_of)[slot].append(rule.slot)
@@ -286,9 +286,17 @@ class Program:
                 cuts[self.slots[name]] += [(value, rule.slot) for value in values]
             for level in (level for e in rule.expressions for level in e.levels):
                 slot = self.slots[level.cell[1]]
-                self.levels[slot].append((self.cell_slots[level.cell], level))
+                of_cell = levels[slot].setdefault(self.cell_slots[level.cell], {})
+                of_cell.setdefault(level.function, set()).add(level.cut)
                 if rule.slot not in self.level_rules[slot]:
                     self.level_rules[slot].append(rule.slot)
+        self.levels = [
+            [
+                (cell, [(function, sorted(cuts)) for function, cuts in of.items()])
+                for cell, of in by_cell.items()
+            ]
+            for by_cell in levels
+        ]
         self.levelled = any(self.levels)
         ordered = [sorted(pairs) for pairs in cuts]
         self.cuts = [[value for value, _ in pairs] for pairs in ordered]
@@ -334,15 +342,24 @@ class Program:
                 low, high = _between(cuts, value, low, high)
         return low, high
 
-    def steady(self, state: DeviceState, slot: int) -> None:
-        """Note which readings of a signal cannot change what rules make of its windows."""
-        series = cast(Series, state.series[slot])
-        floor, ceiling, most = -LARGEST, LARGEST, TOGETHER
-        for cell, level in self.levels[slot]:
-            low, high, readings = _room(cast(Window, state.cells[cell]), level)
-            floor, ceiling, most = max(floor, low), min(ceiling, high), min(most, readings)
-        series.floor, series.ceiling, series.most = floor, ceiling, most
-        series.end = min(window.end for window in series.windows)
+    def steady(self, state: DeviceState, slot: int, changed: Sequence[Window]) -> bool:
+        """Note which readings of a signal cannot change what rules make of its windows, of which these have
+        changed. Gives whether one of them may now be on another side of a level."""
+        series, other = cast(Series, state.series[slot]), False
+        if len(changed) == len(series.windows):
+            series.most = TOGETHER
+        for cell, levels in self.levels[slot]:
+            window = cast(Window, state.cells[cell])
+            if window in changed:
+                before, window.sides = window.sides, ()
+                window.floor, window.ceiling = -LARGEST, LARGEST
+                for function, cuts in levels:
+                    series.most = min(series.most, _room(window, function, cuts))
+                other = other or window.sides != before or -1 in before
+        series.floor = max([window.floor for window in series.windows])
+        series.ceiling = min([window.ceiling for window in series.windows])
+        series.end = min([window.end for window in series.windows])
+        return other
 
     def turn(
         self, state: DeviceState, ts: int, signals: frozenset[int] | set[int], touched: set[int]
@@ -404,27 +421,35 @@ def _between(
     return max(low, cuts[at - 1]) if at else low, min(high, cuts[at]) if at < len(cuts) else high
 
 
-def _room(window: Window, level: Level) -> tuple[float, float, int]:
-    """(at least, below, how many): readings that leave a window on its side of a level, however they come."""
-    n, cut = window.past_n + window.n, level.cut
-    if level.function == "count":
-        return -LARGEST, LARGEST, math.ceil(cut) - n - 1 if n < cut else TOGETHER
-    if not n:
-        return LARGEST, -LARGEST, 0
+def _room(window: Window, function: str, cuts: Sequence[float]) -> int:
+    """Narrow a window's `floor` and `ceiling` to the readings that leave a function of it between the same
+    two levels, however they come; gives how many of them do. Adds to its `sides` where it is now: how many
+    of the levels it has reached, -1 if that is not known."""
+    n = window.past_n + window.n
+    if function == "count":
+        side = bisect_right(cuts, n)
+        window.sides += (side,)
+        return math.ceil(cuts[side]) - n - 1 if side < len(cuts) else TOGETHER
     low, high = min(window.low, window.past_low), max(window.high, window.past_high)
-    if level.function == "max":
-        return -LARGEST, cut if high < cut else LARGEST, TOGETHER
-    if level.function == "min":
-        return cut if low >= cut else -LARGEST, LARGEST, TOGETHER
-    mean = window._sum() / n
-    error = _ROUNDING * (abs(cut) + abs(low) + abs(high))
-    if mean < cut - error:
-        edge = cut - error
-        return -LARGEST, edge + (edge - mean) * n / TOGETHER, TOGETHER
-    if mean > cut + error:
-        edge = cut + error
-        return edge - (mean - edge) * n / TOGETHER, LARGEST, TOGETHER
-    return LARGEST, -LARGEST, 0
+    value = high if function == "max" else low if function == "min" else window._sum() / n if n else 0.0
+    side = bisect_right(cuts, value)
+    below, above = cuts[side - 1] if side else -LARGEST, cuts[side] if side < len(cuts) else LARGEST
+    if function == "avg" and n:
+        error = _ROUNDING * (abs(value) + abs(low) + abs(high))
+        below, above = below + error, above - error
+        if not below < value < above:
+            n = 0
+        share = n / TOGETHER
+        below -= (value - below) * share
+        above += (above - value) * share
+    window.sides += (side if n else -1,)
+    if not n:
+        window.floor, window.ceiling = LARGEST, -LARGEST
+    elif function != "max":
+        window.floor = max(window.floor, below)
+    if function != "min" and n:
+        window.ceiling = min(window.ceiling, above)
+    return TOGETHER
 
 
 def _fingerprint(rule: Rule) -> int:

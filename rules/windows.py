@@ -45,8 +45,8 @@ class Window:
     """
 
     __slots__ = (
-        "counts", "end", "expiry", "high", "highs", "low", "lows", "n", "past_high", "past_low", "past_n",
-        "past_total", "since", "span", "start", "starts", "total", "totals", "width",
+        "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
+        "past_n", "past_total", "sides", "since", "span", "start", "starts", "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
@@ -62,6 +62,8 @@ class Window:
         self.span = span
         self.width = bucket_width(span)
         self.since = -NEVER  # readings before this are not taken: a job has reset the signal
+        self.floor, self.ceiling = _INFINITE, -_INFINITE  # see Series
+        self.sides: tuple[int, ...] = ()  # of the levels it is compared with
         self.clear(-NEVER)
 
     def clear(self, since: int) -> None:
@@ -109,15 +111,23 @@ class Window:
     def roll(self, start: int) -> None:
         """Close the bucket that is filled, and begin another one."""
         if self.n:
-            self.starts.append(self.start)
-            for column, _, attribute, _ in self.columns:
-                getattr(self, column).append(getattr(self, attribute))
-            self.past_n += self.n
-            self.past_total = None
-            self.past_low = min(self.past_low, self.lows[-1])
-            self.past_high = max(self.past_high, self.highs[-1])
+            self._close()
         self._open(start, start + self.width)
-        self.expire(start)
+        if start >= self.expiry or self.expiry == NEVER:
+            self.expire(start)
+
+    def _close(self) -> None:
+        self.starts.append(self.start)
+        self.counts.append(self.n)
+        self.totals.append(self.total)
+        self.lows.append(self.low)
+        self.highs.append(self.high)
+        self.past_n += self.n
+        self.past_total = None
+        if self.low < self.past_low:
+            self.past_low = self.low
+        if self.high > self.past_high:
+            self.past_high = self.high
 
     def _before(self, start: int, ts: int, value: float) -> None:
         """A late reading, into the bucket that covers it."""
@@ -269,6 +279,13 @@ class Trend(Window):
         super()._open(start, end)
         self.square, self.moment = 0.0, 0.0
         self.first_ts, self.first_value = NEVER, 0.0
+
+    def _close(self) -> None:
+        super()._close()
+        self.squares.append(self.square)
+        self.moments.append(self.moment)
+        self.first_tss.append(self.first_ts)
+        self.first_values.append(self.first_value)
 
     def _take(self, ts: int, value: float) -> None:
         n, total = self.n, self.total
@@ -470,20 +487,45 @@ class Series:
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows = windows
         self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+        self.most = 0
         self.closed()
 
     def closed(self) -> None:
         """Let nothing pass: the next reading is looked at."""
         self.flush()
-        self.end = -NEVER
-        self.floor, self.ceiling, self.most = _INFINITE, -_INFINITE, 0
+        self.end, self.most = -NEVER, 0
+        self.floor, self.ceiling = _INFINITE, -_INFINITE
+        for window in self.windows:
+            window.sides = ()
 
     def flush(self) -> None:
         """Hand over what was counted."""
-        if self.n:
+        n = self.n
+        if n:
+            total, low, high = self.total, self.low, self.high
             for window in self.windows:
-                window.n += self.n
-                window.total += self.total
-                window.low = min(window.low, self.low)
-                window.high = max(window.high, self.high)
-        self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+                window.n += n
+                window.total += total
+                if low < window.low:
+                    window.low = low
+                if high > window.high:
+                    window.high = high
+            self.most -= n
+            self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+
+    def add(self, ts: int, value: float, newest: int) -> tuple[bool, list[Window]]:
+        """Take a reading that has to be looked at: (whether any window covers it, those that it may have
+        changed by more than its value)."""
+        self.flush()
+        if ts < newest or any(ts < window.since for window in self.windows):
+            taken = [window.add(ts, value, newest) for window in self.windows]
+            return any(taken), list(self.windows)
+        rolled = []
+        for window in self.windows:
+            if ts >= window.end:
+                window.roll(ts - ts % window.width)
+                rolled.append(window)
+        room = self.floor <= value < self.ceiling and self.most > 0
+        self.n, self.total, self.low, self.high = 1, value, value, value
+        self.flush()
+        return True, rolled if room else list(self.windows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from rules.expressions import Expression, check
 from rules.generate import Generator
 from rules.program import Program
 from rules.state import DeviceState
+from rules.world import World
 
 # --- random rules
 
@@ -250,12 +252,12 @@ PLAIN = CATALOGUE.kinds["van"].__class__(
 
 
 def truth(expression: Expression, values: Mapping[str, Any]) -> bool | None:
-    generator = Generator({name: slot for slot, name in enumerate(values)}, {})
+    generator = Generator({name: slot for slot, name in enumerate(values)}, {}, World({}, None))
     generator.add("true", generator.true(expression), "failed")
     generator.add("false", generator.false(expression), "failed")
     functions = generator.functions({"failed": lambda: None})
-    slots = list(values.values())
-    is_true, is_false = (functions[name](slots, [], [], 0) for name in ("true", "false"))
+    state = SimpleNamespace(values=list(values.values()), times=[], cells=[])
+    is_true, is_false = (functions[name](state, 0) for name in ("true", "false"))
     assert not (is_true and is_false)
     return True if is_true else False if is_false else None
 

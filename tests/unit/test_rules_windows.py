@@ -67,7 +67,8 @@ def test_a_saved_window_goes_on_exactly(
     span: int, readings: list[tuple[int, float, bool]], later: int
 ) -> None:
     window, _, newest = fill(span, readings)
-    other = window.copy()
+    other = Window(span)
+    other.restore(window.save())
     assert other.save() == window.save()
     for each in (window, other):
         each.add(newest + later * span // 2, 7.5, newest + later * span // 2)
