@@ -222,11 +222,18 @@ class Files(Section):
             yield "paths", f"not there: {', '.join(missing)}"
 
 
+class Rules(Files):
+    """The rules, and what they look at."""
+
+    lateness_s: Annotated[int, Field(ge=0, le=31_536_000)]
+
+
 class Devices(Section):
-    """Devices that nobody registered."""
+    """Devices that nobody registered, and how wrong a device's clock may be."""
 
     unclaimed: Literal["record", "quarantine"]
     kinds: dict[str, str]
+    clock_ahead_s: Annotated[int, Field(ge=0, le=604_800)]
 
 
 class Web(Section):
@@ -279,7 +286,7 @@ class Settings(Section):
     journal: Journal
     database: Database
     timeseries: TimeSeries
-    rules: Files
+    rules: Rules
     signals: Files
     codecs: dict[str, str]
     devices: Devices

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -407,7 +408,11 @@ class Gateway:
                 journal=self.journal,
                 database=self.database,
                 state=state,
-                engine=Engine(rules),
+                engine=Engine(
+                    rules,
+                    future_tolerance_ms=self.settings.devices.clock_ahead_s * 1000,
+                    lateness_ms=self.settings.rules.lateness_s * 1000,
+                ),
                 clock=self.clock,
                 counters=self.counters,
                 policy=self.policy,
@@ -550,7 +555,7 @@ async def opened(
         in_force, refused = await begin_rules(settings, database, role, clock.now())
         policy = make_policy(settings, in_force.rules)
         claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
-        decoder = Decoding(claimed)
+        decoder = Decoding(claimed, ahead_ms=settings.devices.clock_ahead_s * 1000)
         journal = open_journal(settings, decoder)
         stack.push_async_callback(journal.close)
         await journal.read(2**62, limit=1)
@@ -612,10 +617,10 @@ async def opened(
 class Decoding:
     """The decoder of native messages, with the aliases of the signals in force."""
 
-    def __init__(self, claimed: Callable[[str], bool] | None) -> None:
-        self._claimed = claimed
+    def __init__(self, claimed: Callable[[str], bool] | None, *, ahead_ms: int) -> None:
+        self._make = partial(make_decoder, claimed=claimed, ahead_ms=ahead_ms)
         self._aliases: dict[str, str] = {}
-        self._decode = make_decoder({}, claimed=claimed)
+        self._decode = self._make({})
 
     def __call__(self, batch: Batch) -> Decoded:
         return self._decode(batch)
@@ -625,7 +630,7 @@ class Decoding:
         aliases = all_aliases(rules.catalogue)
         if aliases != self._aliases:
             self._aliases = aliases
-            self._decode = make_decoder(aliases, claimed=self._claimed)
+            self._decode = self._make(aliases)
 
 
 def policy_follower(policy: Policy) -> Callable[[RuleSet], None]:

@@ -35,7 +35,7 @@ DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 EARLIEST = 946_684_800_000
 """2000-01-01T00:00:00Z in ms: a clock before it was never set."""
 AHEAD = 86_400_000
-"""ms that a device's clock may be ahead of the time of reception."""
+"""ms that a device's clock may be ahead of the time of reception, unless the settings say otherwise."""
 
 LONGEST_TEXT = 16_384
 LONGEST_LIST = 1_024
@@ -75,8 +75,8 @@ class MalformedError(Exception):
 # --- time ---------------------------------------------------------------------------------------
 
 
-def reading_ts(raw: Any, received: int) -> int:
-    """A payload's `ts` as UTC milliseconds; a missing one is the time of reception.
+def reading_ts(raw: Any, received: int, ahead: int) -> int:
+    """A payload's `ts` as UTC milliseconds; a missing one is the time of reception. It may be `ahead` of it.
 
     Raises MalformedError bad_ts, ts_before_2000, ts_in_future.
     """
@@ -92,8 +92,10 @@ def reading_ts(raw: Any, received: int) -> int:
         raise MalformedError(
             "ts_before_2000", f"ts {str(raw)[:64]} lies before 2000 (milliseconds, not seconds)"
         )
-    if ts > received + AHEAD:
-        raise MalformedError("ts_in_future", f"ts {str(raw)[:64]} lies over 24 h ahead of its reception")
+    if ts > received + ahead:
+        raise MalformedError(
+            "ts_in_future", f"ts {str(raw)[:64]} lies over {ahead // 1000:,} s ahead of its reception"
+        )
     return ts
 
 
@@ -211,9 +213,10 @@ class _Names:
 
 
 class _NativeDecoder:
-    def __init__(self, aliases: Mapping[str, str], claimed: Callable[[str], bool] | None) -> None:
+    def __init__(self, aliases: Mapping[str, str], claimed: Callable[[str], bool] | None, ahead: int) -> None:
         self._names = _Names(aliases)
         self._claimed = claimed
+        self._ahead = ahead
         self._devices: dict[str, str] = {}
         self._takers = {
             "telemetry": self._telemetry,
@@ -228,7 +231,7 @@ class _NativeDecoder:
         decoded = Decoded()
         take = decoded.telemetry.append
         devices, plain, claimed = self._devices, self._names.plain, self._claimed
-        earliest, latest = EARLIEST, batch.received + AHEAD
+        earliest, latest = EARLIEST, batch.received + self._ahead
         position = batch.first - 1
         for topic, payload in batch.messages:
             position += 1
@@ -287,7 +290,7 @@ class _NativeDecoder:
             try:
                 fields = _object(part)
                 signals = self._names.good_parts(fields.get("signals"), faults)
-                items.append((reading_ts(fields.get("ts"), received), signals))
+                items.append((reading_ts(fields.get("ts"), received, self._ahead), signals))
             except MalformedError as fault:
                 faults.append(fault)
         if items:
@@ -305,7 +308,7 @@ class _NativeDecoder:
             raise MalformedError("bad_event", '"event" is a text that names what happened')
         if not isinstance(data, dict | None):
             raise MalformedError("bad_event", '"data" is an object')
-        ts = reading_ts(fields.get("ts"), received)
+        ts = reading_ts(fields.get("ts"), received, self._ahead)
         decoded.events.append(
             DeviceEvent(position=position, device=device, ts=ts, event=event, data=data or {})
         )
@@ -335,7 +338,7 @@ class _NativeDecoder:
                 device=device,
                 touchpoint=str(touchpoint),
                 action=str(action),
-                ts=reading_ts(fields.get("ts"), received),
+                ts=reading_ts(fields.get("ts"), received, self._ahead),
             )
         )
         return None
@@ -349,7 +352,7 @@ class _NativeDecoder:
         area = fields.get("area") or ""
         if not isinstance(area, str) or len(area) > LONGEST_NAME:
             raise MalformedError("bad_context", '"area" is a text')
-        ts = reading_ts(fields.get("ts"), received)
+        ts = reading_ts(fields.get("ts"), received, self._ahead)
         decoded.contexts.append(
             ContextReading(position=position, name=name, area=area, ts=ts, signals=signals)
         )
@@ -366,11 +369,12 @@ def _summary(faults: list[MalformedError], partly: bool) -> MalformedError | Non
 
 
 def make_decoder(
-    aliases: Mapping[str, str], *, claimed: Callable[[str], bool] | None = None
+    aliases: Mapping[str, str], *, claimed: Callable[[str], bool] | None = None, ahead_ms: int = AHEAD
 ) -> Callable[[Batch], Decoded]:
     """The decoder of native messages.
 
     `aliases` maps VSS paths to signal names. `claimed` says whether a device is registered; given it,
     messages of others are undecodable with reason unknown_device (`devices.unclaimed = "quarantine"`).
+    `ahead_ms` is how far a device's clock may be ahead of the time of reception.
     """
-    return _NativeDecoder(aliases, claimed)
+    return _NativeDecoder(aliases, claimed, ahead_ms)
