@@ -591,8 +591,9 @@ class RuleState(Protocol):
         """The position that was saved last, 0 when nothing ever was."""
         ...
 
-    async def load_one(self, device: str) -> tuple[int, bytes | None]:
-        """(position, one device's state or None), of the same moment; also while another process saves."""
+    async def load_one(self, device: str) -> tuple[int, list[tuple[str, bytes]]]:
+        """As `load`, of one device and of what belongs to no device, whose names begin with a slash; also
+        while another process saves."""
         ...
 
     async def save(self, position: int, states: Sequence[tuple[str, bytes]]) -> None:

@@ -56,7 +56,7 @@ class SqliteRuleState:
         """0 when it was never saved. Raises DatabaseUnavailableError."""
         return await self._run(_position)
 
-    async def load_one(self, device: str) -> tuple[int, bytes | None]:
+    async def load_one(self, device: str) -> tuple[int, list[tuple[str, bytes]]]:
         """For whoever looks at one device. Raises DatabaseUnavailableError."""
         return await self._run(lambda connection: _load_one(connection, device))
 
@@ -122,10 +122,12 @@ def _load(connection: sqlite3.Connection) -> tuple[int, list[tuple[str, bytes]]]
         return _position(connection), states
 
 
-def _load_one(connection: sqlite3.Connection, device: str) -> tuple[int, bytes | None]:
+_ONE = "SELECT device, state FROM states WHERE device = ? OR (device >= '/' AND device < '0') ORDER BY device"
+
+
+def _load_one(connection: sqlite3.Connection, device: str) -> tuple[int, list[tuple[str, bytes]]]:
     with _transaction(connection, "BEGIN"):
-        found = connection.execute("SELECT state FROM states WHERE device = ?", (device,)).fetchone()
-        return _position(connection), found[0] if found else None
+        return _position(connection), connection.execute(_ONE, (device,)).fetchall()
 
 
 def _save(connection: sqlite3.Connection, position: int, states: Sequence[tuple[str, bytes]]) -> None:

@@ -14,6 +14,7 @@ from gateway.domain.texts import Texts
 from gateway.flow.rule_sets import Reloader, RulesInForce
 from gateway.ports import Clock, Database, Journal, RuleState, TimeSeries
 from rules import Catalogue
+from rules.places import Geography
 
 
 class Demo(Protocol):
@@ -68,6 +69,8 @@ class Context:
     """the rules themselves, where more is asked of them than the policy knows"""
     state: RuleState | None = None
     """what the rules remember, to be looked at"""
+    geography: Geography | None = None
+    """countries and wall clocks, as the rules ask for them"""
     firmware: web.Application | None = None
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)

@@ -116,15 +116,13 @@ async def test_after_trouble_it_saves_again(state: RuleState, tmp_path: Path) ->
     assert await state.load() == (2, [("van", b"v")])
 
 
-async def test_one_device_can_be_looked_at_with_the_position_it_stands_for(
-    state: RuleState, tmp_path: Path
-) -> None:
-    assert await state.load_one("van") == (0, None)
-    await state.save(10, [("van", b"v1"), ("washer", b"w1")])
+async def test_one_device_can_be_looked_at_with_what_all_share(state: RuleState, tmp_path: Path) -> None:
+    assert await state.load_one("van") == (0, [])
+    await state.save(10, [("van", b"v1"), ("washer", b"w1"), ("/context/weather", b"c1")])
     onlooker = SqliteRuleState(tmp_path / "state.db")
-    assert await onlooker.load_one("van") == (10, b"v1")
+    assert await onlooker.load_one("van") == (10, [("/context/weather", b"c1"), ("van", b"v1")])
     await state.save(20, [("van", b"v2")])
-    assert await onlooker.load_one("van") == (20, b"v2")
-    assert await onlooker.load_one("nobody") == (20, None)
+    assert await onlooker.load_one("van") == (20, [("/context/weather", b"c1"), ("van", b"v2")])
+    assert await onlooker.load_one("nobody") == (20, [("/context/weather", b"c1")])
     assert await onlooker.position() == 20
     await onlooker.close()

@@ -1,6 +1,6 @@
 """The JSON API under /api/v1: one module a subject, all written the way endpoint.py says."""
 
-from gateway.web.api import appointments, devices, feedback, operating, owners, touchpoints, workshops
+from gateway.web.api import appointments, devices, feedback, operating, owners, rules, touchpoints, workshops
 from gateway.web.api.endpoint import Endpoint
 
 SUBJECTS = (
@@ -10,6 +10,7 @@ SUBJECTS = (
     touchpoints.endpoints,
     appointments.endpoints,
     feedback.endpoints,
+    rules.endpoints,
     operating.endpoints,
 )
 

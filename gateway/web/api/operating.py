@@ -1,4 +1,4 @@
-"""What the operator looks at: rules, quarantine, outbox, journal, funnel."""
+"""What the operator looks at: quarantine, outbox, journal, funnel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import Field
 from gateway.domain.delivery import Delivery, DeliveryState
 from gateway.domain.errors import NotFoundError
 from gateway.domain.messages import QuarantineRow
-from gateway.domain.policy import RuleInfo
 from gateway.flow import quarantine as quarantine_flow
 from gateway.ports import Records
 from gateway.web.access import STAFF
@@ -28,43 +27,12 @@ from gateway.web.api.shapes import (
     QuarantineOut,
     ReplayIn,
     ReplayOut,
-    RuleOut,
     Word,
 )
 
 MONTH_MS = 30 * 86_400_000
 
 endpoints = Endpoints("Operating")
-
-
-# --- rules --------------------------------------------------------------------------------------
-
-
-class RulesQuery(ListQuery):
-    """Which rules."""
-
-    kind: Word | None = Field(None, description="Device kind.")
-
-
-@endpoints.get("/rules", *STAFF)
-async def list_rules(call: Call, query: RulesQuery) -> Page[RuleOut]:
-    """List the rules that run, by id."""
-    after = query.after() or ""
-    rows = [
-        rule
-        for rule in sorted(call.context.policy.rules.values(), key=lambda rule: rule.id)
-        if rule.id > after and query.kind in (None, rule.kind)
-    ]
-    return page(rows, query.limit, RuleOut.of, lambda rule: rule.id)
-
-
-@endpoints.get("/rules/{rule_id}", *STAFF)
-async def get_rule(call: Call, rule_id: str) -> RuleOut:
-    """Show a rule."""
-    rule: RuleInfo | None = call.context.policy.rules.get(rule_id)
-    if rule is None:
-        raise NotFoundError(f"There is no rule {rule_id}.")
-    return RuleOut.of(rule)
 
 
 # --- quarantine ---------------------------------------------------------------------------------

@@ -584,6 +584,44 @@ class RuleOut(Out):
     source: str | None
 
 
+class PartOut(Out):
+    """One part of a condition, and what it was."""
+
+    text: str = Field(description="As the rule writes it.")
+    words: str = Field(description="What it asks, in the language of who asks.")
+    value: Value | None = Field(description="null: it cannot be told.")
+    unit: str | None
+    value_words: str
+    note: str = Field(description="Why it cannot be told, or when its signal was measured.")
+    parts: list[PartOut]
+
+
+class ExplanationOut(Out):
+    """Why a rule is, or is not, true for a device."""
+
+    rule: str
+    version: int
+    device: str
+    at: Moment = Field(description="By the device's own clock.")
+    holds: bool | None = Field(description="null: it cannot be told, and so is not true.")
+    pending_since: Moment | None = Field(description="True since then, but not yet for as long as it asks.")
+    open_since: Moment | None = Field(description="Its episode has been open since then.")
+    headline: str
+    because: str = Field(description="The part that decides, in words.")
+    when: PartOut
+    clear: PartOut | None
+
+
+class ReloadOut(Out):
+    """What became of reading the rules again."""
+
+    id: str = Field(description="Of the activation; its control entry in the journal has the same.")
+    rule_set: str = Field(description="Hash of the texts.")
+    rules: int = Field(description="How many rules it has.")
+    changed: bool = Field(description="false: the files make the set that was asked for last.")
+    position: int | None = Field(description="Of the journal, from which on it holds; null: on its way.")
+
+
 class QuarantineOut(Out):
     """A message that could not be decoded."""
 
