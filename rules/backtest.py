@@ -34,8 +34,6 @@ BURST_MS = DAY_MS
 """Two touchpoints of a device that are nearer than this belong to one burst."""
 GAP_DAYS = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 31.0, 91.0)
 """Where the bars of the histogram of days between touchpoints begin."""
-TAKE_EVERY = 4_096
-"""Rows after which the engine's events are fetched: they hold more than is kept of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,15 +225,16 @@ class Backtest:
         self._kind_of = kind_of
         self._known = known or {}
         self._end = end
-        self._position = self._rows = self._readings = 0
+        self.readings = 0
+        """values taken so far"""
+        self._position = self._rows = 0
         self._seen: dict[str, _Seen] = {}
         self._findings: dict[str, Finding] = {}  # by id
 
     def feed(self, rows: Sequence[Row]) -> None:
         """Take readings; each device's in the order of their time, as far as it was so in life."""
-        for first in range(0, len(rows), TAKE_EVERY):
-            self._feed(rows[first : first + TAKE_EVERY])
-            self._collect()
+        self._feed(rows)
+        self._collect()
 
     def _feed(self, rows: Sequence[Row]) -> None:
         """The loop that everything is spent in."""
@@ -264,7 +263,7 @@ class Backtest:
             readings += len(signals)
             take(position, received, device, state.kind, ((ts, signals),))
         self._rows += taken
-        self._readings += readings
+        self.readings += readings
         self._position = position
 
     def _admit(self, device: str, ts: int) -> _Seen:
@@ -301,7 +300,7 @@ class Backtest:
         count = _Counting(counted, score, owner_at)
         return Report(
             rows=self._rows,
-            readings=self._readings,
+            readings=self.readings,
             devices=len(self._seen),
             without_kind=sum(state.kind is None for state in self._seen.values()),
             first=min((state.first for state in self._seen.values()), default=None),

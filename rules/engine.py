@@ -115,6 +115,7 @@ class Engine:
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
             "moved": self._moved, "step": self._step_and_time, "expired": self._expired, "turn": self._turn,
+            "roll": self._roll,
         }  # fmt: skip
         self._world = World({}, geography)
         self._equip(rules)
@@ -525,6 +526,11 @@ class Engine:
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
         state.values[slot], state.times[slot] = value, ts
+
+    def _roll(self, state: DeviceState, slot: int, ts: int) -> bool:
+        """A bucket of a signal's windows has ended before `ts`; gives whether rules have to be evaluated."""
+        changed = cast(Series, state.series[slot]).roll(ts)
+        return bool(changed) and state.program.steady(state, slot, changed)
 
     def _expired(self, state: DeviceState, cell: int, ts: int, touched: set[int]) -> None:
         """A window, whose signal is not among those that came, may have lost its oldest bucket."""

@@ -522,7 +522,7 @@ def _passes(program: Program, number: int, slot: int) -> str:
         passes = f"guards[{slot}] == {v}"
     if program.shared[slot]:
         r = f"r{number}"
-        passes += f" and ts < {r}.end and {r}.n < {r}.most"
+        passes += f" and {r}.n < {r}.most"
         if program.numbers[slot]:
             passes += f" and {r}.floor <= {v} < {r}.ceiling"
     return passes
@@ -540,9 +540,10 @@ def _guards(program: Program, known: list[tuple[int, int]], generator: Generator
     return [
         "    guards = state.guards",
         *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
-        *(f"    r{number} = state.series[{slot}]" for number, slot in known if program.shared[slot]),
+        "    rolled = False",
+        *(line for number, slot in known if program.shared[slot] for line in _rolled(number, slot)),
         "    try:",
-        f"        quiet = {' and '.join(quiet)}",
+        f"        quiet = not rolled and {' and '.join(quiet)}",
         "    except TypeError:",  # a text came instead of a number
         "        quiet = False",
         "    if not quiet:",
@@ -551,11 +552,18 @@ def _guards(program: Program, known: list[tuple[int, int]], generator: Generator
         "        state.offset = received - ts",
         "        V = state.values; T = state.times",
         f"        touched = {general or 'set()'}",
+        f"        if rolled: touched.update({[r for slot in slots for r in program.level_rules[slot]]})",
         *(f"        expired(state, {cell}, ts, touched)" for cell in _others(program, slots)),
         *(line for number, slot in known for line in _moved(program, number, slot)),
         *([f"        turn(state, ts, {set(phases)}, touched)"] if phases else []),
         "        return step(state, touched, position, received)",
     ]
+
+
+def _rolled(number: int, slot: int) -> list[str]:
+    """A bucket of a signal's windows has ended."""
+    r = f"r{number}"
+    return [f"    {r} = state.series[{slot}]", f"    if ts >= {r}.end: rolled |= roll(state, {slot}, ts)"]
 
 
 def _others(program: Program, slots: Sequence[int]) -> list[int]:

@@ -517,15 +517,26 @@ class Series:
         """Take a reading that has to be looked at: (whether any window covers it, those that it may have
         changed by more than its value)."""
         self.flush()
-        if ts < newest or any(ts < window.since for window in self.windows):
+        if ts < newest or ts < self.windows[0].since:
             taken = [window.add(ts, value, newest) for window in self.windows]
             return any(taken), list(self.windows)
-        rolled = []
-        for window in self.windows:
-            if ts >= window.end:
-                window.roll(ts - ts % window.width)
-                rolled.append(window)
+        rolled = self.roll(ts)
         room = self.floor <= value < self.ceiling and self.most > 0
         self.n, self.total, self.low, self.high = 1, value, value, value
         self.flush()
         return True, rolled if room else list(self.windows)
+
+    def roll(self, ts: int) -> list[Window]:
+        """Begin the buckets that a reading at `ts` belongs to; gives the windows that were empty or have lost
+        a bucket."""
+        self.flush()
+        changed, end = [], NEVER
+        for window in self.windows:
+            if ts >= window.end:
+                before = window.expiry
+                window.roll(ts - ts % window.width)
+                if window.expiry != before:
+                    changed.append(window)
+            end = min(end, window.end)
+        self.end = end
+        return changed
