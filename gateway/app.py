@@ -32,6 +32,7 @@ from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
 from gateway.adapters.clock import SystemClock, VirtualClock
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
+from gateway.adapters.geography import WallClocks
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
@@ -73,6 +74,7 @@ from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableErr
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
 from rules import Catalogue, Engine, Fault, RuleErrors, RuleSet, SignalErrors, TextErrors, load
+from rules.places import Geography
 
 LANGUAGES = ("en", "de")
 SESSION_FILE = "session.json"
@@ -320,6 +322,7 @@ class Gateway:
     source: MqttSource
     state: SqliteRuleState
     """the rules' state, to be looked at; assess writes through one of its own"""
+    geography: Geography = field(default_factory=WallClocks)
     facts_every_ms: int = FACTS_EVERY_MS
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
@@ -412,6 +415,7 @@ class Gateway:
                     rules,
                     future_tolerance_ms=self.settings.devices.clock_ahead_s * 1000,
                     lateness_ms=self.settings.rules.lateness_s * 1000,
+                    geography=self.geography,
                 ),
                 clock=self.clock,
                 counters=self.counters,
@@ -497,6 +501,7 @@ class Gateway:
             reloader=self.reloader,
             in_force=self.in_force,
             state=self.state,
+            geography=self.geography,
             demo=demo,
         )
 
