@@ -183,7 +183,7 @@ class ScriptedBroker:
                 elif isinstance(packet, mqtt5.SubscribePacket):
                     codes = [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]
                     writer.write(mqtt5.SubAckPacket(packet.packet_id, codes).write() + b"".join(packets))
-                elif isinstance(packet, mqtt5.PubAckPacket):
+                elif isinstance(packet, mqtt5.PubAckPacket | mqtt5.PubRecPacket):
                     acknowledged.append(packet.packet_id)
         writer.close()
 
@@ -202,8 +202,14 @@ class ScriptedBroker:
         return [message for batch in batches for message in batch.messages]
 
 
-def sent(packet_id: int, payload: bytes = b"a", *, topic: str = T, again: bool = False) -> bytes:
-    qos = mqtt5.QoS.AT_LEAST_ONCE
+def sent(
+    packet_id: int | None,
+    payload: bytes = b"a",
+    *,
+    topic: str = T,
+    again: bool = False,
+    qos: mqtt5.QoS = mqtt5.QoS.AT_LEAST_ONCE,
+) -> bytes:
     return mqtt5.PublishPacket(topic, payload, qos=qos, packet_id=packet_id, duplicate=again).write()
 
 
@@ -257,6 +263,32 @@ async def test_a_session_known_from_before_there_were_session_numbers_goes_on(tm
         await broker.to_a_gateway(tmp_path, counters)
         assert len(await broker.to_a_gateway(tmp_path, counters)) == 1
     assert counters.sessions_lost == 0
+
+
+async def test_messages_of_every_quality_of_service_come_in_one_batch() -> None:
+    qos = mqtt5.QoS
+    first = [
+        sent(None, b"0", qos=qos.AT_MOST_ONCE),
+        sent(5, b"1"),
+        sent(None, b"2", qos=qos.AT_MOST_ONCE),
+        sent(6, b"3", qos=qos.EXACTLY_ONCE),
+    ]
+    again = [
+        sent(6, b"3", qos=qos.EXACTLY_ONCE, again=True),
+        sent(None, b"2", qos=qos.AT_MOST_ONCE),
+        sent(5, b"1", again=True),
+        sent(7, b"end"),
+    ]
+    counters, journal = Counters(), HeldJournal()
+    async with (
+        ScriptedBroker((False, first), (True, again)) as broker,
+        receiving(broker.url, journal, counters, wait=False) as source,
+    ):
+        await until(lambda: broker.acknowledged == [[5, 6]], "what has an id is acknowledged")
+        assert source._connection is not None
+        source._connection.end("the cable was pulled")
+        await until(lambda: broker.acknowledged[1:] == [[6, 5, 7]], "and again")
+    assert journal.payloads == [b"0", b"1", b"2", b"3", b"2", b"end"]
 
 
 async def test_what_waits_to_be_journalled_when_the_connection_breaks_is_journalled_once() -> None:

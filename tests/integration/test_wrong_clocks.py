@@ -101,6 +101,23 @@ def test_a_device_is_found_as_soon_as_its_clock_is_right(gateway: RunningGateway
     wait_until(found(gateway, *wrong), "each is found by its right time", 30, every=0.1)
 
 
+def test_what_comes_too_late_for_the_rules_is_counted_and_recorded(
+    tmp_path: Path, mosquitto: Mosquitto
+) -> None:
+    now = now_ms()
+    with running_gateway(
+        tmp_path, mosquitto.url, rules__lateness_s="3600", devices__kinds='{"car-*": "car"}'
+    ) as gateway:
+        gateway.start()
+        times = (now - 2 * HOUR, now, now - HOUR // 2, now - HOUR - 1)
+        publish(gateway.broker, [telemetry("car-1", ts, pad_wear_front=50) for ts in times])
+        gateway.until_total("touchpoint_messages_recorded_total", len(times))
+        gateway.until_total("touchpoint_too_late_readings_total", 1)
+        assert gateway.total("touchpoint_late_readings_total") == 2
+        assert gateway.total("touchpoint_too_late_readings_total") == 1
+        assert len(gateway.readings("car-1", "pad_wear_front")) == len(times)
+
+
 def test_a_clock_within_its_tolerance_that_is_put_right_silences_nothing(gateway: RunningGateway) -> None:
     """Half an hour ahead is a reading like any other; what follows at the right time is not too late."""
     now = now_ms()
