@@ -32,7 +32,7 @@ from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
 from gateway.adapters.clock import SystemClock, VirtualClock
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
-from gateway.adapters.geography import WallClocks
+from gateway.adapters.geography import Earth
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
@@ -322,7 +322,7 @@ class Gateway:
     source: MqttSource
     state: SqliteRuleState
     """the rules' state, to be looked at; assess writes through one of its own"""
-    geography: Geography = field(default_factory=WallClocks)
+    geography: Geography = field(default_factory=Earth)
     facts_every_ms: int = FACTS_EVERY_MS
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
