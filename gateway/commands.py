@@ -307,7 +307,7 @@ def rules_test(arguments: argparse.Namespace) -> int:
         _show_lines(faults, as_json=arguments.json)
         return 1
     texts, signals = _rule_sources(arguments)
-    results = rules.run_examples(load_rules(texts, load_signals(signals)))
+    results = rules.run_examples(load_rules(texts, load_signals(signals)), Earth())
     failed = [result for result in results if not result.passed]
     if arguments.json:
         print(json.dumps([dataclasses.asdict(result) for result in results], ensure_ascii=False, indent=2))

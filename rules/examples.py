@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from rules.catalogue import Example, Rule, RuleSet
 from rules.engine import Cleared, Engine, Found
+from rules.places import Geography
 from rules.texts import span_text
 
 EPOCH = 1_767_225_600_000
 """Where the examples' time begins, 2026-01-01T00:00:00Z; nothing depends on it."""
 
 DEVICE = "example"
+
+MOST_MOMENTS = 1_000
+"""Moments looked at after the last reading. A rule that asks for the hour has one every quarter of an hour for
+ever: ten days of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,21 +33,23 @@ class ExampleResult:
     happened: str
 
 
-def run_examples(ruleset: RuleSet) -> list[ExampleResult]:
-    """Run every example of every rule, each on a device of its own."""
+def run_examples(ruleset: RuleSet, geography: Geography | None = None) -> list[ExampleResult]:
+    """Run every example of every rule, each on a device of its own, whose owner lives by UTC."""
     return [
-        _result(rule, example, *play(rule, example, ruleset))
+        _result(rule, example, *play(rule, example, ruleset, geography))
         for rule in ruleset.rules.values()
         for example in rule.examples
     ]
 
 
-def play(rule: Rule, example: Example, ruleset: RuleSet) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def play(
+    rule: Rule, example: Example, ruleset: RuleSet, geography: Geography | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """When the rule fires and clears, ms from the example's start.
 
     After the last reading the device is silent, and what is pending falls due.
     """
-    engine = Engine(RuleSet({rule.id: rule}, ruleset.catalogue))
+    engine = Engine(RuleSet({rule.id: rule}, ruleset.catalogue), geography=geography)
     position = 0
     for ms, signals in example.given:
         for due in _ticks(engine, EPOCH + ms):
@@ -49,7 +57,7 @@ def play(rule: Rule, example: Example, ruleset: RuleSet) -> tuple[tuple[int, ...
             engine.tick(position, due)
         position += 1
         engine.readings(position, EPOCH + ms, DEVICE, rule.kind, [(EPOCH + ms, signals)])
-    for due in _ticks(engine, None):
+    for due in islice(_ticks(engine, None), MOST_MOMENTS):
         position += 1
         engine.tick(position, due)
     events = engine.take()
