@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from config import settings as configuration
+from gateway.adapters.geography import Earth
 from gateway.app import Stores, load_rules, load_signals, prepare, rule_texts, signal_texts
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
