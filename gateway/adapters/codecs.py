@@ -51,17 +51,22 @@ _Text = Annotated[str, Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*\Z")]
 _List = Annotated[list[_Text], Meta(max_length=LONGEST_LIST)]
 
 
-class _Reading(msgspec.Struct, gc=False):
+class _Reading(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     signals: dict[str, float | _Int | bool | _Text | _List]
-    ts: int | float | str | None = None
+    ts: int
+    seq: int | None = None
 
 
-_decode_typed = msgspec.json.Decoder(_Reading | list[_Reading]).decode
+class _ReadingAndMore(msgspec.Struct, gc=False):
+    """Its values are checked by hand: a second decoder with a pattern lets msgspec 0.22 crash at exit."""
+
+    signals: dict[str, Any]
+    ts: int
+
+
+_decode_reading = msgspec.json.Decoder(_Reading).decode
+_decode_with_more = msgspec.json.Decoder(_ReadingAndMore).decode
 _decode_any = msgspec.json.Decoder().decode
-
-
-_NOT_AT_A_GLANCE = (msgspec.MsgspecError, ValueError, RecursionError, AttributeError)
-"""AttributeError: it is an array of readings."""
 
 
 class MalformedError(Exception):
@@ -70,6 +75,9 @@ class MalformedError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+_NOT_AT_A_GLANCE = (msgspec.MsgspecError, ValueError, RecursionError, MalformedError)
 
 
 # --- time ---------------------------------------------------------------------------------------
@@ -170,6 +178,12 @@ def _parse(payload: bytes) -> Any:
         raise MalformedError("not_json", str(error)) from error
 
 
+def _among_more(payload: bytes) -> Item:
+    """The reading of a message that says more than a reading. Raises MalformedError, msgspec's errors."""
+    reading = _decode_with_more(payload)
+    return reading.ts, {name: check_value(name, value) for name, value in reading.signals.items()}
+
+
 def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedError("not_an_object", "the payload is JSON, but not an object")
@@ -229,7 +243,7 @@ class _NativeDecoder:
     def __call__(self, batch: Batch) -> Decoded:
         """Decode one batch; never raises for what a device sent."""
         decoded = Decoded()
-        take = decoded.telemetry.append
+        take, sent = decoded.telemetry.append, decoded.sent
         devices, plain, claimed = self._devices, self._names.plain, self._claimed
         earliest, latest = EARLIEST, batch.received + self._ahead
         position = batch.first - 1
@@ -238,13 +252,19 @@ class _NativeDecoder:
             device = devices.get(topic)
             if device is not None and (claimed is None or claimed(device)):
                 try:
-                    reading = _decode_typed(payload)
-                    ts, signals = reading.ts, reading.signals
-                    if signals and type(ts) is int and earliest <= ts <= latest and signals.keys() <= plain:
+                    signals: Mapping[str, Value]
+                    try:
+                        reading = _decode_reading(payload)
+                        ts, signals = reading.ts, reading.signals
+                        sent[position] = payload
+                    except msgspec.ValidationError:
+                        ts, signals = _among_more(payload)
+                    if earliest <= ts <= latest and signals and plain.issuperset(signals):
                         take((position, device, ((ts, signals),)))
                         continue
                 except _NOT_AT_A_GLANCE:
                     pass  # looked at again below, to keep what is good and to say what is wrong
+            sent.pop(position, None)
             self._slowly(decoded, batch, position, topic, payload)
         return decoded
 

@@ -1,8 +1,9 @@
 """The time series in one SQLite file: what was written last as it came, everything older by device.
 
-A row per message costs more than all the rest of the path. So a write is one row of `recent`, holding each
-device's readings as JSON; when enough of them have gathered, they are folded into `stretches`: up to a
-thousand readings of one device, from one day, in the order of their time. Both are read together. The
+A row per message costs more than all the rest of the path, and so does encoding again what a device has
+encoded. So a reading is kept as the payload that brought it, and a write is one row of `recent`, holding them
+by device; when enough of them have gathered, they are folded into `stretches`: up to a thousand readings of
+one device, from one day, in the order of their time. Both are read together. The
 position of the journal's reader is committed with the row, so that each reading is there exactly once. Of
 readings of the same device and time the value written last counts, signal by signal.
 """
@@ -22,14 +23,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from gateway.domain.messages import Batch, Item
+from gateway.domain.messages import Batch
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
-FORMAT = 1
+FORMAT = 2
 PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 2048
-FOLD_READINGS, FOLD_WRITES = 40_000, 500
+FOLD_READINGS, FOLD_BYTES, FOLD_WRITES = 40_000, 32_000_000, 500
 """How much gathers in `recent` before it is folded: the more, the cheaper to write and the dearer to read."""
 STRETCH = 1_000
 """Most readings in one stretch."""
@@ -50,35 +51,43 @@ CREATE TABLE IF NOT EXISTS signals (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS recent (
     id INTEGER PRIMARY KEY,
-    body BLOB NOT NULL       -- msgpack {device number: JSON [[ts, {signal: value}], ...] without brackets}
+    body BLOB NOT NULL       -- msgpack {device number: [[ts, JSON {"ts": ts, "signals": {signal: value}}]]}
 );
 CREATE TABLE IF NOT EXISTS stretches (
     id INTEGER PRIMARY KEY,  -- of the same time the later stretch counts
     device INTEGER NOT NULL,
     first INTEGER NOT NULL,  -- ms
     last INTEGER NOT NULL,   -- ms
-    body BLOB NOT NULL       -- JSON [[ts, {signal: value}], ...] by ts
+    body BLOB NOT NULL       -- JSON [{"ts": ts, "signals": {signal: value}}] by ts
 );
 CREATE INDEX IF NOT EXISTS stretch_of_device ON stretches (device, first, last);
 """
 
+Entry = tuple[int, bytes]
+"""(ts, the reading as JSON)"""
+
+
+class _Reading(msgspec.Struct, gc=False):
+    ts: int
+    signals: dict[str, Any]
+
+
+class _Device(NamedTuple):
+    no: int
+    names: set[str]
+    """of its signals, as far as they are in the file"""
+
+
 _encode = msgspec.json.Encoder().encode
-_decode: Callable[[bytes], list[tuple[int, dict[str, Any]]]] = msgspec.json.Decoder(
-    list[tuple[int, dict[str, Any]]]
-).decode
+_decode = msgspec.json.Decoder(list[_Reading]).decode
+_decode_first = msgspec.json.Decoder(list[tuple[int, dict[str, Any]]]).decode
 _pack = msgspec.msgpack.Encoder().encode
-_unpack: Callable[[bytes], dict[int, bytes]] = msgspec.msgpack.Decoder(dict[int, bytes]).decode
+_unpack_all = msgspec.msgpack.Decoder(dict[int, list[Entry]]).decode
+_unpack_raw = msgspec.msgpack.Decoder(dict[int, msgspec.Raw]).decode
+_unpack_entries = msgspec.msgpack.Decoder(list[Entry]).decode
+_unpack_first = msgspec.msgpack.Decoder(dict[int, bytes]).decode
 T = TypeVar("T")
 _ts = itemgetter(0)
-
-
-class _Piece(NamedTuple):
-    """Readings of one device, in order of ts, of one day, as JSON without brackets."""
-
-    first: int
-    last: int
-    size: int
-    body: bytes
 
 
 class _Writer:
@@ -87,9 +96,8 @@ class _Writer:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._devices: dict[str, tuple[int, set[str]]] = {}
-        self._gathered: dict[int, list[_Piece]] = {}
-        self._readings = self._writes = 0
+        self._devices: dict[str, _Device] = {}
+        self._forget_gathered()
         self._pruned = 0.0
 
     def connection(self) -> sqlite3.Connection:
@@ -97,7 +105,7 @@ class _Writer:
             self._connection = _open(self._path)
             for statement in SCHEMA.split(";\n"):
                 self._connection.execute(statement)
-            _check_format(self._connection, self._path)
+            _take_format(self._connection, self._path)
             self._gather_again(self._connection)
         return self._connection
 
@@ -110,70 +118,75 @@ class _Writer:
             self._connection = None
 
     def write(self, batches: Sequence[Batch], position: int) -> None:
-        """One row and the position in one transaction."""
+        """One row and the position in one transaction; or, when that makes it enough, all that has gathered
+        to where it belongs."""
         connection = self.connection()
         with _transaction(connection):
-            pieces = self._pieces(connection, batches)
-            if pieces:
-                body = _pack({no: b",".join([piece.body for piece in of]) for no, of in pieces.items()})
+            entries = self._entries(connection, batches)
+            self._gather(entries)
+            if enough := self._enough():
+                _fold(connection, self._gathered)
+            elif entries:
+                body = _pack(entries)
+                self._bytes += len(body)
                 connection.execute("INSERT INTO recent (body) VALUES (?)", (body,))
             _put(connection, "position", position)
-        self._gather(pieces)
-        if self._readings >= FOLD_READINGS or self._writes >= FOLD_WRITES:
-            self.fold()
+        if enough:
+            self._forget_gathered()
+            self._prune(connection)
 
-    def _pieces(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> dict[int, list[_Piece]]:
-        """What the batches hold, by device."""
-        groups: dict[str, tuple[list[Item], set[str], int]] = {}
+    def _enough(self) -> bool:
+        return self._readings >= FOLD_READINGS or self._bytes >= FOLD_BYTES or self._writes >= FOLD_WRITES
+
+    def _entries(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> dict[int, list[Entry]]:
+        """What the batches hold, by device, in the order of writing."""
+        groups: dict[str, tuple[_Device, set[str], list[Entry]]] = {}
         for batch in batches:
-            for _, device, items in batch.decoded.recordable:
+            sent = batch.decoded.sent
+            for position, device, items in batch.decoded.recordable:
                 group = groups.get(device)
                 if group is None:
-                    no, names = self._devices.get(device) or self._learn_device(connection, device)
-                    group = groups[device] = ([], names, no)
-                for _, signals in items:
-                    if not signals.keys() <= group[1]:
-                        _learn_signals(connection, group[2], group[1], signals)
-                group[0].extend(items)
-        return {no: list(_cut(items)) for items, _, no in groups.values()}
+                    known = self._devices.get(device) or self._learn_device(connection, device)
+                    group = groups[device] = known, known.names, []
+                known, names, entries = group
+                for ts, signals in items:
+                    if not names.issuperset(signals):
+                        _learn_signals(connection, known, signals)
+                    entries.append((ts, sent.get(position) or _encode({"ts": ts, "signals": signals})))
+        return {known.no: entries for known, _, entries in groups.values()}
 
-    def _learn_device(self, connection: sqlite3.Connection, device: str) -> tuple[int, set[str]]:
+    def _learn_device(self, connection: sqlite3.Connection, device: str) -> _Device:
         if len(self._devices) >= KNOWN_DEVICES:
             self._devices.clear()
         connection.execute("INSERT OR IGNORE INTO devices (id) VALUES (?)", (device,))
         no = connection.execute("SELECT no FROM devices WHERE id = ?", (device,)).fetchone()[0]
         names = connection.execute("SELECT name FROM signals WHERE device = ?", (no,)).fetchall()
-        self._devices[device] = known = (no, {name for (name,) in names})
+        self._devices[device] = known = _Device(no, {name for (name,) in names})
         return known
 
-    def _gather(self, pieces: Mapping[int, list[_Piece]]) -> None:
-        """Remember for the next fold what has just been committed."""
+    def _gather(self, entries: Mapping[int, list[Entry]]) -> None:
+        """Remember for the next fold what is being written; when that fails, `close` forgets it."""
         self._writes += 1
-        for no, of in pieces.items():
-            self._readings += sum([piece.size for piece in of])
+        for no, of in entries.items():
+            self._readings += len(of)
             self._gathered.setdefault(no, []).extend(of)
 
     def _gather_again(self, connection: sqlite3.Connection) -> None:
         """The same from the file, for what another process had written."""
-        self._gathered, self._readings, self._writes = {}, 0, 0
+        self._forget_gathered()
         for (body,) in connection.execute("SELECT body FROM recent ORDER BY id"):
-            self._gather({no: list(_cut(_decode(b"[" + of + b"]"))) for no, of in _unpack(body).items()})
+            self._gather(_unpack_all(body))
+            self._bytes += len(body)
 
-    def fold(self) -> None:
-        """Move what has gathered to where it belongs; now and then end what is too old."""
-        connection = self.connection()
-        with _transaction(connection):
-            connection.executemany(
-                "INSERT INTO stretches (device, first, last, body) VALUES (?, ?, ?, ?)",
-                [(no, *row) for no, of in self._gathered.items() for row in _stretches(of)],
-            )
-            connection.execute("DELETE FROM recent")
-        self._gathered, self._readings, self._writes = {}, 0, 0
-        if time.monotonic() - self._pruned > PRUNE_EVERY:
-            self._pruned = time.monotonic()
-            self._prune(connection)
+    def _forget_gathered(self) -> None:
+        self._gathered: dict[int, list[Entry]] = {}
+        self._readings = self._bytes = self._writes = 0
 
     def _prune(self, connection: sqlite3.Connection) -> None:
+        """End now and then what is too old."""
+        if time.monotonic() - self._pruned < PRUNE_EVERY:
+            return
+        self._pruned = time.monotonic()
         days = _get(connection, "retention_days")
         if not days:
             return
@@ -188,43 +201,26 @@ class _Writer:
         _put(self.connection(), "retention_days", days)
 
 
-def _cut(items: Sequence[Item]) -> Iterator[_Piece]:
-    """Pieces of at most one day and STRETCH readings; readings of one ts stay in the order of writing."""
-    items = sorted(items, key=_ts)
+def _stretches(entries: Sequence[Entry]) -> Iterator[tuple[int, int, bytes]]:
+    """(first, last, body) by ts, of at most one day and STRETCH readings each; what was written later of one
+    ts comes later."""
+    entries = sorted(entries, key=_ts)
     start = 0
-    while start < len(items):
-        end = min(start + STRETCH, len(items))
-        tomorrow = items[start][0] - items[start][0] % DAY + DAY
-        if items[end - 1][0] >= tomorrow:
-            end = bisect_left(items, tomorrow, start, end, key=_ts)
-        body = _encode(items if end - start == len(items) else items[start:end])[1:-1]
-        yield _Piece(items[start][0], items[end - 1][0], end - start, body)
+    while start < len(entries):
+        end = min(start + STRETCH, len(entries))
+        tomorrow = entries[start][0] - entries[start][0] % DAY + DAY
+        if entries[end - 1][0] >= tomorrow:
+            end = bisect_left(entries, tomorrow, start, end, key=_ts)
+        body = b"[" + b",".join([reading for _, reading in entries[start:end]]) + b"]"
+        yield entries[start][0], entries[end - 1][0], body
         start = end
 
 
-def _stretches(pieces: Iterable[_Piece]) -> Iterator[tuple[int, int, bytes]]:
-    """(first, last, body): pieces that follow one another are joined, one that came late stays by itself."""
-    joined: list[_Piece] = []
-    count = 0
-    for piece in pieces:
-        if joined and not _follows(joined[0], joined[-1], piece, count):
-            yield _join(joined)
-            joined, count = [], 0
-        joined.append(piece)
-        count += piece.size
-    if joined:
-        yield _join(joined)
-
-
-def _follows(first: _Piece, last: _Piece, piece: _Piece, count: int) -> bool:
-    return (
-        last.last < piece.first and first.first // DAY == piece.last // DAY and count + piece.size <= STRETCH
-    )
-
-
-def _join(pieces: list[_Piece]) -> tuple[int, int, bytes]:
-    body = b"[" + b",".join([piece.body for piece in pieces]) + b"]"
-    return pieces[0].first, pieces[-1].last, body
+def _readings(body: bytes) -> Sequence[tuple[int, dict[str, Any]]]:
+    """(ts, signals) of a stretch, also of one that format 1 had written."""
+    if body.startswith(b"[["):
+        return _decode_first(body)
+    return [(reading.ts, reading.signals) for reading in _decode(body)]
 
 
 class _Reader:
@@ -274,13 +270,13 @@ class _Reader:
         waiting: dict[int, tuple[int, Value]] = {}
         rows = connection.execute(
             "SELECT first, id, body FROM stretches WHERE device = ? AND first > ? AND first < ? "
-            "AND last >= ? AND instr(body, ?) ORDER BY first, id",
-            (no, start - DAY, end, start, _encode(signal) + b":"),
+            "AND last >= ? AND (instr(body, ?) OR instr(body, ?)) ORDER BY first, id",
+            (no, start - DAY, end, start, _encode(signal), b"\\"),  # the same name may be escaped otherwise
         )
         for first, no, body in rows:
             for ts in sorted(ts for ts in waiting if ts < first):
                 yield ts, waiting.pop(ts)[1]
-            for ts, signals in _decode(body):
+            for ts, signals in _readings(body):
                 if signal in signals and start <= ts < end and waiting.get(ts, (0,))[0] <= no:
                     waiting[ts] = (no, signals[signal])
         for ts in sorted(waiting):
@@ -328,7 +324,7 @@ class _Reader:
             for first, body in rows:
                 if len(folded) == of and first + DAY < min(ts for ts, _ in folded.values()):
                     break  # nothing that began earlier can hold anything newer
-                _take_newest(folded, reversed(_decode(body)), keep=True)
+                _take_newest(folded, reversed(_readings(body)), keep=True)
             rows.close()
         _take_newest(folded, ((ts, {name: value}) for name, (ts, value) in found.items()))
         return folded
@@ -471,14 +467,38 @@ def _put(connection: sqlite3.Connection, key: str, value: int) -> None:
     )
 
 
-def _check_format(connection: sqlite3.Connection, path: Path) -> None:
-    found = _get(connection, "format")
-    if found is None:
+def _take_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring what was written in an older format up to this one. Raises StoreUnavailableError."""
+    with _transaction(connection):
+        found = _get(connection, "format")
+        if found == 1:
+            _fold_first(connection)
+        elif found not in (None, FORMAT):
+            raise StoreUnavailableError(
+                f"{path} has format {found}, this program knows {FORMAT}: start the version that wrote it"
+            )
         _put(connection, "format", FORMAT)
-    elif found != FORMAT:
-        raise StoreUnavailableError(
-            f"{path} has format {found}, this program knows {FORMAT}: start the version that wrote it"
-        )
+
+
+def _fold_first(connection: sqlite3.Connection) -> None:
+    """Fold what format 1 had in `recent`: {device number: JSON [[ts, {signal: value}]] without brackets}.
+    Its stretches are read as they are."""
+    gathered: dict[int, list[Entry]] = {}
+    for (packed,) in connection.execute("SELECT body FROM recent ORDER BY id"):
+        for no, of in _unpack_first(packed).items():
+            gathered.setdefault(no, []).extend(
+                (ts, _encode({"ts": ts, "signals": signals})) for ts, signals in _decode_first(b"[%b]" % of)
+            )
+    _fold(connection, gathered)
+
+
+def _fold(connection: sqlite3.Connection, gathered: Mapping[int, Sequence[Entry]]) -> None:
+    """`gathered` is all that stands in `recent`."""
+    connection.executemany(
+        "INSERT INTO stretches (device, first, last, body) VALUES (?, ?, ?, ?)",
+        [(no, *row) for no, of in gathered.items() for row in _stretches(of)],
+    )
+    connection.execute("DELETE FROM recent")
 
 
 def _number(connection: sqlite3.Connection, device: str) -> int | None:
@@ -486,21 +506,20 @@ def _number(connection: sqlite3.Connection, device: str) -> int | None:
     return int(row[0]) if row else None
 
 
-def _learn_signals(
-    connection: sqlite3.Connection, no: int, names: set[str], signals: Mapping[str, Value]
-) -> None:
+def _learn_signals(connection: sqlite3.Connection, device: _Device, signals: Mapping[str, Value]) -> None:
     connection.executemany(
-        "INSERT OR IGNORE INTO signals VALUES (?, ?)", [(no, name) for name in signals.keys() - names]
+        "INSERT OR IGNORE INTO signals VALUES (?, ?)",
+        [(device.no, name) for name in signals.keys() - device.names],
     )
-    names.update(signals)
+    device.names.update(signals)
 
 
 def _recent(connection: sqlite3.Connection, no: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """One device's readings that are not folded yet, in the order they were written."""
     for (body,) in connection.execute("SELECT body FROM recent ORDER BY id").fetchall():
-        of = _unpack(body).get(no)
+        of = _unpack_raw(body).get(no)
         if of is not None:
-            yield from _decode(b"[" + of + b"]")
+            yield from _readings(b"[%b]" % b",".join([reading for _, reading in _unpack_entries(of)]))
 
 
 def _merge(

@@ -31,10 +31,12 @@ log = structlog.get_logger()
 READER = "record"
 LARGEST_WRITE = 20_000
 """Journal entries taken at once when record is behind."""
-GATHERED = 10_000
+GATHERED = 20_000
 """Entries that are worth a write of their own without waiting for more."""
-LINGER_MS = 250
+LINGER_MS = 500
 """How long entries may gather when there are fewer."""
+LOOK_EVERY_MS = 100
+"""How often it is looked meanwhile whether there are enough."""
 SHORTEST_WAIT, LONGEST_WAIT = 200, 15_000
 """ms between two tries to write the same batches."""
 
@@ -95,8 +97,11 @@ class Recorder:
         return await self._database.read(lambda records: records.position(READER))
 
     async def _gather(self, position: int) -> None:
-        if self._linger and self._journal.head() - position < GATHERED:
-            await self._clock.wait(asyncio.Event(), self._clock.now() + self._linger)
+        now = self._clock.now()
+        until = now + self._linger
+        while now < until and self._journal.head() - position < GATHERED:
+            await self._clock.wait(asyncio.Event(), min(now + LOOK_EVERY_MS, until))
+            now = self._clock.now()
 
     async def _write(self, batches: Sequence[Batch], position: int) -> None:
         refused = await self._store.write(batches, self._kinds, position)

@@ -6,15 +6,17 @@ import json
 import math
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from real_parts import Influx, VictoriaMetrics, free_port
 
 from gateway.adapters import timeseries_embedded
+from gateway.adapters.codecs import make_decoder
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.adapters.timeseries_influx import InfluxTimeSeries
 from gateway.domain.messages import Batch, ContextReading, Decoded, Item
@@ -31,9 +33,18 @@ def kinds(device: str) -> tuple[str, str]:
 
 
 def batch(*messages: tuple[str, list[Item]], first: int = 1) -> Batch:
-    """Decoded telemetry: (device, [(ts, signals)])."""
-    decoded = Decoded(telemetry=[(first + i, device, items) for i, (device, items) in enumerate(messages)])
+    """Decoded telemetry: (device, [(ts, signals)]). At odd positions a store may keep what was sent."""
+    telemetry = [(first + i, device, items) for i, (device, items) in enumerate(messages)]
+    sent = {
+        position: sent_as(*items[0]) for position, _, items in telemetry if position % 2 and len(items) == 1
+    }
+    decoded = Decoded(telemetry=telemetry, sent=sent)
     return Batch(first=first, received=T0, messages=[("t", b"p")] * len(messages), decoder=lambda _: decoded)
+
+
+def sent_as(ts: int, signals: Mapping[str, Value]) -> bytes:
+    """As another JSON library writes it: spaces, and other escapes than ours."""
+    return json.dumps({"signals": signals, "seq": 7, "ts": ts}).encode()
 
 
 def one(device: str, ts: int, **signals: Value) -> tuple[str, list[Item]]:
@@ -315,6 +326,77 @@ class TestEmbedded:
         assert await read(store, "car-9", "note") == []
         await write(store, *big, first=2)  # opened anew: there is room again
         assert len(await read(store, "car-9", "note")) == 20
+
+    @pytest.mark.parametrize("folds", [1, 500])
+    async def test_what_devices_send_is_read_as_it_was_decoded(
+        self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch, folds: int
+    ) -> None:
+        monkeypatch.setattr(timeseries_embedded, "FOLD_WRITES", folds)
+        values = [
+            "1",
+            "-0.0",
+            "1e3",
+            "1.7976931348623157e308",
+            "true",
+            '"a}{"',
+            '"\\u00e9\\n"',
+            '["P0301", "\\""]',
+        ]
+        payloads = [
+            *(f'{{"ts": {T0 + i}, "signals": {{"x": {value}}}}}' for i, value in enumerate(values)),
+            f'\n{{"seq": 1, "signals": {{"other": 1, "\\u0078": 2}}, "ts": {T0 + 20}}} ',
+            f'{{"ts": 1, "ts": {T0 + 22}, "signals": {{"x": 1}}, "signals": {{"x": 2, "x": 3}}}}',
+            '{"ts": "2026-09-21T14:13:20.023Z", "signals": {"x": 5}, "more": {"x": 6}}',
+            f'[{{"ts": {T0 + 25}, "signals": {{"x": 7}}}}, {{"ts": {T0 + 24}, "signals": {{"x": 8}}}}]',
+        ]
+        topic = "touchpoint/v1/car-1/telemetry"
+        sent = Batch(
+            first=1,
+            received=T0,
+            messages=[(topic, payload.encode()) for payload in payloads],
+            decoder=make_decoder({}),
+        )
+        await store.write([sent], kinds, sent.last)
+        items = [item for _, _, items in sent.decoded.telemetry for item in items]
+        expected = sorted((ts, signals["x"]) for ts, signals in items)
+        assert len(expected) == len(values) + 5
+        assert repr(await read(store, "car-1", "x")) == repr(expected)
+        assert (await store.latest("car-1"))["x"] == expected[-1]
+
+    async def test_a_file_of_format_1_is_taken_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "timeseries.db"
+        before = EmbeddedTimeSeries(path)
+        await before.prepare()
+        await before.close()
+        recent = msgspec.msgpack.encode({1: b'[%d,{"speed":2.0}],[%d,{"speed":1.5}]' % (T0 + 9, T0 + 1)})
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.executescript(
+                """INSERT INTO devices VALUES (1, 'car-1');
+                    INSERT INTO signals VALUES (1, 'speed'), (1, 'rpm');
+                    INSERT INTO meta VALUES ('position', 4);
+                    UPDATE meta SET value = 1 WHERE key = 'format';"""
+            )
+            stretch = b'[[%d,{"speed":0.5}],[%d,{"speed":1.0,"rpm":8.0}]]' % (T0, T0 + 1)
+            connection.execute("INSERT INTO stretches VALUES (1, 1, ?, ?, ?)", (T0, T0 + 1, stretch))
+            connection.execute("INSERT INTO recent (body) VALUES (?)", (recent,))
+            connection.commit()
+        for _ in range(2):
+            store = EmbeddedTimeSeries(path)
+            assert await read(store, "car-1", "speed") == [(T0, 0.5), (T0 + 1, 1.5), (T0 + 9, 2.0)]
+            assert dict(await store.latest("car-1")) == {"speed": (T0 + 9, 2.0), "rpm": (T0 + 1, 8.0)}
+            assert await store.position() == 4
+            await store.close()
+
+    async def test_large_messages_are_folded_before_they_fill_the_memory(
+        self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(timeseries_embedded, "FOLD_BYTES", 10_000)
+        recent = []
+        for number in range(3):
+            await write(store, one("car-1", T0 + number, note="x" * 6_000))
+            recent += store._writer.connection().execute("SELECT count(*) FROM recent").fetchone()
+        assert recent == [1, 2, 0]
+        assert len(await read(store, "car-1", "note")) == 3
 
     async def test_an_unknown_format_is_refused(self, tmp_path: Path) -> None:
         store = EmbeddedTimeSeries(tmp_path / "timeseries.db")

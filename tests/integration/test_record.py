@@ -80,7 +80,12 @@ async def journal(tmp_path: Path) -> AsyncIterator[SqliteJournal]:
 
 @contextlib.asynccontextmanager
 async def recording(
-    journal: SqliteJournal, store: Any, counters: Counters, positions: Positions | None = None
+    journal: SqliteJournal,
+    store: Any,
+    counters: Counters,
+    positions: Positions | None = None,
+    *,
+    linger_ms: int = 5,
 ) -> AsyncIterator[None]:
     recorder = Recorder(
         journal=journal,
@@ -90,7 +95,7 @@ async def recording(
         counters=counters,
         kinds=lambda device: ("car", ""),
         random=lambda: 0.0,
-        linger_ms=5,
+        linger_ms=linger_ms,
     )
     task = asyncio.create_task(recorder.run())
     try:
@@ -118,6 +123,18 @@ async def test_what_waits_is_written_in_large_pieces(journal: SqliteJournal) -> 
     store, counters = Store(), Counters()
     async with recording(journal, store, counters):
         await until(lambda: counters.recorded >= 3000, "all recorded")
+    assert store.writes == 1
+
+
+async def test_what_is_enough_does_not_wait_for_more(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.flow.record.GATHERED", 100)
+    store, counters = Store(), Counters()
+    async with recording(journal, store, counters, linger_ms=3_600_000):
+        await journal.append(numbered(0, 60), NOW)
+        await journal.append(numbered(60, 60), NOW)
+        await until(lambda: counters.recorded >= 120, "all recorded")
     assert store.writes == 1
 
 

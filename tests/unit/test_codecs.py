@@ -51,6 +51,29 @@ OUR_POLICY = {  # where docs/decisions/0005 departs from the proposal
 }
 
 
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        (f'{{"ts": {TS}, "signals": {{"x": 1}}}}', True),
+        (f'{{"ts": {TS}, "seq": 4, "signals": {{"x": 1}}}}', True),
+        (f'{{"ts": {TS}, "signals": {{"x": 1}}, "driver": "who"}}', False),
+        (f'{{"ts": {TS}, "seq": {{"driver": "who"}}, "signals": {{"x": 1}}}}', False),
+        (f'{{"ts": {TS}, "signals": {{"Vehicle.Speed": 1}}}}', False),
+        (f'{{"ts": {TS}.0, "signals": {{"x": 1}}}}', False),
+        ('{"ts": "2025-01-01T00:00:00Z", "signals": {"x": 1}}', False),
+        ('{"signals": {"x": 1}}', False),
+        (f'{{"ts": {TS}, "signals": {{"x": 1, "y": null}}}}', False),
+        (f'[{{"ts": {TS}, "signals": {{"x": 1}}}}]', False),
+    ],
+)
+def test_only_what_says_just_its_reading_is_kept_as_it_was_sent(payload: str, kept: bool) -> None:
+    decoder = make_decoder(ALIASES)
+    for _ in range(2):  # the first time topic and names are new
+        decoded = decoder(Batch(first=5, received=NOW, messages=[(T, payload.encode())]))
+        assert len(readings(decoded)) == 1
+    assert decoded.sent == ({5: payload.encode()} if kept else {})
+
+
 @pytest.mark.parametrize("name", ["malformed.jsonl", "malformed_large.jsonl.gz"])
 def test_vectors_come_out_as_they_say(shared_data: Path, name: str) -> None:
     rows = vectors(shared_data, name)
