@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
-from operator import itemgetter
 from pathlib import Path
-from typing import IO, Any, TextIO, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import parse_rfc3339
@@ -22,8 +22,8 @@ from gateway.ports import TimeSeries
 from rules import Catalogue, Value
 from rules.backtest import Event, KnownDevice, Row
 
-PORTION = 4_096
-"""Rows that are handed on together."""
+PORTION = 128
+"""Rows that are read and handed on together: more fall out of the processor's cache."""
 PAGE = 2_000
 """Readings of a signal that the store is asked for at once."""
 
@@ -35,46 +35,69 @@ class RecordingError(CannotStartError):
 
 
 class Table:
-    """A CSV file with a header, read row by row."""
+    """A CSV file with a header, read in portions of rows."""
 
     def __init__(self, path: Path, required: Sequence[str]) -> None:
         self.path = path
-        self.required = required
-        self.line = 0
+        self.header: list[str] = []
+        self._required = required
         self._file: IO[bytes] | None = None
+        self._lines: Sequence[int] = ()  # of the rows in the portion that was given last
 
-    def rows(self) -> Iterator[list[str]]:
-        """The header, which has all required columns, and then each row, as long as the header."""
+    def portions(self) -> Iterator[list[list[str]]]:
+        """The rows below the header, each as long as it. Raises RecordingError."""
         try:
             with self.path.open("rb") as file:
                 self._file = file
                 packed: Any = gzip.GzipFile(fileobj=file) if self.path.suffix == ".gz" else file
-                with _text(packed) as lines:
-                    yield from self._checked(csv.reader(lines, strict=True))
+                with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as lines:
+                    yield from self._portions(csv.reader(lines, strict=True))
         except UnicodeDecodeError as error:
             raise RecordingError(f"{self.path}: is not UTF-8: {error}") from error
         except (csv.Error, EOFError, gzip.BadGzipFile) as error:
             raise RecordingError(f"{self.path}: cannot be read as CSV: {error}") from error
 
-    def _checked(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:
-        header = next(rows, [])
-        for name in self.required:
-            if name not in header:
-                raise RecordingError(
-                    f"{self.path}: the column {name} is missing; there are: {', '.join(header)}"
-                )
-        yield header
-        width = len(header)
-        for line, row in enumerate(rows, start=2):
-            self.line = line
-            if len(row) == width:
-                yield row
-            elif row:
-                raise self.fault(f"{len(row)} cells, but {width} columns")
+    def _portions(self, reader: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+        self.header = next(reader, [])
+        for name in self._required:
+            if name not in self.header:
+                there = ", ".join(self.header) or "none"
+                raise RecordingError(f"{self.path}: the column {name} is missing; there are: {there}")
+        line = 2
+        while rows := list(itertools.islice(reader, PORTION)):
+            self._lines = range(line, line + len(rows))
+            line += len(rows)
+            if set(map(len, rows)) != {len(self.header)}:
+                rows = self._even(rows)
+            yield rows
 
-    def fault(self, message: str) -> RecordingError:
-        """What is wrong in the row that was given last."""
-        return RecordingError(f"{self.path}: row {self.line}: {message}")
+    def _even(self, rows: list[list[str]]) -> list[list[str]]:
+        """Without the empty lines; a row of another length is a fault."""
+        for number, row in enumerate(rows):
+            if row and len(row) != len(self.header):
+                raise self.fault(number, f"{len(row)} cells, but {len(self.header)} columns")
+        self._lines = [line for line, row in zip(self._lines, rows, strict=True) if row]
+        return [row for row in rows if row]
+
+    def column(self, name: str) -> int:
+        """Where a column stands."""
+        return self.header.index(name)
+
+    def times(self, texts: Sequence[str]) -> list[int]:
+        """A portion's column of times, ms. Raises RecordingError."""
+        known: dict[str, int] = {}
+        for number, text in enumerate(texts):
+            if text not in known:
+                try:
+                    known[text] = parse_ts(text)
+                except ValueError:
+                    message = f"{text!r} is no time: write RFC 3339 with a zone, or epoch ms"
+                    raise self.fault(number, message) from None
+        return [known[text] for text in texts]
+
+    def fault(self, number: int, message: str) -> RecordingError:
+        """What is wrong in a row of the portion that was given last."""
+        return RecordingError(f"{self.path}: row {self._lines[number]}: {message}")
 
     def share(self) -> float:
         """How much of the file has been read, 0 to 1."""
@@ -83,12 +106,11 @@ class Table:
         return self._file.tell() / max(1, os.fstat(self._file.fileno()).st_size)
 
 
-def _text(file: Any) -> TextIO:
-    return io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-
-
 class Recording:
-    """A tidy file of readings. `kind_of` says what a device is, and so which type a column has."""
+    """A tidy file of readings. `kind_of` says what a device is, and so which type a column has.
+
+    Columns are converted as a whole, which costs half of doing it cell by cell.
+    """
 
     def __init__(self, path: Path, catalogue: Catalogue, kind_of: Callable[[str], str | None]) -> None:
         self.table = Table(path, ("device", "ts"))
@@ -96,51 +118,52 @@ class Recording:
         """columns that are no signal of a device's kind"""
         self._catalogue = catalogue
         self._kind_of = kind_of
+        self._layouts: dict[str | None, _Layout] = {}  # by kind
+        self._layout_of: dict[str, _Layout] = {}  # by device
 
-    def portions(self) -> Iterator[list[Row]]:
+    def portions(self) -> Iterator[Sequence[Row]]:
         """All rows that hold at least one value, in the order of the file. Raises RecordingError."""
-        rows = self.table.rows()
-        header = next(rows)
-        device_at, ts_at = header.index("device"), header.index("ts")
-        layouts: dict[str | None, _Layout] = {}
-        layout_of: dict[str, _Layout] = {}
-        portion: list[Row] = []
-        text, ts = "", 0
-        for row in rows:
-            device = row[device_at]
-            layout = layout_of.get(device)
-            if layout is None:
-                layout = layout_of[device] = self._layout(device, header, layouts)
-            if row[ts_at] != text:
-                text = row[ts_at]
-                ts = self._ts(text)
-            signals = layout.signals(row)
-            if signals:
-                portion.append((device, ts, signals))
-                if len(portion) == PORTION:
-                    yield portion
-                    portion = []
-        if portion:
-            yield portion
+        for rows in self.table.portions():
+            cells = list(zip(*rows, strict=True))
+            if not cells:
+                continue
+            devices = cells[self.table.column("device")]
+            times = self.table.times(cells[self.table.column("ts")])
+            portion = zip(devices, times, self._signals(devices, rows, cells), strict=True)
+            if found := [row for row in portion if row[2]]:
+                yield found
 
-    def _ts(self, text: str) -> int:
-        try:
-            return parse_ts(text)
-        except ValueError:
-            raise self.table.fault(f"{text!r} is no time: write RFC 3339 with a zone, or epoch ms") from None
+    def _signals(
+        self, devices: Sequence[str], rows: list[list[str]], cells: Sequence[Sequence[str]]
+    ) -> list[dict[str, Value]]:
+        """What each row of a portion holds."""
+        for device in dict.fromkeys(devices):
+            if device not in self._layout_of:
+                self._layout_of[device] = self._layout(device, devices)
+        layouts = [self._layout_of[device] for device in devices]
+        different = list(dict.fromkeys(layouts))
+        if len(different) == 1:
+            return different[0].signals(cells)
+        found: list[dict[str, Value]] = [{}] * len(rows)
+        for layout in different:
+            places = [place for place, other in enumerate(layouts) if other is layout]
+            mine = layout.signals(list(zip(*(rows[place] for place in places), strict=True)))
+            for place, signals in zip(places, mine, strict=True):
+                found[place] = signals
+        return found
 
-    def _layout(self, device: str, header: list[str], layouts: dict[str | None, _Layout]) -> _Layout:
+    def _layout(self, device: str, devices: Sequence[str]) -> _Layout:
         if not device:
-            raise self.table.fault("the device is missing")
+            raise self.table.fault(devices.index(device), "the device is missing")
         kind = self._kind_of(device)
-        if kind not in layouts:
-            layouts[kind] = _Layout(header, kind, self._catalogue)
-            self.ignored |= layouts[kind].ignored
-        return layouts[kind]
+        if kind not in self._layouts:
+            self._layouts[kind] = _Layout(self.table.header, kind, self._catalogue)
+            self.ignored |= self._layouts[kind].ignored
+        return self._layouts[kind]
 
 
 class _Layout:
-    """How the cells of a row become signals of one kind of device."""
+    """How columns become signals of one kind of device."""
 
     def __init__(self, header: Sequence[str], kind: str | None, catalogue: Catalogue) -> None:
         self.ignored: set[str] = set()
@@ -157,27 +180,34 @@ class _Layout:
             else:
                 convert = _items if column.endswith("[]") else CONVERT[signal.type]
                 self._others.append((at, signal.name, convert))
-        self._names = tuple(name for _, name in self._numbers)
-        places = [at for at, _ in self._numbers]
-        # itemgetter gives a bare cell for one place, and none at all for none
-        self._cells = itemgetter(*places) if len(places) > 1 else lambda row: [row[at] for at in places]
 
-    def signals(self, row: Sequence[str]) -> dict[str, Value]:
-        """What the row holds."""
-        cells = self._cells(row)
-        try:
-            if "" in cells:
-                signals: dict[str, Value] = {
-                    name: float(cell) for name, cell in zip(self._names, cells, strict=True) if cell
-                }
-            else:
-                signals = dict(zip(self._names, map(float, cells), strict=True))
-        except ValueError:
-            signals = {name: _number(cell) for name, cell in zip(self._names, cells, strict=True) if cell}
+    def signals(self, cells: Sequence[Sequence[str]]) -> list[dict[str, Value]]:
+        """What each row holds, of columns of cells."""
+        names = [name for _, name in self._numbers]
+        columns = [_floats(cells[at]) for at, _ in self._numbers]
+        found: list[dict[str, Value]]
+        if not columns:
+            found = [{} for _ in cells[0]]
+        elif any(None in column for column in columns):
+            found = [
+                {name: value for name, value in zip(names, values, strict=True) if value is not None}
+                for values in zip(*columns, strict=True)
+            ]
+        else:
+            found = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         for at, name, convert in self._others:
-            if row[at]:
-                signals[name] = convert(row[at])
-        return signals
+            for signals, cell in zip(found, cells[at], strict=True):
+                if cell:
+                    signals[name] = convert(cell)
+        return found
+
+
+def _floats(cells: Sequence[str]) -> Sequence[Value]:
+    """A column of numbers; None for an empty cell."""
+    try:
+        return list(map(float, cells))
+    except ValueError:
+        return [_number(cell) if cell else None for cell in cells]
 
 
 def _number(cell: str) -> Value:
@@ -212,15 +242,13 @@ def parse_ts(text: str) -> int:
 def read_events(path: Path) -> tuple[Event, ...]:
     """What is known to have happened: columns `device`, `ts`, `kind`. Raises RecordingError."""
     table = Table(path, ("device", "ts", "kind"))
-    rows = table.rows()
-    pick = itemgetter(*map(next(rows).index, table.required))
-    events = []
-    for row in rows:
-        device, text, kind = pick(row)
-        try:
-            events.append(Event(device=device, ts=parse_ts(text), kind=kind))
-        except ValueError:
-            raise table.fault(f"{text!r} is no time: write RFC 3339 with a zone, or epoch ms") from None
+    events: list[Event] = []
+    for rows in table.portions():
+        times = table.times([row[table.column("ts")] for row in rows])
+        device, kind = table.column("device"), table.column("kind")
+        events += (
+            Event(device=row[device], ts=ts, kind=row[kind]) for row, ts in zip(rows, times, strict=True)
+        )
     return tuple(events)
 
 
@@ -230,16 +258,14 @@ def read_devices(path: Path) -> tuple[dict[str, KnownDevice], dict[str, str]]:
     Raises RecordingError.
     """
     table = Table(path, ("device",))
-    rows = table.rows()
-    places = {name: at for at, name in enumerate(next(rows))}
     known, owners = {}, {}
-    for row in rows:
-        device, kind, model, time_zone, owner = (
-            row[places[name]] if name in places else ""
-            for name in ("device", "kind", "model", "time_zone", "owner")
+    for row in itertools.chain.from_iterable(table.portions()):
+        cells = dict(zip(table.header, (cell or None for cell in row), strict=True))
+        device = cells["device"] or ""
+        known[device] = KnownDevice(
+            kind=cells.get("kind"), model=cells.get("model"), time_zone=cells.get("time_zone")
         )
-        known[device] = KnownDevice(kind=kind or None, model=model or None, time_zone=time_zone or None)
-        if owner:
+        if owner := cells.get("owner"):
             owners[device] = owner
     return known, owners
 
