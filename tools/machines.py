@@ -197,20 +197,35 @@ def level_lines(found: Mapping[str, Level]) -> Iterator[str]:
         yield f"| {signal} | {level.usual:.1f} | {level.failing:.1f} | {level.failures} of {level.reports} |"
 
 
+def deviating(data: Recorded, text: str, factor: float) -> tuple[str, tuple[Score, Score]]:
+    """Thresholds as if failing machines deviated so many times as far: what to call it, and the halves."""
+    own = levels(data, data.devices)
+    moved = {signal: level.moved(factor) for signal, level in own.items()}
+    return f"deviations × {factor}", halves(data, carried(text, own, moved), data.devices)
+
+
+def limited(data: Recorded, text: str, factor: float) -> tuple[str, tuple[Score, Score]]:
+    """All limits so many times as high."""
+    return f"limits × {factor}", halves(data, scaled(text, factor), data.devices)
+
+
+def left_out(data: Recorded, text: str, group: int) -> tuple[str, tuple[Score, Score]]:
+    """Thresholds by the levels of the other machines, held against the failures of this group."""
+    out = data.devices[group::GROUPS]
+    others = levels(data, [device for device in data.devices if device not in out])
+    text = carried(text, levels(data, data.devices), others)
+    return f"group {group + 1}, left out", halves(data, text, out)
+
+
 def robustness(data: Recorded, text: str) -> Iterator[str]:
     """A line for each change: announced failures, right findings, median lead, in either half."""
-    everything = data.devices
-    own = levels(data, everything)
-    yield line("as they are", halves(data, text, everything))
+    yield line("as they are", halves(data, text, data.devices))
     for factor in (0.5, 0.8, 0.9, 1.1, 1.2):
-        moved = {signal: level.moved(factor) for signal, level in own.items()}
-        yield line(f"deviations × {factor}", halves(data, carried(text, own, moved), everything))
+        yield line(*deviating(data, text, factor))
     for factor in (0.9, 0.95, 0.98, 1.02, 1.05, 1.1):
-        yield line(f"limits × {factor}", halves(data, scaled(text, factor), everything))
+        yield line(*limited(data, text, factor))
     for group in range(GROUPS):
-        out = everything[group::GROUPS]
-        others = levels(data, [device for device in everything if device not in out])
-        yield line(f"group {group + 1}, left out", halves(data, carried(text, own, others), out))
+        yield line(*left_out(data, text, group))
 
 
 def by_chance(data: Recorded, text: str) -> float:
