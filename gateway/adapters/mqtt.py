@@ -3,8 +3,8 @@
 A persistent session at QoS 1. Packets are parsed from a view of what arrived; topics, payloads and packet ids
 are collected; the acknowledgements of a batch leave in one write, after the caller has it on disk. What was
 not acknowledged comes again, so nothing is lost when either side ends; packet ids of an ended connection are
-never acknowledged on the next one. What comes again in a resumed session is pointed out, so that receive can
-tell what it has.
+never acknowledged on the next one. What comes again is pointed out, with the session that its packet id
+belongs to, so that receive can tell what it has.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class _Read:
         self.acks: list[int] = []
         """the four bytes that acknowledge each message, 0 for one at QoS 0"""
         self.again: list[int] = []
-        """indices of those that came with DUP in a resumed session"""
+        """indices of those that came with DUP"""
         self.size = 0
         """bytes"""
 
@@ -376,7 +376,6 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, source: MqttSource, loop: asyncio.AbstractEventLoop) -> None:
         self._source, self._loop = source, loop
-        self._resumed = False
         self._transport: asyncio.Transport | None = None
         self._rest = bytearray()
         self._missing = 0
@@ -438,7 +437,7 @@ class _Connection(asyncio.Protocol):
         if packet_id is None:
             found.acks.append(0)
             return
-        if first & _DUP and self._resumed:
+        if first & _DUP:
             found.again.append(len(found.acks))
         found.acks.append((_PUBREC if first & _QOS_2 else _PUBACK) | packet_id)
 
@@ -454,8 +453,7 @@ class _Connection(asyncio.Protocol):
     def _handle(self, packet: mqtt5.Packet) -> None:
         if isinstance(packet, mqtt5.ConnAckPacket | mqtt5.SubAckPacket):
             if isinstance(packet, mqtt5.ConnAckPacket) and int(packet.reason_code) < 128:
-                self._resumed = packet.session_present  # messages may follow within the same read
-                self._source.accepted(packet.session_present)
+                self._source.accepted(packet.session_present)  # messages may follow within the same read
             self._answers.put_nowait(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self.end(_farewell(packet))

@@ -45,8 +45,8 @@ class Delivery(Protocol):
 
     @property
     def again(self) -> Sequence[int]:
-        """Indices of the messages that the broker says it has sent before (DUP), in a session that was
-        resumed. In a new session, and without the flag, a message is never a repeated one."""
+        """Indices of the messages that the broker says it has sent before (DUP). Without that a message is
+        never a repeated one; nor is it in a new session, whose packet ids have named nothing yet."""
         ...
 
     def acknowledge(self) -> None:
@@ -102,12 +102,12 @@ async def not_journaled(delivery: Delivery, journal: Journal) -> tuple[Sequence[
     if packet_ids is None or not again:
         return messages, packet_ids
     numbers = packet_ids.numbers()
-    newest = dict(await journal.by_packet_id(packet_ids.session, {numbers[index] for index in again}))
-    fresh: list[int] = []
-    for index, (number, message) in enumerate(zip(numbers, messages, strict=True)):
-        if index not in again or newest.get(number) != message:
-            newest[number] = message
-            fresh.append(index)
+    newest = await journal.by_packet_id(packet_ids.session, {numbers[index] for index in again})
+    fresh = [
+        index
+        for index, message in enumerate(messages)
+        if index not in again or newest.get(numbers[index]) != message
+    ]
     return [messages[index] for index in fresh], packet_ids.only(fresh)
 
 

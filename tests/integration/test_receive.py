@@ -218,6 +218,7 @@ def sent(
     [
         pytest.param(True, sent(7, again=True), True, id="the same again"),
         pytest.param(True, sent(7), False, id="not marked as sent before"),
+        pytest.param(True, sent(7, qos=mqtt5.QoS.EXACTLY_ONCE), False, id="at QoS 2, not marked"),
         pytest.param(False, sent(7, again=True), False, id="another session"),
         pytest.param(True, sent(8, again=True), False, id="another packet id"),
         pytest.param(True, sent(7, b"b", again=True), False, id="another payload"),
