@@ -15,17 +15,18 @@ from gateway.adapters.mqtt_client import probe
 from gateway.app import (
     SESSION_FILE,
     Stores,
-    load_rules,
     load_signals,
     make_data_dir,
     named_broker,
     open_timeseries,
-    rule_texts,
+    read_sources,
     signal_texts,
 )
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import rfc3339
+from gateway.flow.rule_sets import parse
 from gateway.ports import TROUBLES
+from rules import TextErrors
 
 LOW_DISK = 1_000_000_000
 """Bytes of free space below which doctor warns."""
@@ -62,9 +63,35 @@ async def _data_dir(settings: Settings) -> str:
 
 
 async def _rules(settings: Settings) -> str:
-    signals = load_signals(signal_texts(settings.signals.paths))
-    rules = load_rules(rule_texts(settings.rules.paths), signals)
-    return f"{len(rules.rules)} rules"
+    """The files as they are now, and the set that holds, which may be another one."""
+    try:
+        sources = read_sources(settings)
+        rules = parse(sources)
+    except TextErrors as error:
+        raise CannotStartError(f"the files cannot be used:\n{error}{await _held(settings)}") from error
+    return f"{len(rules.rules)} rules{await _held(settings, sources.id)}"
+
+
+async def _held(settings: Settings, files: str | None = None) -> str:
+    """What is to be said of the set in force beside the files; nothing where they are the same."""
+    if not settings.database_path.exists():
+        return ""
+    async with Stores.opened(settings) as stores:
+        held, asked, newest = await stores.database.read(
+            lambda r: (r.rule_sets.at(), r.rule_sets.asked(), r.rule_sets.history(limit=1))
+        )
+    if held is None:
+        return ""
+    holds = f"; {held.rules} rules hold on from {rfc3339(held.at)}"
+    if files is None:
+        return holds
+    if newest and newest[0].refused and asked and newest[0].rule_set == files:
+        raise CannotStartError(f"the gateway refused the files: {newest[0].faults[0]}{holds}")
+    if held.rule_set == files:
+        return " in force"
+    under_way = asked is not None and asked.rule_set == files
+    do = "on their way" if under_way else "read them again: kill -HUP, or POST /api/v1/rules/reload"
+    return f" in the files, not in force yet: {do}{holds}"
 
 
 async def _broker(settings: Settings) -> str:
