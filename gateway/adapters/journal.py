@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -201,7 +200,7 @@ class _File:
             if named.packet_ids.session == session:
                 numbers = enumerate(named.packet_ids.numbers())
                 places = {number: index for index, number in numbers if number}
-                wanted = [number for number in ids if number in places and number not in found]
+                wanted = [number for number in places if number in ids and number not in found]
                 messages = _decode_messages(named.messages) if wanted else []
                 found |= {number: messages[places[number]] for number in wanted}
             if len(found) == len(ids):
@@ -639,8 +638,13 @@ def _drop(connection: sqlite3.Connection, position: int, keep_from: int | None, 
 
 
 def _packet_ids(session: msgspec.Raw, packed: msgspec.Raw) -> PacketIds:
-    ids = PacketIds(session=_decode_int(session), packed=_decode_bytes(packed), count=0)
-    return replace(ids, count=sum(map(bool, ids.numbers())))
+    ids = _decode_bytes(packed)
+    return PacketIds(session=_decode_int(session), packed=ids, count=_count(ids))
+
+
+def _count(packed: bytes) -> int:
+    """How many of the packed ids are not 0."""
+    return len(packed) // 2 - memoryview(packed).cast("H").tolist().count(0)
 
 
 def _rollback(connection: sqlite3.Connection) -> None:
