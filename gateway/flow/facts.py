@@ -5,7 +5,7 @@ Facts are kept in memory, changed by every message, and handed to the database i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.device import Facts
 from gateway.domain.messages import DeviceEvent, DeviceStatus, Item
@@ -26,10 +26,13 @@ class _Known:
 
     __slots__ = (
         "kind",
+        "last",
         "moved_ts",
         "moving",
         "moving_since",
+        "names",
         "newest",
+        "noted",
         "online",
         "open",
         "recent",
@@ -41,6 +44,8 @@ class _Known:
     def __init__(self) -> None:
         self.kind: str | None = None
         self.seen = 0
+        self.noted = False
+        """surely among the book's dirty ones"""
         self.moving = False
         self.moving_since: int | None = None
         self.moved_ts = 0
@@ -49,12 +54,30 @@ class _Known:
         self.open: set[str] = set()
         self.values: dict[str, Value] = {}
         self.ts: dict[str, int] = {}
-        self.recent: dict[tuple[str, ...], tuple[int, Mapping[str, Value]]] = {}
-        """the newest readings of every set of names that came together, not yet in `values`"""
+        self.names: list[str] = []
+        self.last: Item = (0, {})
+        """the newest readings, and their names"""
+        self.recent: dict[tuple[str, ...], Item] = {}
+        """the newest readings of every other set of names that came together, not yet in `values`"""
+
+    def take(self, item: Item) -> bool:
+        """Readings that are late, or of other names than the last; False if they say nothing new."""
+        ts, signals = item
+        names = tuple(signals)
+        if ts >= self.newest:
+            self.recent[tuple(self.names)] = self.last
+            self.newest, self.names, self.last = ts, [*names], item
+        elif [*names] == self.names or (names in self.recent and self.recent[names][0] > ts):
+            return False
+        else:
+            self.recent[names] = item
+        if len(self.recent) > MANY_SHAPES:
+            self.merge()
+        return True
 
     def merge(self) -> None:
-        """Bring `values` and `ts` up to date with `recent`."""
-        for ts, signals in self.recent.values():
+        """Bring `values` and `ts` up to date with `recent` and `last`."""
+        for ts, signals in (*self.recent.values(), self.last):
             for name, value in signals.items():
                 if ts >= self.ts.get(name, 0):
                     self.values[name], self.ts[name] = value, ts
@@ -121,17 +144,15 @@ class FactBook:
         only when somebody asks."""
         known = self._known.get(device) or self._of(device)
         known.seen = received
-        self._dirty.add(device)
-        for ts, signals in items:
-            names = tuple(signals)
-            recent = known.recent
-            if ts >= known.newest:
-                known.newest = ts
-            elif names in recent and recent[names][0] > ts:
+        if not known.noted:
+            known.noted = True
+            self._dirty.add(device)
+        for item in items:
+            ts, signals = item
+            if ts >= known.newest and [*signals] == known.names:
+                known.newest, known.last = ts, item
+            elif not known.take(item):
                 continue
-            recent[names] = ts, signals
-            if len(recent) > MANY_SHAPES:
-                known.merge()
             speed = signals.get("speed")
             if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:
                 known.moved_ts = ts
@@ -202,6 +223,8 @@ class FactBook:
         chosen = self.urgent if urgent_only else self._dirty
         facts = [self._known[device].frozen(device) for device in sorted(chosen)]
         self._dirty = self._dirty - chosen
+        for device in chosen:
+            self._known[device].noted = False
         self.urgent = set()
         parked, self.parked = self.parked, []
         return facts, parked
