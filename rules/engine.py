@@ -27,7 +27,7 @@ from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Program, RunningRule
 from rules.readings import Known, Value
-from rules.state import DeviceState, carry, restore, save
+from rules.state import MOST_RECENT, DeviceState, carry, restore, save
 from rules.windows import NEVER, Series, Window
 from rules.world import PREFIX, World
 
@@ -38,9 +38,6 @@ late readings show that it never began; the rule is gone."""
 CLOCK_AHEAD_MS = 60_000
 """A device whose newest reading lies so far after the time of reception has a clock that is wrong: what it
 reports next counts as its newest, whatever its ts."""
-
-MOST_RECENT = 127
-"""Timestamps and marks kept of a device before the older half is dropped."""
 
 MOST_WAKES = 1_000
 """Moments looked at one by one after a silence; of a longer one only the end counts."""
@@ -458,7 +455,7 @@ class Engine:
         if not brought:
             return signals
         slots = state.program.slots
-        new = {name: raw for name, raw in signals.items() if not brought >> slots.get(name, MOST_RECENT) & 1}
+        new = {name: raw for name, raw in signals.items() if not brought >> slots.get(name, len(slots)) & 1}
         self.duplicates += len(signals) - len(new)
         return new
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from rules import units
+from rules import slips, units
 from rules.functions import FUNCTIONS, WINDOWED, Function
 from rules.signals import Kind, Signal, SignalType, unknown_signal
 from rules.texts import did_you_mean, span_ms
@@ -161,7 +162,7 @@ _SLIPS = (
 
 
 def check(text: str, kind: Kind, zones: Collection[str] = ()) -> Expression:
-    """Parse and check a condition for a kind of device, which may name these zones. Raises ExpressionFault."""
+    """Parse and check a condition for a kind of device; it may name these zones. Raises ExpressionFault."""
     try:
         return _Checker(text, kind, zones).condition()
     except RecursionError:
@@ -218,9 +219,8 @@ class _Checker:
         word = self.text[offset:].split(maxsplit=1)[:1]
         if word and word[0].upper() in ("AND", "OR", "NOT"):
             return f"write {word[0].lower()} instead of {word[0]}"
-        if any(character.isdigit() for character in rest[:6]) and "(" in self.text:
-            return "this cannot be read here; a span of time stands in quotes: avg(speed, '10m')"
-        return "this cannot be read here; a condition looks like: speed > 50 and fuel_level < 10"
+        said = slips.bare_span(self.text, offset) or slips.unit_after_number(self.text, offset)
+        return said or "this cannot be read here; a condition looks like: speed > 50 and fuel_level < 10"
 
     def _offset(self, node: ast.expr) -> int:
         line = self.text.replace("\n", " ").encode()
@@ -248,6 +248,8 @@ class _Checker:
                 return self._arithmetic(node, depth)
             case ast.Compare():
                 return self._comparison(node, depth)
+            case ast.Tuple() if re.search(r"\d,\d", self.text):
+                raise self._fault(node, "write a point, not a comma, in a number: 12.5")
         raise self._fault(node, f"{ast.unparse(node)[:40]!r} is not part of the language of rules")
 
     def _constant(self, node: ast.Constant) -> Constant:
@@ -271,6 +273,8 @@ class _Checker:
 
     def _signal(self, node: ast.expr) -> Signal:
         name = ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and self.kind.resolve(node.value):
+            raise self._fault(node, f"a signal stands without quotes: {node.value}")
         if not name:
             raise self._fault(node, "the name of a signal is expected here")
         signal = self.kind.resolve(name)
@@ -284,8 +288,7 @@ class _Checker:
         name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:40]
         function = FUNCTIONS.get(name)
         if function is None:
-            hint = did_you_mean(name, FUNCTIONS) or f"; known: {', '.join(FUNCTIONS)}"
-            raise self._fault(node, f"unknown function {name}{hint}")
+            raise self._fault(node, slips.unknown_function(name))
         return _Arguments(self, node, function, depth).term()
 
     def _no_truth(self, term: Term) -> str:
@@ -322,6 +325,9 @@ class _Checker:
 
     def _arithmetic(self, node: ast.BinOp, depth: int) -> Term:
         operator = _ARITHMETIC.get(type(node.op))
+        if isinstance(node.op, ast.BitAnd | ast.BitOr):
+            right_word, slip = ("and", "&") if isinstance(node.op, ast.BitAnd) else ("or", "|")
+            raise self._fault(node, f"write {right_word} instead of {slip}")
         if operator is None:
             raise self._fault(node, "only + - * / are known; write a * a for a square")
         left, right = self._number(node.left, depth), self._number(node.right, depth)
@@ -397,6 +403,10 @@ class _Checker:
             codes = left if left.type == "codes" else right
             name = _about(codes) or "dtc"
             return f"{name} is a list of codes: write 'P0300' in {name}, or code({name}, 'P03*')"
+        number, text = (left, right) if left.type == "number" else (right, left)
+        if number.type == "number" and isinstance(text, Constant) and isinstance(text.value, str):
+            time = units.factor(units.unit("s"), number.unit or units.PLAIN) is not None
+            return slips.number_in_quotes(text.value, time=time)
         return f"a {left.type} is not compared with a {right.type}"
 
     def _membership(self, left_node: ast.expr, operator: str, right_node: ast.expr, depth: int) -> Term:
@@ -413,10 +423,17 @@ class _Checker:
         right = self._term(right_node, depth + 1)
         if right.type != "codes":
             raise self._fault(right_node, "a list of codes or ('a', 'b') is expected here")
+        if isinstance(left, Constant) and ("*" in str(left.value) or "?" in str(left.value)):
+            form = f"code({_about(right)}, {left.value!r})"
+            raise self._fault(left_node, f"{operator} compares whole codes; with * and ? write {form}")
         return Compare(operator, left, right)
 
     def _allowed(self, node: ast.expr, constant: Term, other: Term) -> None:
         """A text that the signal can never have is a slip."""
+        if isinstance(constant, Constant) and isinstance(other, Call) and other.function == "country":
+            said = slips.no_country(str(constant.value))
+            if said:
+                raise self._fault(node, said)
         if isinstance(constant, Constant) and constant.type == "string" and isinstance(other, Last):
             values = other.signal.values
             if values and constant.value not in values:
@@ -535,6 +552,8 @@ class _Arguments:
         """All that are there, after the signal if it is named."""
         patterns = self.nodes
         if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            if isinstance(node, ast.Name) and re.fullmatch(r"[A-Za-z]\d\w*", node.id):
+                raise self.fault(node, f"a code stands in quotes: {self.function.name}({node.id!r})")
             self._signal(node)
             patterns = self.nodes[1:]
         else:

@@ -31,6 +31,8 @@ EMPTY = (1.0, 0.0)
 
 TIMESTAMPS = 64
 """How many of a device's newest timestamps are known, to tell repetitions."""
+MOST_RECENT = 96
+"""Timestamps and marks kept before those beyond the newest are dropped."""
 _BITS = 56
 
 _encoder = msgspec.msgpack.Encoder()
@@ -150,8 +152,11 @@ class DeviceState:
 
     def forget(self) -> None:
         """Keep the newest timestamps only."""
-        seen = list(self._seen())[-TIMESTAMPS:]
-        self.remember(seen)
+        recent = self.recent
+        if recent[0] < 0 <= min(recent[1:]):  # all of them with the same signals
+            del recent[1:-TIMESTAMPS]
+        else:
+            self.remember(list(self._seen())[-TIMESTAMPS:])
 
     def remember(self, seen: list[tuple[int, int]]) -> None:
         """Begin with these."""
