@@ -198,7 +198,7 @@ def _expression(place: Place, kind: Kind, catalogue: Catalogue) -> Expression | 
     try:
         return expressions.check(text, kind, catalogue.zones)
     except ExpressionFault as fault:
-        place.fault(fault.message, column=place.column_of(fault.offset))
+        place.fault(fault.message, offset=fault.offset)
         return None
 
 

@@ -116,20 +116,30 @@ class Place:
     def column(self) -> int:
         return int(self.node.start_mark.column) + 1
 
-    def fault(self, message: str, *, column: int | None = None) -> None:
-        """Report what is wrong here."""
-        self.faults.append(
-            Fault(
-                file=self.file, line=self.line, column=column or self.column, rule=self.rule, message=message
-            )
-        )
+    def fault(self, message: str, *, offset: int | None = None) -> None:
+        """Report what is wrong here, or at a character of the value."""
+        line, column = (self.line, self.column) if offset is None else self.spot_of(offset)
+        self.faults.append(Fault(file=self.file, line=line, column=column, rule=self.rule, message=message))
 
-    def column_of(self, offset: int) -> int:
-        """The column of a character of the value; the value's own where the text was folded."""
+    def spot_of(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character of `word()`; the value's own where it was written with escapes."""
         node = self.node
-        if not isinstance(node, ScalarNode) or node.start_mark.line != node.end_mark.line:
-            return self.column
-        return self.column + offset + (1 if node.style in ("'", '"') else 0)
+        if not isinstance(node, ScalarNode) or node.start_mark.buffer is None:
+            return self.line, self.column
+        source = node.start_mark.buffer[: node.end_mark.pointer]
+        begin = node.start_mark.pointer
+        if node.style in ("|", ">"):
+            begin = source.index("\n", begin) + 1
+        elif node.style in ("'", '"'):
+            begin, source = begin + 1, source[:-1]
+        word = node.value.strip()
+        if "".join(source[begin:].split()) != "".join(word.split()):
+            return self.line, self.column
+        before = len("".join(word[:offset].split()))  # folding changes nothing but spaces
+        marks = [at for at in range(begin, len(source)) if not source[at].isspace()]
+        at = marks[before] if before < len(marks) else marks[-1] + 1
+        line_start = source.rfind("\n", 0, at) + 1
+        return source.count("\n", 0, at) + 1, at - line_start + 1
 
     def named(self, rule: str) -> Place:
         return Place(self.node, self.file, self.faults, rule)

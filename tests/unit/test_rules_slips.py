@@ -63,3 +63,29 @@ def test_a_slip_is_told_with_its_place_and_what_to_write(when: str, column: int,
 )
 def test_what_is_right_is_no_slip(when: str) -> None:
     assert check([("van.yaml", rule(when))], CATALOGUE) == []
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        ">-\n    speed > 3 and\n    speeed > 4\n    and speed < 5",
+        "|\n    speed > 3 and\n      speeed > 4",
+        "speed > 3 and\n    speeed > 4",
+        '"speed > 3 and\n    speeed > 4"',
+        "'speed > 3 and speeed > 4'",
+        ">-\n\n    speed > 1 and\n\n    speeed > 1",
+        "speed > 3 and speeed > 4   # too fast",
+    ],
+)
+def test_the_place_is_the_one_in_the_file_however_the_condition_is_folded(when: str) -> None:
+    text = rule("WHEN").replace('"WHEN"', when)
+    (fault,) = check([("van.yaml", text)], CATALOGUE)
+    assert "van has no signal speeed" in fault.message
+    assert text.split("\n")[fault.line - 1][fault.column - 1 :].startswith("speeed")
+
+
+@pytest.mark.parametrize("when", [">-\n    speed >", "''", '"speed \\x3e 3 and speeed > 4"', "speed >"])
+def test_where_the_place_cannot_be_told_it_is_the_condition(when: str) -> None:
+    text = rule("WHEN").replace('"WHEN"', when)
+    (fault,) = check([("van.yaml", text)], CATALOGUE)
+    assert 6 <= fault.line <= 7
