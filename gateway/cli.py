@@ -252,6 +252,22 @@ def _rules(commands: Subcommands) -> None:
         parser = actions.add(name, text, f"touchpoint rules {name} my-rules.yaml", lazy(module, function))
         _rule_files(parser)
         _json(parser)
+    explain = actions.add(
+        "explain",
+        "say why a rule is, or is not, true for a device",
+        "touchpoint rules explain brake-pads-front-worn --device car-1 --at 2026-11-22T23:00:00Z",
+        lazy(module, "rules_explain"),
+    )
+    explain.add_argument("rule", metavar="RULE")
+    explain.add_argument("--device", metavar="ID", required=True)
+    explain.add_argument(
+        "--at", metavar="TIME", help="as the time series says it was then (default: as the rules know it now)"
+    )
+    explain.add_argument(
+        "--language", choices=("en", "de"), help="default: that of LC_ALL, LC_MESSAGES or LANG"
+    )
+    _config(explain)
+    _json(explain)
     _backtest(actions, module)
     schema = actions.add(
         "schema",

@@ -13,16 +13,36 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import config
 from config import settings as configuration
 from gateway.adapters.geography import Earth
-from gateway.app import Stores, load_rules, load_signals, prepare, rule_texts, signal_texts
+from gateway.app import (
+    LANGUAGES,
+    Decoding,
+    Stores,
+    load_rules,
+    load_signals,
+    open_journal,
+    open_timeseries,
+    prepare,
+    read_sources,
+    rule_texts,
+    signal_texts,
+)
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.errors import CannotStartError, TouchpointError
-from gateway.domain.times import rfc3339
+from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.ports import Records
+
+if TYPE_CHECKING:
+    from gateway.domain.device import Device
+    from gateway.domain.explaining import Told, ToldRule
+    from gateway.domain.texts import Texts
+    from rules import Catalogue
+    from rules.explain import RuleExplanation
 
 T = TypeVar("T")
 
@@ -317,6 +337,106 @@ def rules_test(arguments: argparse.Namespace) -> int:
             print(f"{r.file}:{r.line}: {r.rule}: expected: {r.expected}; happened: {r.happened}")
         print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
+
+
+def rules_explain(arguments: argparse.Namespace) -> int:
+    """Each part of a rule's condition with its value: 0 when the rule is true, 1 when it is not."""
+    from gateway.domain.explaining import told
+    from gateway.domain.texts import Texts
+    from gateway.web.render import ZONE
+
+    try:
+        at = None if arguments.at is None else parse_rfc3339(arguments.at)
+    except ValueError as error:
+        raise CannotStartError(f"--at {arguments.at}: {error}") from error
+    settings = settings_of(arguments)
+    device, found, signals = with_stores(
+        arguments, lambda stores: _explained(stores, settings, arguments.rule, arguments.device, at)
+    )
+    texts = Texts({name: config.messages(name) for name in LANGUAGES})
+    language = texts.language(arguments.language or _spoken(os.environ))
+    words = told(found, device.kind, signals, texts, language, ZONE)
+    if arguments.json:
+        print(
+            json.dumps(dataclasses.asdict(found) | {"words": dataclasses.asdict(words)}, ensure_ascii=False)
+        )
+    else:
+        _show_told(words, texts, language)
+    return 0 if words.holds else 1
+
+
+async def _explained(
+    stores: Stores, settings: configuration.Settings, rule: str, device: str, at: int | None
+) -> tuple[Device, RuleExplanation, Catalogue]:
+    """By the rules in force, or the files where none ever were."""
+    from gateway.adapters.rule_state import SqliteRuleState
+    from gateway.flow.directory import Directory
+    from gateway.flow.explain import explain_at, explain_now
+    from gateway.flow.rule_sets import parse, stored
+
+    database = stores.database
+    held = await database.read(lambda records: records.rule_sets.at())
+    rules = await stored(database, held.rule_set) if held else parse(read_sources(settings))
+    kind = Directory(settings.devices.kinds).by_pattern(device)
+    if at is None:
+        state = SqliteRuleState(settings.data_dir / "state.db")
+        decoder = Decoding(None, ahead_ms=settings.devices.clock_ahead_s * 1000)
+        decoder.take(rules)
+        journal = open_journal(settings, decoder)
+        try:
+            found = await explain_now(
+                rules,
+                rule,
+                device,
+                database=database,
+                state=state,
+                journal=journal,
+                now=time.time_ns() // 1_000_000,
+                kind=kind,
+                geography=Earth(),
+            )
+        finally:
+            await journal.close()
+            await state.close()
+    else:
+        timeseries = open_timeseries(settings, rules.catalogue)
+        try:
+            found = await explain_at(
+                rules,
+                rule,
+                device,
+                at,
+                database=database,
+                timeseries=timeseries,
+                kind=kind,
+                geography=Earth(),
+            )
+        finally:
+            await timeseries.close()
+    return *found, rules.catalogue
+
+
+def _spoken(environment: Mapping[str, str]) -> str:
+    """The language of who types."""
+    said = (environment.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    return next((value for value in said if value), "en")
+
+
+def _show_told(words: ToldRule, texts: Texts, language: str) -> None:
+    print(f"{words.rule} · {words.device} · {words.at}\n{words.headline}")
+    if words.because:
+        print(words.because)
+    for key, part in (("when", words.when), ("clear", words.clear)):
+        if part is not None:
+            print(f"\n{texts.say(language, f'explain.{key}')}")
+            for depth, inner in part.all():
+                print(_told_line(depth, inner))
+
+
+def _told_line(depth: int, part: Told) -> str:
+    note = f" ({part.note})" if part.note else ""
+    written = f"   [{part.text}]" if part.text not in part.words else ""
+    return f"{'  ' * (depth + 1)}{part.words}: {part.value}{note}{written}"
 
 
 def rules_schema(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """explain: why a rule is, or is not, true for a device: as the rules see it now, or as history says it was.
 
-Now is what was saved of the device last, seconds ago at most, with the time that has passed since. For a time
+Now is what was saved of the device last, and what the journal holds of it since. For a time
 past the time series is played through fresh rules; what it does not hold is missing there: resets by jobs,
 signals that devices share, and the other devices that `fleet` compares with.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from gateway.domain.device import Device
 from gateway.domain.errors import InvalidError, NotFoundError
-from gateway.flow.assess import APPLIED
-from gateway.ports import Database, Records, RuleState, TimeSeries
+from gateway.domain.messages import Batch, ContextReading
+from gateway.flow.assess import APPLIED, READ_LIMIT, in_order
+from gateway.ports import Database, Journal, Records, RuleState, TimeSeries
 from rules import Engine, RuleSet
 from rules.explain import RuleExplanation
 from rules.places import Geography
@@ -24,6 +26,8 @@ from rules.texts import LONGEST_SPAN
 PAGE = 10_000
 KNOWN = 5_000
 """Devices among which one is looked for that was meant."""
+MOST_BEHIND = 500_000
+"""Entries of the journal that are looked through for what came since the state was saved."""
 PLACE = ("latitude", "longitude")
 ASKS_PLACE = ("inside(", "country(", "distance(", "context(")
 
@@ -74,27 +78,73 @@ async def explain_now(
     *,
     database: Database,
     state: RuleState,
+    journal: Journal,
     now: int,
     kind: str | None = None,
     geography: Geography | None = None,
 ) -> tuple[Device, RuleExplanation]:
-    """As it was saved last. Raises NotFoundError, InvalidError, DatabaseUnavailableError."""
+    """Raises NotFoundError, InvalidError, DatabaseUnavailableError, JournalWriteError."""
     known_rule(rules, rule)
     device, zone = await database.read(lambda records: known_device(records, device_id, kind))
     fits(rules, rule, device)
     among_peers = "fleet(" in _texts(rules, rule)
-    _, states = await (state.load() if among_peers else state.load_one(device_id))
+    position, states = await (state.load() if among_peers else state.load_one(device_id))
 
-    def work() -> RuleExplanation | None:
+    def restored() -> Engine:
         engine = Engine(rules, geography=geography)
         for name, saved in states:
             if name != APPLIED:
                 engine.restore(name, saved)
         if not any(name == device_id for name, _ in states):
             engine.register(0, now, device.id, device.kind, device.model, zone)
-        return engine.explain(device_id, rule, now)
+        return engine
 
-    return device, _given(await asyncio.to_thread(work), rule, device_id)
+    engine = await asyncio.to_thread(restored)
+    await _catch_up(engine, journal, position, device)
+    return device, _given(engine.explain(device_id, rule, now), rule, device_id)
+
+
+async def _catch_up(engine: Engine, journal: Journal, position: int, device: Device) -> None:
+    """What the journal holds of one device behind a position; of very much the beginning only."""
+    read_up_to = position + MOST_BEHIND
+    while position < read_up_to and (batches := await journal.read(position, limit=READ_LIMIT)):
+        for batch in batches:
+            _take(engine, batch, position, device)
+            position = max(position, batch.last)
+            await asyncio.sleep(0)
+
+
+def _take(engine: Engine, batch: Batch, after: int, device: Device) -> None:
+    for position, entry in enumerate(batch.controls, batch.first):
+        if position > after:
+            _control(engine, position, batch.received, entry, device.id)
+    if batch.kind == "messages":
+        for message in in_order(batch.decoded):
+            if isinstance(message, ContextReading):
+                if message.position > after:
+                    engine.context(
+                        message.position,
+                        batch.received,
+                        message.name,
+                        message.area,
+                        message.ts,
+                        message.signals,
+                    )
+            elif message[1] == device.id and message[0] > after:
+                engine.readings(message[0], batch.received, device.id, device.kind, message[2])
+    engine.take()
+
+
+def _control(engine: Engine, position: int, received: int, entry: Mapping[str, Any], device: str) -> None:
+    if entry.get("type") == "tick":
+        engine.tick(position, received)
+    elif entry.get("device") != device:
+        return
+    elif entry.get("type") == "reset":
+        engine.reset(position, received, device, entry["signals"])
+    elif entry.get("type") == "device":
+        kind, model, zone = entry.get("kind"), entry.get("model"), entry.get("time_zone")
+        engine.register(position, received, device, kind, model, zone)
 
 
 async def explain_at(

@@ -12,7 +12,9 @@ import pytest
 from real_parts import Mosquitto
 from running_gateway import RunningGateway, fetch, now_ms, publish, running_gateway, telemetry, wait_until
 
-MINUTE, HOUR = 60_000, 3_600_000
+from gateway.domain.times import rfc3339
+
+HOUR = 3_600_000
 
 PADS = """
 - id: pads
@@ -209,3 +211,35 @@ def test_a_kill_around_the_activation_leaves_one_set_whole(gateway: Edited, mome
     gateway.reports((0, 76.0))
     gateway.until_found(("pads", 2))
     assert gateway.query("SELECT count(*) FROM rule_activations WHERE position IS NOT NULL") == [(2,)]
+
+
+def test_a_rule_is_explained_for_a_device_now_and_at_a_time_past(gateway: Edited) -> None:
+    gateway.write(OIL, PADS.format(version=1, when="pad_wear_front >= 80 and odometer > 100"))
+    begin(gateway)
+    now = now_ms()
+    publish(gateway.broker, [telemetry("car-1", now - 2 * HOUR, pad_wear_front=70.0, odometer=90.0)])
+    publish(gateway.broker, [telemetry("car-1", now, pad_wear_front=85.0, odometer=120.0)])
+    gateway.until_found(("pads", 1))
+    said = gateway.command("rules", "explain", "pads", "--device", "car-1", "--language", "en").stdout
+    assert "True: its episode has been open since" in said
+    assert "Front brake pads at least 80 %: yes   [pad_wear_front >= 80]" in said.replace("\u00a0", " "), said
+    then = rfc3339(now - HOUR)
+    before = gateway.command(
+        "rules", "explain", "pads", "--device", "car-1", "--at", then, "--json", status=1
+    )
+    found = json.loads(before.stdout)
+    assert [part["value"] for part in found["when"]["parts"]] == [False, False]
+    assert found["when"]["parts"][0]["parts"][0]["value"] == 70
+
+    answer = gateway.api("GET", "rules/pads/explain?device=car-1")
+    assert (answer["holds"], answer["when"]["parts"][1]["parts"][0]["value"]) == (True, 120)
+    unknown = gateway.command("rules", "explain", "padz", "--device", "car-1", status=2).stderr
+    assert unknown == "touchpoint rules: There is no rule padz; did you mean pads?\n"
+    unknown = gateway.command("rules", "explain", "pads", "--device", "car-l", status=2).stderr
+    assert unknown == "touchpoint rules: There is no device car-l; did you mean car-1?\n"
+    assert fetch_status(gateway, "rules/padz/explain?device=car-1") == 404
+    assert fetch_status(gateway, "rules/pads/explain?device=car-2") == 404
+
+
+def fetch_status(gateway: Edited, path: str) -> int:
+    return fetch(f"http://127.0.0.1:{gateway.port}/api/v1/{path}", token=gateway.token).status

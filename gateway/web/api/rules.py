@@ -58,8 +58,7 @@ class ExplainQuery(Query):
 async def explain_rule(call: Call, rule_id: str, query: ExplainQuery) -> ExplanationOut:
     """Say why a rule is, or is not, true for a device, each part of its condition with its value.
 
-    It is what the rules knew some seconds ago, with the time that has passed since. Words come in the
-    language that `Accept-Language` asks for.
+    Words come in the language that `Accept-Language` asks for.
     """
     context = call.context
     if context.in_force is None or context.state is None:
@@ -71,6 +70,7 @@ async def explain_rule(call: Call, rule_id: str, query: ExplainQuery) -> Explana
         query.device,
         database=context.database,
         state=context.state,
+        journal=context.journal,
         now=call.now,
         kind=context.kind_of(query.device),
         geography=context.geography,
