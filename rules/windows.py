@@ -371,14 +371,19 @@ class Trend(Window):
         return None if line is None else line[0]
 
     def days_until(self, at: int, limit: float, newest: float | None) -> float | None:
-        """Days until the line reaches the limit; 0 if the newest value has reached it on the line's way."""
-        line = self.line(at)
-        if line is None or newest is None or line[2] < 3 or line[0] == 0:
+        """Days until the line reaches the limit; 0 if it, or the newest value, has reached it on its way.
+
+        None where it leads away: also where it began beyond the limit, as a sensor's noise does at 41 of 100.
+        """
+        line, oldest = self.line(at), self.oldest(at)
+        if line is None or oldest is None or newest is None or line[2] < 3 or line[0] == 0:
             return None
         rise, now, _ = line
-        if (newest >= limit) if rise > 0 else (newest <= limit):
-            return 0.0
-        if (now >= limit) if rise > 0 else (now <= limit):
+        sign = 1 if rise > 0 else -1
+        began = now - rise * (at - oldest[0]) / _DAY
+        if sign * began >= sign * limit:
+            return None
+        if sign * newest >= sign * limit or sign * now >= sign * limit:
             return 0.0
         days = (limit - now) / rise
         return days if days < 1e6 else None
