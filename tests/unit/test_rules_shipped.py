@@ -54,9 +54,11 @@ def test_every_rule_has_examples_of_both_kinds_and_says_where_its_threshold_come
         assert rule.touchpoint.service, rule.id
 
 
-def test_there_are_rules_for_both_kinds(shipped: RuleSet) -> None:
+def test_there_are_rules_for_every_kind(shipped: RuleSet) -> None:
     assert len(shipped.of_kind("car")) >= 4
-    assert len(shipped.of_kind("washing_machine")) >= 3
+    for kind in ("washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump"):
+        assert len(shipped.of_kind(kind)) >= 5, kind
+    assert {rule.kind for rule in shipped.rules.values()} == set(shipped.catalogue.kinds)
 
 
 def test_the_signals_that_others_rely_on_are_there(shipped: RuleSet) -> None:
@@ -109,7 +111,8 @@ def test_a_car_without_a_fault_gives_no_finding(shipped: RuleSet, voltage: str) 
         }
         engine.readings(position, ts, row["device"], "car", [(ts, signals)])
         found += engine.take()
-    while (due := engine.next_due()) is not None:
+    month_later = ts + 30 * 86_400_000  # rules that ask for the hour of the day fall due for ever
+    while (due := engine.next_due()) is not None and due < month_later:
         engine.tick(len(trips), due)
     assert found + engine.take() == []
     assert engine.errors == {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from garage import SIGNALS, TEXTS
@@ -43,7 +43,7 @@ def test_a_rule_has_words_that_its_finding_fills(rule: Rule, language: str) -> N
         assert TEXTS.needs(language, key) <= set(fillable(rule)), key
 
 
-def said(rule: Rule, evidence: dict[str, object], language: str) -> Words:
+def said(rule: Rule, evidence: Mapping[str, object], language: str) -> Words:
     device = Device(id="device", kind=rule.kind, name="Muster 7", owner="jana")
     matter = Touchpoint(
         id="t", finding="f", device="device", owner="jana", rule=rule.id, rule_version=rule.version,
