@@ -105,13 +105,18 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps({"faults": faults}, ensure_ascii=False) if arguments.json else "\n".join(faults))
         return 1
     job = make_job(arguments, settings, catalogue, [load_rules(texts, catalogue) for texts in sources])
+    began = time.perf_counter()
     with rare_collections():
         reports, ignored = (
             from_file(job, arguments.readings) if arguments.readings else asyncio.run(from_store(job))
         )
     if not reports[0].rows:
         raise CannotStartError(_nothing(job, arguments.readings))
-    print(as_json(reports, job.truth) if arguments.json else as_text(reports, job.truth, sorted(ignored)))
+    seconds = max(time.perf_counter() - began, 1e-6)
+    if arguments.json:
+        print(as_json(reports, job.truth, seconds))
+    else:
+        print(as_text(reports, job.truth, sorted(ignored), seconds))
     return 1 if any(report.errors for report in reports) else 0
 
 

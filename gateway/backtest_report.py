@@ -49,10 +49,12 @@ def _when(ms: int | None) -> str | None:
 # --- JSON -------------------------------------------------------------------------------------
 
 
-def as_json(reports: Sequence[Report], truth: Truth | None) -> str:
+def as_json(reports: Sequence[Report], truth: Truth | None, seconds: float) -> str:
     """One object; with two sets of rules the second one's report stands under `against`, and `differences`
-    holds which findings they share."""
+    holds which findings they share. `seconds` is how long it took to read and run."""
     said = report_fields(reports[0], truth)
+    said["seconds"] = round(seconds, 3)
+    said["readings_per_second"] = round(reports[0].readings / seconds)
     if len(reports) > 1:
         said["against"] = report_fields(reports[1], truth)
         said["differences"] = _difference_fields(compare(reports[0], reports[1]))
@@ -106,6 +108,7 @@ def report_fields(report: Report, truth: Truth | None) -> dict[str, Any]:
         "findings": [finding_fields(finding) for finding in report.findings],
         "errors": dict(report.errors),
         "late": report.late,
+        "duplicates": report.duplicates,
     }
 
 
@@ -160,11 +163,11 @@ def _difference_fields(found: Comparison) -> dict[str, Any]:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def as_text(reports: Sequence[Report], truth: Truth | None, ignored: Sequence[str]) -> str:
+def as_text(reports: Sequence[Report], truth: Truth | None, ignored: Sequence[str], seconds: float) -> str:
     """What people read: how much, by rule, by week, how dense, how true, and where two versions differ."""
     first = reports[0]
     parts = [
-        _head(first, ignored),
+        _head(first, ignored, seconds),
         _sum(reports),
         _rules_table(reports),
         _weeks_table(reports),
@@ -211,10 +214,11 @@ def _bars(counts: Sequence[int]) -> list[str]:
     return ["█" * max(round(count / scale), count > 0) for count in counts]
 
 
-def _head(report: Report, ignored: Sequence[str]) -> str:
+def _head(report: Report, ignored: Sequence[str], seconds: float) -> str:
     lines = [f"{number(report.readings, 'reading')} of {number(report.devices, 'device')}"]
     if report.first is not None and report.last is not None:
         lines[0] += f", {day(report.first)} to {day(report.last)} UTC"
+    lines[0] += f"; {report.readings / seconds:,.0f} a second"
     if report.start is not None or report.end is not None:
         since = f" from {day(report.start)}" if report.start is not None else ""
         until = f" to {day(report.end)}" if report.end is not None else " to the end"
@@ -227,6 +231,8 @@ def _head(report: Report, ignored: Sequence[str]) -> str:
         )
     if ignored:
         lines.append(f"not used, since they are no signals of the kind: {', '.join(ignored)}")
+    if report.duplicates:
+        lines.append(f"{number(report.duplicates, 'value')} came twice and count once")
     if report.late:
         lines.append(f"{number(report.late, 'value')} came late, after newer ones of their device")
     lines += [

@@ -176,6 +176,7 @@ class Report:
     score: Score | None  # None without a truth
     errors: Mapping[str, int]  # by rule: how often its condition broke
     late: int  # values older than the newest reading of their device
+    duplicates: int  # values that had come before
 
     @property
     def touchpoints(self) -> int:
@@ -317,6 +318,7 @@ class Backtest:
             score=score,
             errors=dict(self._engine.errors),
             late=self._engine.late,
+            duplicates=self._engine.duplicates,
         )
 
     def _last(self) -> int | None:
