@@ -118,7 +118,7 @@ class Engine:
         self._equip(rules)
         self._states: dict[str, DeviceState] = {}
         self._state_of = self._states.get
-        self._dirty: dict[str, DeviceState] = {}
+        self._dirty: list[DeviceState] = []
         self._timer_heap: list[tuple[int, str]] = []
         self._events: list[Found | Cleared] = []
 
@@ -169,9 +169,10 @@ class Engine:
                 if kept is None or kept.kind != state.kind:
                     self._close(state, rule, state.device_time(received), position, received, "rule")
         self._equip(rules)
+        self._dirty = []
         for device, state in self._states.items():
-            carried = carry(state, self._programs, self._none)
-            self._states[device] = self._dirty[device] = carried
+            carried = self._states[device] = carry(state, self._programs, self._none)
+            self._changed(carried)
             self._schedule(carried)
 
     def missing_windows(self, device: str) -> list[tuple[str, int]]:
@@ -209,7 +210,7 @@ class Engine:
             series.closed()
         state.cold = tuple(cell for cell in state.cold if cell not in cells)
         state.guards = list(program.first_guards)
-        self._dirty[device] = state
+        self._changed(state)
 
     def context(
         self, position: int, received: int, name: str, area: str, ts: int, signals: Mapping[str, Value]
@@ -248,7 +249,7 @@ class Engine:
         state.registered = kind is not None
         self._change_model(state, model)
         state.zone = time_zone
-        self._dirty[device] = state
+        self._changed(state)
 
     def _change_model(self, state: DeviceState, model: str | None) -> None:
         """Compare it with others from now on."""
@@ -279,7 +280,8 @@ class Engine:
             state = self._admit(state, device, kind, position, received)
             if state is None:
                 return
-        self._dirty[device] = state
+        if not state.dirty:
+            self._changed(state)
         limit = received + self._tolerance
         for ts, signals in items:
             if ts > limit:
@@ -317,7 +319,7 @@ class Engine:
                 touched.discard(rule.slot)
         self._step(state, touched, state.newest, position, received)
         self._schedule(state)
-        self._dirty[device] = state
+        self._changed(state)
 
     def _end_by_reset(
         self, state: DeviceState, rule: RunningRule, now: int, position: int, received: int
@@ -338,7 +340,7 @@ class Engine:
             ready.append(state)
         for state in ready:
             self._pass(state, state.device_time(received), position, received)
-            self._dirty[state.device] = state
+            self._changed(state)
 
     def take(self) -> list[Found | Cleared]:
         """What was found and cleared since the last call, in order."""
@@ -363,10 +365,18 @@ class Engine:
 
     def dirty(self) -> Iterator[tuple[str, bytes]]:
         """The devices whose state has changed since the last call, with their state; and what devices share."""
-        changed, self._dirty = self._dirty, {}
-        for device, state in changed.items():
-            yield device, save(state)
+        changed, self._dirty = self._dirty, []
+        for state in changed:
+            state.dirty = False
+        for state in changed:
+            yield state.device, save(state)
         yield from self._world.dirty()
+
+    def _changed(self, state: DeviceState) -> None:
+        """It has to be saved."""
+        if not state.dirty:
+            state.dirty = True
+            self._dirty.append(state)
 
     def open_episodes(self, device: str) -> tuple[Episode, ...]:
         """The device's open episodes, the oldest first."""

@@ -17,7 +17,7 @@ import msgspec
 
 from rules.cells import Kept, Peer
 from rules.expressions import Cell
-from rules.readings import Known, Value
+from rules.readings import Known
 from rules.texts import StateVersionError
 from rules.windows import NEVER, Series
 
@@ -52,18 +52,26 @@ class _Never:
 NOTHING = _Never()
 
 
-class DeviceState:
+class _Hot:
+    """What every message touches, next to one another in memory: with many devices that is what it costs."""
+
+    __slots__ = (
+        "dirty", "due", "guards", "kind", "latest", "low", "newest", "offset", "packed", "plan", "recent",
+        "registered",
+    )  # fmt: skip
+
+
+class DeviceState(_Hot):
     """One device. Lists are by slot: a signal's, a cell's or a rule's number in its kind's program.
 
     `guards` say which values change nothing: for a number the interval it may lie in, for others the
-    value itself. A message that passes all guards is kept whole in `signals`, and only unpacked into
-    `values` and `times` when these are needed.
+    value itself. The numbers of a message that passes all guards are put into `latest`, and only unpacked
+    into `values` and `times` when these are needed.
     """
 
     __slots__ = (
-        "cells", "cold", "device", "due", "guards", "heaped", "kind", "low", "model", "newest", "offset", "open",
-        "pending", "plan", "program", "recent", "registered", "seen", "series", "signals", "times", "values", "wake",
-        "zone",
+        "cells", "cold", "device", "heaped", "model", "open", "pending", "program", "seen", "series", "times",
+        "values", "wake", "zone",
     )  # fmt: skip
 
     def __init__(self, device: str, program: Program, model: str | None = None) -> None:
@@ -72,6 +80,7 @@ class DeviceState:
         self.model = model
         self.zone: str | None = None  # the owner's time zone
         self.registered = False  # whether a control entry named the kind
+        self.dirty = False  # whether it has changed since it was last saved
         self.newest = -NEVER  # ts of the newest plausible reading
         self.seen = -NEVER  # device time up to which what time alone brings was looked at
         self.offset = 0  # receive time of the newest reading less its ts
@@ -91,7 +100,8 @@ class DeviceState:
             Series([cast(Any, self.cells[slot]) for slot in slots]) if slots else None
             for slots in program.shared
         ]
-        self.signals: Mapping[str, Value] | None = None  # of `newest`, not unpacked yet
+        self.latest = array("d", bytes(8 * len(program.names)))
+        self.packed: tuple[int, ...] = ()  # signals of `newest` that are not unpacked yet
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
         self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
         self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
@@ -101,16 +111,14 @@ class DeviceState:
 
     def unpack(self) -> None:
         """Bring `values` and `times` up to the newest message. What passed the guards is usable."""
-        signals, self.signals = self.signals, None
-        if signals is None:
+        if not self.packed:
             return
-        slots, numbers = self.program.slots, self.program.numbers
-        for name, value in signals.items():
-            slot = slots.get(name)
-            if slot is not None:
-                if numbers[slot]:
-                    self.values[slot] = cast(Known, value)
-                self.times[slot] = self.newest
+        numbers, latest, newest = self.program.numbers, self.latest, self.newest
+        for slot in self.packed:
+            if numbers[slot]:
+                self.values[slot] = latest[slot]
+            self.times[slot] = newest
+        self.packed = ()
 
     def flush(self) -> None:
         """Bring the windows up to the newest message."""

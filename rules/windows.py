@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -105,8 +105,10 @@ class Window:
         """A reading of the open bucket."""
         self.n += 1
         self.total += value
-        self.low = min(self.low, value)
-        self.high = max(self.high, value)
+        if value < self.low:
+            self.low = value
+        if value > self.high:
+            self.high = value
 
     def roll(self, start: int) -> None:
         """Close the bucket that is filled, and begin another one."""
@@ -154,31 +156,36 @@ class Window:
         """Let go of the buckets that have left the span at the time `at`, which no reading will precede by
         more than is allowed to be lost."""
         edge = at - self.span - self.width
-        gone = 0
-        while gone < len(self.starts) and self.starts[gone] <= edge:
-            self.past_n -= self.counts[gone]
-            gone += 1
-        if gone:
-            self._drop(gone)
+        if self.starts and self.starts[0] <= edge:
+            self._drop(bisect_right(self.starts, edge))
         if self.end > self.start and self.start <= edge:
             self._open(-NEVER, -NEVER)
         self._expect()
 
     def _expect(self) -> None:
         """Note when the oldest bucket leaves."""
-        oldest = self.starts[0] if self.starts else self.start if self.end > self.start else NEVER
-        self.expiry = min(NEVER, oldest + self.width + self.span)
+        if self.starts:
+            self.expiry = self.starts[0] + self.width + self.span
+        else:
+            self.expiry = self.start + self.width + self.span if self.end > self.start else NEVER
 
     def _drop(self, gone: int) -> None:
-        low, high = min(self.lows[:gone]), max(self.highs[:gone])
-        del self.starts[:gone]
-        for column, _, _, _ in self.columns:
-            del getattr(self, column)[:gone]
+        """Let go of the oldest buckets. Where readings are rare it is one with every reading."""
+        lows, highs = self.lows, self.highs
+        if gone == 1:
+            low, high, n = lows[0], highs[0], self.counts[0]
+        else:
+            low, high, n = min(lows[:gone]), max(highs[:gone]), sum(self.counts[:gone])
+        self._forget(gone)
+        self.past_n -= n
         self.past_total = None
         if low <= self.past_low:
-            self.past_low = min(self.lows, default=_INFINITE)
+            self.past_low = min(lows, default=_INFINITE)
         if high >= self.past_high:
-            self.past_high = max(self.highs, default=-_INFINITE)
+            self.past_high = max(highs, default=-_INFINITE)
+
+    def _forget(self, gone: int) -> None:
+        del self.starts[:gone], self.counts[:gone], self.totals[:gone], self.lows[:gone], self.highs[:gone]
 
     def as_of(self, at: int) -> Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
@@ -286,6 +293,10 @@ class Trend(Window):
         self.moments.append(self.moment)
         self.first_tss.append(self.first_ts)
         self.first_values.append(self.first_value)
+
+    def _forget(self, gone: int) -> None:
+        super()._forget(gone)
+        del self.squares[:gone], self.moments[:gone], self.first_tss[:gone], self.first_values[:gone]
 
     def _take(self, ts: int, value: float) -> None:
         n, total = self.n, self.total
