@@ -35,10 +35,27 @@ Moments = dict[int, dict[str, Value]]
 """{ts: {signal: value}}"""
 
 
+class UnknownDeviceError(NotFoundError):
+    """Nobody registered such a device, and it never reported; `near` is the one that was perhaps meant."""
+
+    def __init__(self, device: str, near: str | None) -> None:
+        super().__init__(f"There is no device {device}{f'; did you mean {near}?' if near else '.'}")
+        self.near = near
+
+
+class OtherKindError(InvalidError):
+    """The rule is for another kind of device."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """What is known and written nearly so."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+
+
 def meant(word: str, known: Iterable[str]) -> str:
     """ "; did you mean …?" where something known is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else "."
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else "."
 
 
 def known_rule(rules: RuleSet, rule: str) -> None:
@@ -50,25 +67,25 @@ def known_rule(rules: RuleSet, rule: str) -> None:
 def known_device(records: Records, device_id: str, kind: str | None = None) -> tuple[Device, str | None]:
     """(the device, its owner's time zone); `kind` is what its name suggests where nobody registered it.
 
-    Raises NotFoundError, with the device that was perhaps meant."""
+    Raises UnknownDeviceError."""
     found = records.devices.find(device_id)
     if found is None:
         facts = records.devices.facts(device_id)
         if not facts.last_seen:
             known = [device.id for device in records.devices.page(limit=KNOWN)]
             known += [row.device for row in records.devices.unclaimed(limit=KNOWN)]
-            raise NotFoundError(f"There is no device {device_id}{meant(device_id, known)}")
+            raise UnknownDeviceError(device_id, nearest(device_id, known))
         found = Device(id=device_id, kind=facts.kind or kind or "unknown")
     zone = records.owners.get(found.owner).time_zone if found.owner else None
     return found, zone
 
 
 def fits(rules: RuleSet, rule: str, device: Device) -> None:
-    """Raises InvalidError where the rule is for another kind of device."""
+    """Raises OtherKindError."""
     kind = rules.rules[rule].kind
     if device.kind != kind:
         wanted, found = kind.replace("_", " "), device.kind.replace("_", " ")
-        raise InvalidError(f"rule: {rule} is for the kind {wanted}; {device.id} is of the kind {found}.")
+        raise OtherKindError(f"rule: {rule} is for the kind {wanted}; {device.id} is of the kind {found}.")
 
 
 async def explain_now(

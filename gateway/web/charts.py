@@ -399,8 +399,10 @@ def wear_bar(share: float) -> Markup:
 
 
 def wash_bar(done: int, of: int) -> Markup:
-    """A bar that counts: one block a wash, at most sixty."""
-    of, done = max(1, min(of, 60)), max(0, min(done, of))
+    """A bar that counts: one block a wash; sixty blocks for more than sixty."""
+    of, done = max(1, of), max(0, min(done, of))
+    if of > 60:
+        of, done = 60, done * 60 // of
     pitch = 97.5 / of
     blocks = "".join(
         f'<rect class="{"on" if k < done else "off"}" x="{k * pitch:.2f}%" y="5" width="{pitch * 0.66:.2f}%" '

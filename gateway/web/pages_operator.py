@@ -366,6 +366,7 @@ def _rules(funnel: Sequence[Mapping[str, Any]], at: _Page) -> list[Shown]:
         rows.append(
             Shown(
                 name=views.rule_name(str(row["rule"]), at.words),
+                href=f"/operator/rules/{quote(str(row['rule']))}",
                 version=rule.version if rule else "–",
                 bar=bar,
                 found=at.words.number(int(row["found"])),

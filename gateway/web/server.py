@@ -17,6 +17,7 @@ from gateway.web import (
     pages_display,
     pages_operator,
     pages_owner,
+    pages_rules,
     pages_start,
     pages_workshop,
     render,
@@ -34,7 +35,16 @@ from gateway.web.api import SUBJECTS
 from gateway.web.context import CONTEXT, Context
 from gateway.web.problems import Problem, problem_of
 
-PAGES = (pages_start, pages_owner, pages_display, pages_workshop, pages_operator, events, sign_in)
+PAGES = (
+    pages_start,
+    pages_owner,
+    pages_display,
+    pages_workshop,
+    pages_operator,
+    pages_rules,
+    events,
+    sign_in,
+)
 STATIC = Path(__file__).parent / "static"
 BODY_MOST = 1024 * 1024
 SLOW_S = 1.0

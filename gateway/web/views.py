@@ -462,6 +462,8 @@ def value_words(signal: Signal | None, value: Value | Any, words: Words) -> str:
     if isinstance(value, int | float):
         if signal is None:
             return words.loose(value, 2)
+        if words.texts.has(f"units.of.{signal.unit}"):
+            return words.texts.say(words.language, f"units.of.{signal.unit}", count=round(value, 1))
         return words.quantity(shown(signal, value), unit_of(signal), 1 if abs(value) < 1000 else 0)
     if isinstance(value, str):
         key = f"signals.values.{value}"

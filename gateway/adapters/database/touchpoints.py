@@ -41,12 +41,30 @@ class SqlTouchpoints:
             sa.update(tables.findings).where(c.id == finding_id, c.cleared_at.is_(None)).values(cleared_at=at)
         )
 
-    def findings(self, *, device: str | None = None, limit: int = 100) -> list[Finding]:
+    def findings(
+        self, *, device: str | None = None, rule: str | None = None, limit: int = 100
+    ) -> list[Finding]:
         c = tables.findings.c
         query = _FINDING.select.order_by(c.found_at.desc(), c.id.desc()).limit(limit)
         if device is not None:
             query = query.where(c.device == device)
+        if rule is not None:
+            query = query.where((c.rule if device is None else _beside(c.rule)) == rule)
         return _FINDING.all(self._connection, query)
+
+    def found_by_rule(self, since: int) -> Mapping[str, tuple[int, int]]:
+        c = tables.findings.c
+        numbers = sa.select(c.rule, sa.func.count(), sa.func.count(c.device.distinct()))
+        rows = self._connection.execute(numbers.where(c.found_at >= since).group_by(_beside(c.rule)))
+        return {rule: (findings, devices) for rule, findings, devices in rows}
+
+    def tried_out(self, since: int) -> Mapping[str, tuple[int, int]]:
+        f, line = tables.findings.c, tables.ledger.c
+        numbers = sa.select(f.rule, sa.func.count(f.id.distinct()), sa.func.count(line.owner.distinct()))
+        told = numbers.join_from(tables.findings, tables.ledger, line.finding == f.id)
+        told = told.where(f.found_at >= since, f.shadow, line.code == "suppressed_shadow")
+        rows = self._connection.execute(told.group_by(_beside(f.rule)))
+        return {rule: (findings, owners) for rule, findings, owners in rows}
 
     # --- touchpoints
 
