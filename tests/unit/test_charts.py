@@ -169,6 +169,11 @@ def test_a_wash_bar_has_a_block_for_every_wash() -> None:
     assert (svg.count('class="on"'), svg.count('class="off"')) == (41, 9)
 
 
+def test_a_wash_bar_of_many_keeps_its_share() -> None:
+    svg = str(charts.wash_bar(90, 180))
+    assert (svg.count('class="on"'), svg.count('class="off"')) == (30, 30)
+
+
 def test_a_funnel_shows_each_finding_once_where_it_ended() -> None:
     svg = str(charts.funnel_bar(fulfilled=5, answered=8, sent=9, found=10))
     assert [widths(svg, kind) for kind in "abcd"] == [[50.0], [30.0], [10.0], [10.0]]

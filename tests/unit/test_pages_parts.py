@@ -13,9 +13,10 @@ from gateway.domain.appointment import Appointment, AppointmentState, Service, W
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.texts import NBSP, Texts
-from gateway.web import calendar_file, events, icons
+from gateway.web import calendar_file, events, icons, views
 from gateway.web.access import Identity
 from gateway.web.words import Words
+from rules import Signal
 
 TEXTS = Texts({language: config.messages(language) for language in ("en", "de")})
 TEMPLATES = Path(gateway.web.__file__).parent / "templates"
@@ -226,3 +227,11 @@ def test_an_owner_hears_of_their_own_matters_only(subject: str, key: str, heard:
     other = Identity(role=Role.OWNER, subject="someone", language="de")
     assert events.concerns(OneTouchpoint(), (subject, key), jana) is heard  # type: ignore[arg-type]
     assert not events.concerns(OneTouchpoint(), (subject, key), other)  # type: ignore[arg-type]
+
+
+def test_a_value_is_counted_in_the_words_of_its_reader() -> None:
+    filter_age = Signal(name="days_since_filter", kind="coffee_machine", unit="d")
+    assert views.value_words(filter_age, 1, Words(TEXTS, "de")) == "1 Tag"
+    assert views.value_words(filter_age, 12.04, Words(TEXTS, "de")) == "12 Tage"
+    pressure = Signal(name="brew_pressure", kind="coffee_machine", unit="bar")
+    assert views.value_words(pressure, 9.04, Words(TEXTS, "de")) == f"9{NBSP}bar"
