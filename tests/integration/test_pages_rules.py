@@ -112,7 +112,7 @@ async def found(lab: Lab, rule: str, device: str) -> None:
     await lab.database.write(work)
 
 
-async def test_every_rule_stands_with_what_it_found_and_a_shadow_with_what_it_would_have_told(
+async def test_every_rule_stands_with_what_it_found_or_would_have_told(
     lab: Lab,
 ) -> None:
     await found(lab, "brake-pads-front-worn", "car-1")
@@ -131,9 +131,7 @@ async def test_every_rule_stands_with_what_it_found_and_a_shadow_with_what_it_wo
     assert "What it would have said" in one
 
 
-async def test_faults_of_the_files_stand_above_the_rules_until_they_are_mended(
-    lab: Lab, files: Files
-) -> None:
+async def test_faults_of_the_files_stand_above_the_rules_until_mended(lab: Lab, files: Files) -> None:
     api = await lab.caller()
     files.text = TEXT.replace("pad_wear_rear >=", "pad_waer_rear >=")
     refused = await api("POST", "rules/reload")
@@ -167,10 +165,10 @@ async def test_why_a_rule_is_not_true_for_a_product_is_told_as_a_tree(lab: Lab) 
 
 
 async def test_who_mistypes_a_product_or_a_rule_is_told_what_was_meant(lab: Lab) -> None:
-    page = await shown(lab, "/operator/rules/brake-pads-front-worn?device=car-l")
-    assert "There is no device car-l; did you mean car-1?" in page
+    path = "/operator/rules/brake-pads-front-worn?device=car-11"
+    assert "There is no product car-11. Did you mean car-1?" in await shown(lab, path)
+    assert "Ein Produkt car-11 gibt es nicht. Meinten Sie car-1?" in await shown(lab, path, "de")
     api = await lab.caller()
-    missing = await api("GET", "rules/brake-pads-frontworn")
-    assert (
-        missing.body["detail"] == "There is no rule brake-pads-frontworn; did you mean brake-pads-front-worn?"
-    )
+    missing = await api("GET", "rules/brake-pads-rearworn")
+    said = "There is no rule brake-pads-rearworn; did you mean brake-pads-rear-worn?"
+    assert missing.body["detail"] == said
