@@ -1168,6 +1168,32 @@ async def test_a_store_that_is_ready_is_prepared_without_alembic(town: SqlDataba
     assert prepare_in_processes(url, 1) == ["False"]
 
 
+async def test_findings_are_counted_by_rule_those_in_shadow_too(town: SqlDatabase) -> None:
+    def work(records: Records) -> Any:
+        at = records.touchpoints
+        for name, more in (
+            ("f1", {"found_at": 500}),
+            ("f2", {"found_at": 2_000}),
+            ("f3", {"found_at": 2_100, "device": "bus"}),
+            ("f4", {"found_at": 2_200, "rule": "oil", "shadow": True}),
+            ("f5", {"found_at": 2_300, "rule": "oil", "shadow": True}),
+        ):
+            at.add_finding(finding(name, **more))
+        for line, found, code, owner in (
+            ("l1", "f2", "sent", "jana"),
+            ("l2", "f4", "suppressed_shadow", "jana"),
+            ("l3", "f5", "suppressed_no_consent", "jana"),
+        ):
+            at.write_line(LedgerLine(id=line, at=2_000, code=code, owner=owner, finding=found))
+        return at.found_by_rule(1_000), at.tried_out(1_000), [f.id for f in at.findings(rule="oil")]
+
+    assert await town.write(work) == (
+        {"brake-pads": (2, 2), "oil": (2, 1)},
+        {"oil": (1, 1)},
+        ["f5", "f4"],
+    )
+
+
 # --- rule sets --------------------------------------------------------------------------------
 
 
