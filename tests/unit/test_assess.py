@@ -17,10 +17,12 @@ from gateway.adapters.codecs import make_decoder
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.domain.counters import Counters
-from gateway.domain.messages import Batch
+from gateway.domain.messages import Batch, ContextReading, Decoded
+from gateway.domain.rule_sets import Sources
 from gateway.domain.touchpoint import Finding, State
 from gateway.flow import decide
-from gateway.flow.assess import EVENTS_AT_ONCE, STATE_EVERY_MS, Assessor
+from gateway.flow.assess import EVENTS_AT_ONCE, STATE_EVERY_MS, Assessor, in_order
+from gateway.flow.rule_sets import RulesInForce, ask
 from gateway.ports import Database, DatabaseUnavailableError, Records
 from rules import Engine, load
 
@@ -33,6 +35,24 @@ RULES = load(
     ],
     SIGNALS,
 )
+
+
+SIGNAL_FILES = tuple(
+    (path.name, path.read_text(encoding="utf-8"))
+    for path in sorted(config.data_path("signals").glob("*.yaml"))
+)
+
+
+EARLIER = """
+- id: brake-pads-front-worn
+  version: 9
+  kind: car
+  purpose: maintenance
+  severity: advice
+  when: pad_wear_front >= 40
+  touchpoint: {kind: appointment, service: brakes-front}
+"""
+PATIENT = EARLIER.replace("when:", "for: 10m\n  when:")
 
 
 class Away:
@@ -81,18 +101,33 @@ class Workplace:
         self.world, self.counters = world, Counters()
         self.journal = SqliteJournal(folder / "journal.db", readers=("assess",), decoder=make_decoder({}))
         self.database, self.state = HoldingDatabase(world.database), HoldingState(folder / "state.db")
+        self.in_force, self.rules = RulesInForce("shipped", RULES), RULES
 
     def assessor(self) -> Assessor:
         return Assessor(
             journal=self.journal,
             database=self.database,  # type: ignore[arg-type]  # watching is not needed here
             state=self.state,
-            engine=Engine(RULES),
+            engine=Engine(self.rules),
             clock=self.world.clock,
             counters=self.counters,
             policy=self.world.policy,
             kind_of=lambda device: "car",
+            in_force=self.in_force,
         )
+
+    async def asks_for(self, text: str) -> Sources:
+        """The rules are to be these."""
+        sources = Sources(signals=SIGNAL_FILES, rules=(("rules.yaml", text),))
+        asked = await self.world.write(ask, sources, 1, self.world.now, "test")
+        entry = {"type": "rules", "set": sources.id, "id": asked.activation.id}
+        await self.journal.append_controls([entry], self.world.now)
+        return sources
+
+    async def held(self) -> list[tuple[str, int | None, bool]]:
+        """(set, position, refused), oldest first."""
+        history = await self.world.read(lambda r: r.rule_sets.history())
+        return [(one.rule_set, one.position, one.refused) for one in reversed(history)]
 
     async def begun(self) -> Assessor:
         assessor = self.assessor()
@@ -230,6 +265,7 @@ async def test_a_silent_device_is_found_while_others_never_stop_talking(
 
 
 async def test_time_that_passes_for_nobody_leaves_nothing_in_the_journal(place: Workplace) -> None:
+    place.rules = load([("rules.yaml", PATIENT)], SIGNALS)
     async with place.working():
         await place.says((0, 95.0))
         await place.passes(HOUR)
@@ -304,3 +340,81 @@ async def test_a_finding_that_cannot_be_decided_is_kept_and_said_and_holds_up_no
         lines = await place.world.read(lambda r: [line.code for line in r.touchpoints.ledger(limit=10)])
         assert sorted(lines) == ["found", "not_decided", "suppressed_no_owner"]
     assert place.counters.decisions["failed"] == 1
+
+
+# --- rule sets --------------------------------------------------------------------------------
+
+
+async def test_a_rule_set_holds_from_its_entry_on_and_not_before(place: Workplace) -> None:
+    async with place.working():
+        await place.says((0, 50.0))
+        sources = await place.asks_for(EARLIER)
+        await place.passes(MINUTE)
+        assert await place.rules_found() == []
+        assert await place.held() == [(sources.id, 2, False)]
+        assert place.in_force.rule_set == sources.id
+        await place.says((0, 51.0))
+        await place.passes(MINUTE)
+        assert await place.rules_found() == FOUND
+    assert (await place.state.load())[0] >= 2
+
+
+async def test_the_state_is_saved_with_the_new_set_at_once(place: Workplace) -> None:
+    assessor = await place.begun()
+    await place.says((0, 50.0))
+    await place.asks_for(EARLIER)
+    await assessor.step()
+    assert (await place.state.load())[0] == 2
+
+
+async def test_an_activation_that_is_interrupted_is_done_again_whole(place: Workplace) -> None:
+    async with place.working():
+        await place.says((0, 50.0))
+        sources = await place.asks_for(EARLIER)
+        place.database.away.times = 2
+        place.state.away.times = 2
+        await place.passes(MINUTE)
+        assert await place.held() == [(sources.id, 2, False)]
+        await place.says((0, 51.0))
+        await place.passes(MINUTE)
+        assert await place.rules_found() == FOUND
+
+
+async def test_a_set_that_this_version_cannot_use_is_refused(place: Workplace) -> None:
+    async with place.working():
+        await place.asks_for(EARLIER.replace("pad_wear_front", "pad_wear_of_tomorrow"))
+        await place.wears_out()
+        await place.passes(MINUTE)
+        assert await place.rules_found() == FOUND
+        assert [(position, refused) for _, position, refused in await place.held()] == [(None, True)]
+        assert place.in_force.rule_set == "shipped"
+
+
+async def test_a_rule_that_is_gone_takes_its_open_matter_with_it(place: Workplace) -> None:
+    async with place.working():
+        await place.wears_out()
+        await place.passes(MINUTE)
+        await place.asks_for(EARLIER.replace("brake-pads-front-worn", "another"))
+        await place.passes(MINUTE)
+        assert (await place.world.touchpoint()).state is State.WITHDRAWN
+        assert "withdrawn_rule_gone" in await place.world.codes()
+
+
+async def test_an_activation_that_is_appended_twice_happens_once(place: Workplace) -> None:
+    async with place.working():
+        sources = await place.asks_for(EARLIER)
+        await place.passes(MINUTE)
+        (activation,) = await place.world.read(lambda r: r.rule_sets.history())
+        entry = {"type": "rules", "set": sources.id, "id": activation.id}
+        await place.journal.append_controls([entry], place.world.now)
+        await place.passes(MINUTE)
+        assert await place.held() == [(sources.id, 1, False)]
+
+
+def test_shared_signals_come_in_order_of_position_among_messages() -> None:
+    def shared(position: int) -> ContextReading:
+        return ContextReading(position=position, name="weather", area="", ts=0, signals={})
+
+    decoded = Decoded(telemetry=[(2, "van", ()), (5, "van", ())], contexts=[shared(1), shared(4)])
+    positions = [m.position if isinstance(m, ContextReading) else m[0] for m in in_order(decoded)]
+    assert positions == [1, 2, 4, 5]
