@@ -28,6 +28,10 @@ class Previous:
         """Forget both; what is older than `since` does not count any more."""
         self.ts, self.value, self.before = since, None, None  # type: tuple[int, Any, Any]
 
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: nothing was measured after that."""
+        self.ts = min(self.ts, ts - 1)
+
     @property
     def empty(self) -> bool:
         """Whether there is nothing to save."""
@@ -69,6 +73,10 @@ class Usage:
     def clear(self, since: int) -> None:
         """A job was done: count from here."""
         self.ts, self.counted = max(self.ts, since), 0.0
+
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: nothing was measured after that."""
+        self.ts = min(self.ts, ts)
 
     @property
     def empty(self) -> bool:
@@ -126,6 +134,10 @@ class Peer:
         self.group.swap(self.value, None)
         self.ts, self.value = since, None
 
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: nothing was measured after that."""
+        self.ts = min(self.ts, ts)
+
     @property
     def empty(self) -> bool:
         """Whether there is nothing to save."""
@@ -176,6 +188,12 @@ class Phase:
         self.on, self.ever, self.since = False, False, since
         if self.turns is not None:
             self.turns.clear(since)
+
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: nothing was measured after that."""
+        self.since = min(self.since, ts)
+        if self.turns is not None:
+            self.turns.set_back(ts)
 
     @property
     def empty(self) -> bool:

@@ -35,9 +35,10 @@ ClearReason: TypeAlias = Literal["condition", "reset", "kind", "refuted", "rule"
 """Why an episode ended: its `clear` became true; a job reset its counter; the device is of another kind;
 late readings show that it never began; the rule is gone."""
 
-CLOCK_AHEAD_MS = 60_000
-"""A device whose newest reading lies so far after the time of reception has a clock that is wrong: what it
-reports next counts as its newest, whatever its ts."""
+CLOCK_AHEAD_MS = 600_000
+CLOCK_RIGHT_MS = 60_000
+"""A device whose newest reading was further ahead of its reception has a clock that is wrong. A reading that
+lies this close to its reception is by a clock that has been set right, and counts as the newest."""
 
 MOST_WAKES = 1_000
 """Moments looked at one by one after a silence; of a longer one only the end counts."""
@@ -438,7 +439,7 @@ class Engine:
         """Take readings that are late, or that change more than a value."""
         state.unpack()
         state.flush()
-        if ts < state.newest and ts <= received + CLOCK_AHEAD_MS < state.newest:
+        if received + CLOCK_AHEAD_MS < state.newest and abs(ts - received) <= CLOCK_RIGHT_MS:
             self._set_back(state, ts)
         if ts <= state.newest:
             signals = self._unknown(state, ts, signals)
@@ -473,10 +474,10 @@ class Engine:
         """The device's clock was ahead and is right again: nothing it said counts as later than this."""
         state.newest = state.seen = ts
         state.times = [min(time, ts) for time in state.times]
-        state.pending = {}
+        state.pending = {slot: (min(began, ts), at) for slot, (began, at) in state.pending.items()}
         state.recent = array("q")
         for cell in state.cells:
-            cell.clear(-NEVER)
+            cell.set_back(ts)
         for series in state.series:
             if series is not None:
                 series.closed()
@@ -682,7 +683,7 @@ class Engine:
         """Note when the next thing falls due. The heap's time for a device is never too late."""
         clocked = state.program.clocked
         if state.newest == -NEVER or not (state.pending or clocked):
-            state.due, state.wake, state.low = NEVER, NEVER, -NEVER
+            state.due, state.wake, state.low = -NEVER if state.newest == -NEVER else NEVER, NEVER, -NEVER
             return
         rules, wake, at = state.program.rules, NEVER, max(state.newest, state.seen)
         for slot, (began, _) in state.pending.items():

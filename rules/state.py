@@ -85,12 +85,12 @@ class DeviceState(_Hot):
         self.seen = -NEVER  # device time up to which what time alone brings was looked at
         self.offset = 0  # receive time of the newest reading less its ts
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
-        self.recent = array("q")
         self.equip(program)
 
     def equip(self, program: Program) -> None:
         """Begin anew with a kind's signals, cells and rules."""
         self.program = program
+        self.recent = array("q")
         self.plan: Plan = program.no_plan
         self.values: list[Known | None] = [None] * len(program.names)
         self.times = [-NEVER] * len(program.names)
@@ -105,7 +105,7 @@ class DeviceState(_Hot):
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
         self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
         self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
-        self.due = NEVER  # a reading of this device time or later brings something to its end
+        self.due = -NEVER  # a reading of this device time or later brings something to its end
         self.wake = NEVER  # so does this device time alone
         self.low = -NEVER  # an offset below this makes that earlier than `heaped`
 
@@ -134,6 +134,8 @@ class DeviceState(_Hot):
 
     def saw(self, mask: int) -> None:
         """What comes from now on brings these signals, as bits by slot."""
+        while self.recent and self.recent[-1] < 0:  # with those before, nothing came
+            self.recent.pop()
         if mask == 0:
             self.recent.append(-1)
         for part in range(0, mask.bit_length(), _BITS):

@@ -78,6 +78,23 @@ class Window:
         self._open(-NEVER, -NEVER)
         self.expiry = NEVER
 
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: buckets after that one are let go."""
+        self.since = min(self.since, ts)
+        if self.end <= self.start or self.start <= ts:
+            return
+        keep = bisect_right(self.starts, ts)
+        del self.starts[keep:]
+        for column, _, _, _ in self.columns:
+            del getattr(self, column)[keep:]
+        self._open(-NEVER, -NEVER)
+        if keep and ts < self.starts[-1] + self.width:
+            start = self.starts.pop()
+            self._open(start, start + self.width)
+            for column, _, attribute, _ in self.columns:
+                setattr(self, attribute, getattr(self, column).pop())
+        self._settle()
+
     def _open(self, start: int, end: int) -> None:
         self.start, self.end = start, end
         self.n, self.total = 0, 0.0
@@ -429,6 +446,11 @@ class Histogram:
         """Empty it; what is older than `since` does not come in any more."""
         self.since = max(self.since, since)
         self.buckets: dict[int, tuple[int, array[int]]] = {}  # start → first step, counts
+
+    def set_back(self, ts: int) -> None:
+        """The device's clock was ahead and is right again at `ts`: buckets after that one are let go."""
+        self.since = min(self.since, ts)
+        self.buckets = {start: bucket for start, bucket in self.buckets.items() if start <= ts}
 
     @property
     def empty(self) -> bool:
