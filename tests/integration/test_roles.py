@@ -35,6 +35,15 @@ WORKSHOP = {
 }
 CAR = {"id": "car-1", "kind": "car", "name": "Arden 5", "owner": "jana", "workshop": "nord"}
 OWNER = {"id": "jana", "name": "Jana Keller", "time_zone": "Europe/Berlin"}
+PADS = """
+- id: pads
+  version: {version}
+  kind: car
+  purpose: maintenance
+  severity: advice
+  when: pad_wear_front >= {limit}
+  touchpoint: {{kind: appointment, service: brakes-front}}
+"""
 AT_ANY_HOUR = {"quiet_from": "00:00", "quiet_to": "00:00"}
 
 
@@ -80,8 +89,9 @@ def command(*arguments: str) -> list[str]:
 
 
 @asynccontextmanager
-async def three_parts(broker: Mosquitto, folder: Path) -> AsyncIterator[Parts]:
+async def three_parts(broker: Mosquitto, folder: Path, **settings: str) -> AsyncIterator[Parts]:
     env = os.environ | {
+        **settings,
         "TOUCHPOINT_DATA_DIR": str(folder / "data"),
         "TOUCHPOINT_MQTT__URL": broker.url,
     }
@@ -177,6 +187,46 @@ async def test_a_touchpoint_goes_the_whole_way_through_three_processes(
 
 def embedded(folder: Path) -> configuration.Settings:
     return configuration.load(None, {"TOUCHPOINT_DATA_DIR": str(folder), "TOUCHPOINT_MQTT__URL": "embedded:"})
+
+
+async def test_rules_that_the_pages_read_again_hold_in_all_processes(
+    mosquitto: Mosquitto, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(PADS.format(version=1, limit=95))
+    paths = json.dumps([str(rules)])
+    async with three_parts(mosquitto, tmp_path, TOUCHPOINT_RULES__PATHS=paths) as parts:
+        await parts.call("POST", "owners", OWNER)
+        await parts.call("PUT", "owners/jana/consents/maintenance", {"granted": True})
+        await parts.call("PUT", "owners/jana/preferences", AT_ANY_HOUR)
+        await parts.call("POST", "workshops", WORKSHOP)
+        await parts.call("POST", "devices", CAR)
+        await parts.reports(90.0)
+        rules.write_text(PADS.format(version=2, limit=80))
+        assert (await parts.call("POST", "rules/reload"))["changed"] is True
+
+        async def followed() -> bool:
+            shown = await parts.call("GET", "rules/pads")
+            return bool(shown["version"] == 2)
+
+        await within(30, followed, "the pages show version 2")
+        await parts.reports(91.0)
+
+        async def opened() -> Any:
+            return (await parts.call("GET", "touchpoints?device=car-1&state=open"))["items"]
+
+        (touchpoint,) = await within(30, opened, "a touchpoint of the car")
+        assert (touchpoint["rule"], touchpoint["rule_version"]) == ("pads", 2)
+
+        async def explained() -> bool:
+            told = await parts.call("GET", "rules/pads/explain?device=car-1")
+            return bool(told["holds"] and told["when"]["parts"][0]["value"] == 91)
+
+        await within(30, explained, "the pages explain the newest reading")
+        logs = {role: (tmp_path / f"{role}.log").read_text() for role in ("ingest", "deliver", "web")}
+        assert "rules_activated" in logs["ingest"]
+        assert "rules_followed" in logs["deliver"]
+        assert "rules_followed" in logs["web"]
 
 
 @pytest.mark.parametrize("role", ["ingest", "deliver"])
