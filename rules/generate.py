@@ -43,14 +43,6 @@ Wake: TypeAlias = "Callable[[DeviceState, int], int]"
 QUARTER = 900_000
 """ms; the hour of the day is looked at every so often while no reading comes."""
 
-_INLINE = {
-    "avg": "{c}.avg(at)",
-    "count": "({c}.past_n + {c}.n)",
-    "max": "({c}.high if {c}.high > {c}.past_high else {c}.past_high)",
-    "min": "({c}.low if {c}.low < {c}.past_low else {c}.past_low)",
-}
-"""What Window's methods compute, of a window that is up to date and not empty."""
-
 _OVER = {
     "percentile": "{c}.percentile(at, {number})",
     "change": "{c}.change(at, V[{slot}])",
@@ -59,6 +51,25 @@ _OVER = {
     "baseline": "{c}.baseline(at, V[{slot}])",
 }
 """Those that take more than the time."""
+
+
+_DEAR: Mapping[str, int] = {
+    "avg": 3, "stddev": 20, "slope": 20, "days_until": 20, "baseline": 20, "percentile": 20, "rate": 5, "change": 5,
+    "country": 5, "inside": 5, "distance": 5, "context": 5, "code": 3, "fleet": 5,
+}  # fmt: skip
+"""What functions cost, beside others'."""
+
+
+def _cost(term: Term) -> int:
+    """What is cheap is asked first: the order changes no answer, and most often the rest is not needed."""
+    match term:
+        case Logic():
+            return sum(_cost(inner) for inner in term.terms)
+        case Compare() | Arithmetic():
+            return sum(_cost(side) for side in (term.left, term.right) if not isinstance(side, tuple))
+        case Over() | Call():
+            return _DEAR.get(term.function, 2)
+    return isinstance(term, Last)
 
 
 def finite(number: float) -> float | None:
@@ -76,7 +87,7 @@ class Generator:
 
     Code refers to `s` (the device's state), V (its last values), T (their times), C (its cells) and `at`.
     Where it stands among code that has a signal's new value already, `local` maps the signal's slot to the
-    variable that holds it; `fresh` are the cells that are in variables `c0`, `c1`, …, up to date and not empty.
+    variable that holds it.
     """
 
     def __init__(
@@ -85,12 +96,10 @@ class Generator:
         cells: Mapping[Cell, int],
         world: World,
         local: Mapping[int, str] | None = None,
-        fresh: frozenset[int] = frozenset(),
     ) -> None:
         self._slots = slots
         self._cells = cells
         self._local = local or {}
-        self._fresh = fresh
         self._source: list[str] = []
         self._temporaries = 0
         self.names: dict[str, Any] = {"world": world, "finite": finite, "least": least}
@@ -176,7 +185,7 @@ class Generator:
                 return self._truth(term.terms[0], not wanted)
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
-                return f"({joint.join(self._truth(inner, wanted) for inner in term.terms)})"
+                return f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=_cost))})"
             case Compare():
                 return self._compare(term, wanted)
         return f"{self.value(term)} is {wanted}"
@@ -200,8 +209,6 @@ class Generator:
         return name
 
     def _surely_known(self, term: Term) -> bool:
-        if isinstance(term, Over):
-            return self._cells[cells_of(term)[0]] in self._fresh and term.function in _INLINE
         return isinstance(term, Last) and self._slots[term.signal.name] in self._local
 
     def value(self, term: Term) -> str:
@@ -233,8 +240,6 @@ class Generator:
 
     def _over(self, term: Over) -> str:
         slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
-        if cell in self._fresh and term.function in _INLINE:
-            return _INLINE[term.function].format(c=f"c{cell}")
         form = _OVER.get(term.function, "{c}." + term.function + "(at)")
         code = form.format(c=f"C[{cell}]", slot=slot, number=repr(term.number))
         if slot in self._local:

@@ -29,7 +29,7 @@ from rules.generate import Generator, Test, Wake
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, MOST_RECENT, NOTHING
-from rules.windows import Histogram, Series, Trend, Window
+from rules.windows import QUEUE, Histogram, Series, Trend, Window
 from rules.world import World
 
 if TYPE_CHECKING:
@@ -504,13 +504,7 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
 
 def _local_generator(program: Program, known: list[tuple[int, int]]) -> Generator:
     local = {slot: f"v{number}" for number, slot in known}
-    fresh = frozenset(
-        cell
-        for slot in local
-        for cell in program.takers[slot]
-        if program.cells[cell][0] in ("window", "trend")
-    )
-    return Generator(program.slots, program.cell_slots, program.world, local, fresh)
+    return Generator(program.slots, program.cell_slots, program.world, local)
 
 
 def _passes(program: Program, number: int, slot: int) -> str:
@@ -595,13 +589,15 @@ def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]
     source = []
     if program.shared[slot]:
         source += _into(f"r{number}", value, "")
+    queued = [cell for cell in program.takers[slot] if program.cells[cell][0] in ("window", "trend")]
+    if queued:
+        source.append(f"reading = (ts, {value})")
+    for cell in queued:
+        source.append(f"c = state.cells[{cell}]; queue = c.queue; queue.append(reading)")
+        source.append(f"if len(queue) >= {QUEUE}: c.fold()")
     for cell in program.takers[slot]:
-        c = f"c{cell}"
-        source.append(f"{c} = state.cells[{cell}]")
-        if program.cells[cell][0] == "window":
-            source += [f"if ts < {c}.end:", *_into(c, value, "    "), f"else: {c}.add(ts, {value}, ts)"]
-        else:
-            source.append(f"{c}.add(ts, {value}, ts)")
+        if cell not in queued:
+            source.append(f"state.cells[{cell}].add(ts, {value}, ts)")
     return [indent + line for line in source]
 
 

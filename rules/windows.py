@@ -20,6 +20,9 @@ BUCKETS = 60
 LEAST_READINGS = 30
 """What a device's own mean and spread have to stand on before anything is compared with them."""
 
+QUEUE = 32
+"""Readings that wait at most until a window takes them."""
+
 NEVER = 1 << 62
 """A time after all others."""
 
@@ -40,13 +43,14 @@ class Window:
     """How many readings of one signal of one device over one span, their sum, smallest and largest.
 
     Times are ms of device time. The bucket that is filled at present is kept apart from those before it, so
-    that a reading touches a few plain attributes; generated code does so without a call while the newest
-    reading is before `end`.
+    that a reading touches a few plain attributes. Readings that come in the order of time may wait in
+    `queue` until the window is asked for, or `QUEUE` of them have gathered: where readings are rare, each
+    begins a bucket and ends another one, and many at once cost a third.
     """
 
     __slots__ = (
         "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
-        "past_n", "past_total", "sides", "since", "span", "start", "starts", "total", "totals", "width",
+        "past_n", "past_total", "queue", "sides", "since", "span", "start", "starts", "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
@@ -69,6 +73,7 @@ class Window:
     def clear(self, since: int) -> None:
         """Empty it; what is older than `since` does not come in any more."""
         self.since = max(self.since, since)
+        self.queue: list[tuple[int, float]] = []
         self.starts = array("q")
         for column, code, _, _ in self.columns:
             setattr(self, column, array(code))
@@ -80,6 +85,8 @@ class Window:
 
     def set_back(self, ts: int) -> None:
         """The device's clock was ahead and is right again at `ts`: buckets after that one are let go."""
+        if self.queue:
+            self.fold()
         self.since = min(self.since, ts)
         if self.end <= self.start or self.start <= ts:
             return
@@ -103,10 +110,52 @@ class Window:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to save."""
-        return not (self.n or self.starts or self.since != -NEVER)
+        return not (self.queue or self.n or self.starts or self.since != -NEVER)
+
+    def fold(self) -> None:
+        """Take what has waited."""
+        queue, self.queue = self.queue, []
+        width, since, start, end = self.width, self.since, self.start, self.end
+        n, total, low, high = self.n, self.total, self.low, self.high
+        starts, counts, totals, lows, highs = self.starts, self.counts, self.totals, self.lows, self.highs
+        closed = len(starts)
+        for ts, value in queue:
+            if ts < since:
+                continue
+            if ts >= end:
+                if n:
+                    starts.append(start)
+                    counts.append(n)
+                    totals.append(total)
+                    lows.append(low)
+                    highs.append(high)
+                start = ts - ts % width
+                end = start + width
+                n, total, low, high = 1, 0.0 + value, value, value
+            else:
+                n += 1
+                total += value
+                if value < low:
+                    low = value
+                if value > high:
+                    high = value
+        self.start, self.end, self.n, self.total, self.low, self.high = start, end, n, total, low, high
+        self._closed(closed)
+
+    def _closed(self, since: int) -> None:
+        """Account for the buckets that were closed from number `since` on, and let go of the oldest."""
+        if len(self.starts) > since:
+            self.past_n += sum(self.counts[since:])
+            self.past_total = None
+            self.past_low = min(self.past_low, min(self.lows[since:]))
+            self.past_high = max(self.past_high, max(self.highs[since:]))
+        if self.end > self.start and (self.start >= self.expiry or self.expiry == NEVER):
+            self.expire(self.start)
 
     def add(self, ts: int, value: float, newest: int) -> bool:
         """Take a reading; `newest` is the device's newest time. False if no bucket covers it any more."""
+        if self.queue:
+            self.fold()
         start = ts - ts % self.width
         if ts < self.since or start + self.width <= newest - self.span:
             return False
@@ -129,6 +178,8 @@ class Window:
 
     def roll(self, start: int) -> None:
         """Close the bucket that is filled, and begin another one."""
+        if self.queue:
+            self.fold()
         if self.n:
             self._close()
         self._open(start, start + self.width)
@@ -172,6 +223,8 @@ class Window:
     def expire(self, at: int) -> None:
         """Let go of the buckets that have left the span at the time `at`, which no reading will precede by
         more than is allowed to be lost."""
+        if self.queue:
+            self.fold()
         edge = at - self.span - self.width
         if self.starts and self.starts[0] <= edge:
             self._drop(bisect_right(self.starts, edge))
@@ -206,6 +259,8 @@ class Window:
 
     def as_of(self, at: int) -> Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
+        if self.queue:
+            self.fold()
         if at < self.expiry:
             return self
         other = type(self)(self.span)
@@ -229,30 +284,33 @@ class Window:
 
     def avg(self, at: int) -> float | None:
         """Their mean, each reading counting the same; None without a reading."""
-        window = self if at < self.expiry else self.as_of(at)
+        window = self if at < self.expiry and not self.queue else self.as_of(at)
         n = window.past_n + window.n
         return window._sum() / n if n else None
 
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
-        window = self if at < self.expiry else self.as_of(at)
+        window = self if at < self.expiry and not self.queue else self.as_of(at)
         low = window.low if window.low < window.past_low else window.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
-        window = self if at < self.expiry else self.as_of(at)
+        window = self if at < self.expiry and not self.queue else self.as_of(at)
         high = window.high if window.high > window.past_high else window.past_high
         return None if high == -_INFINITE else high
 
     def save(self) -> list[Any]:
         """All of it, as plain data that `restore` takes."""
+        if self.queue:
+            self.fold()
         open_bucket = [getattr(self, attribute) for _, _, attribute, _ in self.columns]
         closed = [getattr(self, column).tolist() for column, _, _, _ in self.columns]
         return [self.since, self.start, self.end, *open_bucket, self.starts.tolist(), *closed]
 
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
+        self.queue = []
         self.since, self.start, self.end = saved[:3]
         width = len(self.columns)
         self.starts = array("q", saved[3 + width])
@@ -306,6 +364,31 @@ class Trend(Window):
 
     def _close(self) -> None:
         super()._close()
+        self.squares.append(self.square)
+        self.moments.append(self.moment)
+        self.first_tss.append(self.first_ts)
+        self.first_values.append(self.first_value)
+
+    def fold(self) -> None:
+        """Take what has waited."""
+        queue, self.queue = self.queue, []
+        closed = len(self.starts)
+        for ts, value in queue:
+            if ts >= self.since:
+                if ts >= self.end:
+                    if self.n:
+                        self._append()
+                    start = ts - ts % self.width
+                    self._open(start, start + self.width)
+                self._take(ts, value)
+        self._closed(closed)
+
+    def _append(self) -> None:
+        self.starts.append(self.start)
+        self.counts.append(self.n)
+        self.totals.append(self.total)
+        self.lows.append(self.low)
+        self.highs.append(self.high)
         self.squares.append(self.square)
         self.moments.append(self.moment)
         self.first_tss.append(self.first_ts)

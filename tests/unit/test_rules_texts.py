@@ -216,9 +216,10 @@ def test_a_wrong_example_is_a_fault(examples: str, says: str) -> None:
 
 def test_what_the_package_offers() -> None:
     offered = """
-        Catalogue check Cleared ClearReason Contact Display Engine Episode Example ExampleResult Fault Found
-        Function FUNCTIONS Kind Known load Rule RuleErrors RulesError RuleSet run_examples Signal SignalErrors
-        SignalType span_ms StateVersionError TextErrors Value Wear
+        Backtest Catalogue check Cleared ClearReason Contact Display Engine Episode Example ExampleResult Fault
+        Found Function FUNCTIONS Kind Known KnownDevice load Rule rule_schema RuleErrors RulesError RuleSet
+        run_examples Signal signal_schema SignalErrors SignalType span_ms StateVersionError TextErrors Truth
+        Value Wear
     """
     assert sorted(rules.__all__) == sorted(offered.split())
     assert all(hasattr(rules, name) for name in rules.__all__)

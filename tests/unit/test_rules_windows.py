@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.windows import BUCKETS, Window, bucket_width
+from rules.windows import BUCKETS, Trend, Window, bucket_width
 
 SPANS = st.sampled_from([1_000, 61_000, 600_000, 86_400_000])
 READINGS = st.lists(
@@ -101,3 +101,29 @@ def test_what_is_older_than_a_reset_stays_out() -> None:
     assert not window.add(19_999, 3.0, 20_500)
     assert window.add(20_000, 4.0, 20_500)
     assert window.max(20_500) == 4.0
+
+
+@given(
+    st.sampled_from([Window, Trend]),
+    SPANS,
+    st.lists(
+        st.tuples(st.integers(1, 60_000), st.floats(-1e6, 1e6), st.booleans()), min_size=1, max_size=100
+    ),
+    st.integers(0, 100),
+)
+def test_readings_that_wait_change_nothing(
+    kind: type[Window], span: int, readings: list[tuple[int, float, bool]], cleared: int
+) -> None:
+    """Taken one by one, or waiting until the window is asked for; a job may set it back in between."""
+    at_once, waiting, ts = kind(span), kind(span), 1_000_000
+    for number, (step, value, asked) in enumerate(readings):
+        ts += step * span // 900_000 + 1
+        at_once.add(ts, value, ts)
+        waiting.queue.append((ts, value))
+        if number == cleared:
+            at_once.clear(ts)
+            waiting.clear(ts)
+        if asked:
+            assert waiting.avg(ts) == at_once.avg(ts)
+    assert waiting.max(ts) == at_once.max(ts)
+    assert waiting.save() == at_once.save()
