@@ -505,7 +505,8 @@ class Engine:
         for slot in slots:
             touched.update(program.guarded_of[slot] if program.levelled else ())
         if late:
-            self._refute(state, before, position, received, ts, signals)
+            program.turn_late(state, ts, signals, touched)
+            touched.update(self._refute(state, before, position, received, ts, signals))
         else:
             program.turn(state, ts, slots, touched)
         self._step_and_time(state, touched, position, received)
@@ -570,19 +571,22 @@ class Engine:
         received: int,
         ts: int,
         signals: Mapping[str, Value],
-    ) -> None:
+    ) -> Iterator[int]:
         """What late readings say was not so: by what they changed in windows, or because a signal was
-        elsewhere while it should have been held."""
+        elsewhere while it should have been held. Gives the open rules that something later has made false."""
         for slot in sorted(before):
-            rule = state.program.rules[slot]
+            rule, program = state.program.rules[slot], state.program
+            began = (state.pending.get(slot) or state.open[slot])[0]
             if not rule.when(state, state.newest):
+                if slot in state.open and ts > began + rule.for_ms:
+                    yield slot  # it was rightly found
+                    continue
                 state.pending.pop(slot, None)
                 if slot in state.open:
                     self._close(state, rule, state.newest, position, received, "refuted")
                 self._schedule(state)
-            elif rule.for_ms and not rule.clocked:
-                began = (state.pending.get(slot) or state.open[slot])[0]
-                if began < ts <= began + rule.for_ms and not _as_if(state, rule, ts, signals):
+            elif rule.for_ms and not rule.clocked and began < ts <= began + rule.for_ms:
+                if program.as_if(state, rule.untrue, ts, signals):
                     self._interrupt(state, rule, ts, position, received)
 
     def _interrupt(
@@ -764,21 +768,6 @@ class Engine:
                 reason=reason,
             )
         )
-
-
-def _as_if(state: DeviceState, rule: RunningRule, ts: int, signals: Mapping[str, Value]) -> bool:
-    """Whether the rule would be true with these values, all else as it is."""
-    program, values, times = state.program, state.values, state.times
-    state.values, state.times = list(values), list(times)
-    for name, raw in signals.items():
-        slot = program.slots.get(name)
-        value = program.usable[slot](raw) if slot is not None else None
-        if slot is not None and value is not None:
-            state.values[slot], state.times[slot] = value, ts
-    try:
-        return rule.when(state, ts)
-    finally:
-        state.values, state.times = values, times
 
 
 def finding_id(device: str, rule: str, position: int, began_ts: int) -> str:

@@ -116,6 +116,10 @@ class Generator:
         """Code that is True when a term is true."""
         return self._truth(term, True)
 
+    def untruth(self, term: Term) -> str:
+        """Code that is True when a term is false."""
+        return self._truth(term, False)
+
     def add(self, name: str, code: str, failed: str, otherwise: str = "False") -> None:
         """A function of that code; an exception in it gives `otherwise`, after a call of `failed`()."""
         self._temporaries = 0

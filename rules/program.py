@@ -60,6 +60,7 @@ class RunningRule:
     for_ms: int
     fingerprint: int  # of what the condition means
     when: Test
+    untrue: Test  # whether `when` is surely false, not only unknown
     over: Test  # whether an open episode ends: never while `when` is true
     wake: Wake  # when time alone can change that
     timed: bool  # its truth can change by time alone
@@ -86,6 +87,7 @@ class PhaseTest:
     signals: frozenset[int]
     rules: frozenset[int]
     test: Test
+    untrue: Test
 
 
 def expressions_of(rule: Rule) -> list[Expression]:
@@ -215,6 +217,7 @@ class Program:
             names[f"failed{slot}"] = failed(rule.id)
             generator.add(f"over{slot}", over_code(generator, rule), f"failed{slot}")
             generator.add(f"when{slot}", generator.true(rule.when), f"failed{slot}")
+            generator.add(f"untrue{slot}", generator.false(rule.when), f"failed{slot}")
             generator.add(f"wake{slot}", generator.wake(expressions_of(rule)), f"failed{slot}", "1 << 62")
         functions = generator.functions(names)
         return [self._running(rule, slot, functions) for slot, rule in enumerate(rules)]
@@ -231,6 +234,7 @@ class Program:
             for_ms=rule.for_ms,
             fingerprint=_fingerprint(rule),
             when=functions[f"when{slot}"],
+            untrue=functions[f"untrue{slot}"],
             over=functions[f"over{slot}"],
             wake=functions[f"wake{slot}"],
             timed=any(e.timed for e in both),
@@ -256,7 +260,9 @@ class Program:
         names: dict[str, Any] = {}
         for cell, (leaf, rules) in found.items():
             names[f"failed{cell}"] = failed(self.rules[min(rules)].id)
-            generator.add(f"phase{cell}", generator.truth(cast(Term, leaf.condition)), f"failed{cell}")
+            condition = cast(Term, leaf.condition)
+            generator.add(f"phase{cell}", generator.truth(condition), f"failed{cell}")
+            generator.add(f"untrue{cell}", generator.untruth(condition), f"failed{cell}")
         functions = generator.functions(names)
         return [
             PhaseTest(
@@ -265,6 +271,7 @@ class Program:
                 frozenset(self.slots[signal.name] for signal in leaf.signals),
                 frozenset(rules),
                 functions[f"phase{cell}"],
+                functions[f"untrue{cell}"],
             )
             for cell, (leaf, rules) in found.items()
         ]
@@ -371,6 +378,34 @@ class Program:
                 if on is not kept.on:
                     kept.turn(ts, on)
                 touched.update(phase.rules)
+
+    def turn_late(
+        self, state: DeviceState, ts: int, readings: Mapping[str, Value], touched: set[int]
+    ) -> None:
+        """What late readings say of phases: it was false in between, or true later than was known."""
+        signals = {self.slots[name] for name in readings if name in self.slots}
+        for phase in self.phases:
+            kept = cast(Phase, state.cells[phase.cell])
+            if not phase.signals & signals or ts <= kept.since:
+                continue
+            if self.as_if(state, phase.untrue if kept.on else phase.test, ts, readings):
+                kept.since, kept.ever = ts, True
+                touched.update(phase.rules)
+
+    def as_if(self, state: DeviceState, test: Test, ts: int, readings: Mapping[str, Value]) -> bool:
+        """Whether that was so at a time past at which a device reported this; what it has reported of other
+        signals since then is unknown, and its windows are as they are."""
+        values, times = state.values, state.times
+        state.values = [None if time > ts else value for value, time in zip(values, times, strict=True)]
+        state.times = list(times)
+        for name, raw in readings.items():
+            slot = self.slots.get(name)
+            if slot is not None:
+                state.values[slot], state.times[slot] = self.usable[slot](raw), ts
+        try:
+            return test(state, ts)
+        finally:
+            state.values, state.times = values, times
 
     # --- signals as bits
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_case import NOON, SIGNALS, Watched, ms, rule, ruleset
 
-from rules import Catalogue, Engine, RuleSet, load
+from rules import Catalogue, Engine, Found, RuleSet, load
 from rules.program import Program
 from rules.state import TIMESTAMPS, DeviceState
 from rules.windows import Window
@@ -206,3 +206,128 @@ def test_a_wrong_clock_neither_delays_nor_silences_another_device(wrong: str) ->
     assert [e for e in events if e.device == "van-b"] == alone.take()
     of_device = {name: [e.received for e in events if e.device == name] for name in ("van-a", "van-b")}
     assert of_device["van-a"] == of_device["van-b"] != []
+
+
+# --- what late readings refute
+
+
+HOT = rule("avg(temperature, '10m') > 90")
+
+
+def reasons(van: Watched) -> list[str]:
+    """What became of each episode: "found", or why it ended."""
+    return ["found" if isinstance(event, Found) else event.reason for event in van.events()]
+
+
+def test_a_mean_that_late_readings_pull_down_was_never_so() -> None:
+    van = Watched(HOT).says("10m", temperature=95)
+    assert reasons(van) == ["found"]
+    assert reasons(van.says("9m", received="11m", temperature=94)) == []
+    assert reasons(van.says("8m", received="11m", temperature=20)) == ["refuted"]
+    assert van.engine.open_episodes("van-1") == ()
+    assert reasons(van.says("12m", temperature=400)) == ["found"]
+
+
+@pytest.mark.parametrize("clear", ["avg(temperature, '10m') < 50", "temperature < 50"])
+def test_what_is_refuted_does_not_wait_for_its_clear(clear: str) -> None:
+    van = Watched(rule("avg(temperature, '10m') > 90", clear=f'"{clear}"')).says("10m", temperature=95)
+    assert reasons(van.says("8m", received="11m", temperature=80)) == ["found", "refuted"]
+
+
+def test_what_came_later_than_a_finding_ends_it_and_does_not_refute_it() -> None:
+    van = Watched(HOT).says("10m", temperature=95).says("15m", temperature=95)
+    assert reasons(van.says("14m", received="16m", temperature=20)) == ["found", "condition"]
+    lasting = Watched(rule("avg(temperature, '10m') > 90", clear="temperature < 0"))
+    lasting.says("10m", temperature=95).says("15m", temperature=95)
+    assert reasons(lasting.says("14m", received="16m", temperature=20)) == ["found"]
+
+
+def test_a_for_over_a_window_is_refuted_until_it_was_found() -> None:
+    slow = rule("avg(temperature, '10m') > 90", for_="5m")
+    van = Watched(slow).says("10m", temperature=95).says("15m", temperature=95)
+    assert reasons(van.says("14m", received="16m", temperature=20)) == ["found", "refuted"]
+    van = Watched(slow).says("10m", temperature=95).says("15m", temperature=95).says("17m", temperature=95)
+    assert reasons(van.says("16m", received="18m", temperature=20)) == ["found", "condition"]
+    pending = Watched(slow).says("10m", temperature=95).says("12m", temperature=95)
+    pending.says("11m", received="12m", temperature=20).says("15m", temperature=95)
+    assert reasons(pending.silence_until("30m")) == []
+
+
+def test_a_late_interruption_withdraws_what_was_held_too_short() -> None:
+    van = Watched(WORN).says("0m", pads=81).says("10m", pads=82)
+    assert reasons(van.says("5m", received="11m", pads=79)) == ["found", "refuted"]
+    assert van.engine.next_due() == ms("15m")
+    (found,) = van.silence_until("20m").events()
+    assert isinstance(found, Found)
+    assert (found.began_ts, found.found_ts) == (ms("5m"), ms("15m"))
+
+
+def test_a_late_interruption_of_what_was_long_enough_all_the_same_changes_nothing() -> None:
+    van = Watched(WORN).says("0m", pads=81).says("10m", pads=82).says("16m", pads=82)
+    assert reasons(van.says("5m", received="17m", pads=79)) == ["found"]
+    assert len(van.engine.open_episodes("van-1")) == 1
+
+
+def test_a_late_interruption_lets_what_is_pending_begin_anew() -> None:
+    van = Watched(WORN).says("0m", pads=81).says("9m", pads=82).says("5m", received="9m", pads=79)
+    assert van.silence_until("14m").story() == []
+    assert van.silence_until("15m").story() == [("found", "900s")]
+
+
+@pytest.mark.parametrize("late", [{"pads": 80}, {"pads": "79"}, {"speed": 3}, {}])
+def test_a_late_reading_that_interrupts_nothing_refutes_nothing(late: dict[str, int]) -> None:
+    van = Watched(WORN).says("0m", pads=81).says("10m", pads=82).says("5m", received="11m", **late)
+    assert van.story() == [("found", "600s")]
+
+
+def test_a_late_reading_before_or_after_its_time_refutes_nothing() -> None:
+    van = Watched(WORN).says("5m", pads=81).says("15m", pads=82).says("17m", pads=82)
+    van.says("4m", received="18m", pads=3).says("16m", received="18m", pads=79)
+    assert reasons(van) == ["found"]
+
+
+def test_only_what_is_surely_false_is_refuted() -> None:
+    """Of several signals, those that were reported since then are not known as they were."""
+    both = rule("speed > 50 and temperature > 90", for_="10m")
+    van = Watched(both).says("0m", speed=60, temperature=95).says("10m", speed=60, temperature=95)
+    assert reasons(van.says("5m", received="11m", speed=60)) == ["found"]
+    assert reasons(van.says("6m", received="11m", temperature=90)) == ["refuted"]
+    either = rule("speed > 50 or temperature > 90", for_="10m")
+    van = Watched(either).says("0m", speed=60).says("10m", temperature=95)
+    assert reasons(van.says("5m", received="11m", speed=40)) == ["found"]
+    van = Watched(either).says("0m", speed=60, temperature=20).says("10m", speed=60)
+    assert reasons(van.says("5m", received="11m", speed=40)) == ["found", "refuted"]
+    neither = rule("not (speed > 50 and temperature > 90)", for_="10m")
+    van = Watched(neither).says("0m", speed=40, temperature=20).says("10m", speed=40, temperature=95)
+    assert reasons(van.says("5m", received="11m", speed=60)) == ["found"]
+
+
+def test_a_late_reading_of_a_signal_without_a_newer_one_refutes_what_it_was_true_for() -> None:
+    both = rule("pads >= 80 and speed > 5")
+    van = Watched(both).says("0m", pads=81, speed=9).says("1m", pads=3).says("5m", pads=81)
+    assert reasons(van) == ["found", "condition", "found"]
+    assert reasons(van.says("3m", received="6m", speed=0)) == ["refuted"]
+    van = Watched(both).says("0m", pads=81, speed=9).says("5m", pads=81)
+    assert reasons(van.says("3m", received="6m", speed=0)) == ["found", "condition"]
+
+
+def test_what_was_held_or_is_long_since_is_refuted_too() -> None:
+    van = Watched(rule("held(speed > 50, '10m') and pads > 1"))
+    for minute in (0, 4, 8, 11):
+        van.says(f"{minute}m", speed=60, pads=2)
+    assert reasons(van.says("5m", received="12m", speed=60)) == ["found"]
+    assert reasons(van.says("6m", received="12m", speed=40)) == ["refuted"]
+    assert van.silence_until("1h").story() == [("found", "960s")]
+    van = Watched(rule("since(door_open) > 600")).says("0m", door_open=True).says("1m", door_open=False)
+    van.says("9m", door_open=False)
+    van.says("5m", received="10m", door_open=True)
+    assert van.silence_until("1h").story() == [("found", "900.001s")]
+
+
+def test_what_was_refuted_stays_so_after_a_restart() -> None:
+    van = Watched(WORN, HOT.replace("id: rule", "id: hot"))
+    van.says("0m", pads=81).says("10m", pads=82, temperature=95)
+    assert reasons(van) == ["found", "found"]
+    van = van.restarted().says("5m", received="11m", pads=79, temperature=0)
+    assert reasons(van) == ["refuted", "refuted"]
+    assert van.restarted().silence_until("20m").story() == [("found", "900s")]
