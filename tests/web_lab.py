@@ -19,6 +19,7 @@ from gateway.adapters.clock import VirtualClock
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
 from gateway.adapters.journal import SqliteJournal
+from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.domain.access import Role, Token, issue_token
 from gateway.domain.appointment import Service, Workshop
@@ -27,13 +28,15 @@ from gateway.domain.device import Device
 from gateway.domain.messages import Batch
 from gateway.domain.owner import Consent, Owner
 from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.rule_sets import Sources
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Finding, Touchpoint
 from gateway.flow import decide
+from gateway.flow.rule_sets import Reloader, RulesInForce
 from gateway.ports import Records
 from gateway.web.context import Context
 from gateway.web.server import make_app
-from rules import Catalogue
+from rules import Catalogue, RuleSet
 from rules.readings import Value
 
 T = TypeVar("T")
@@ -206,10 +209,15 @@ async def answered(response: ClientResponse) -> Answered:
     return Answered(status=response.status, body=body, headers=response.headers)
 
 
+def signal_files() -> tuple[tuple[str, str], ...]:
+    """(file, text) of the shipped signals."""
+    folder = config.data_path("signals")
+    return tuple((str(path), path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.yaml")))
+
+
 def catalogue() -> Catalogue:
     """The shipped signals."""
-    folder = config.data_path("signals")
-    return Catalogue.parse((str(path), path.read_text()) for path in sorted(folder.glob("*.yaml")))
+    return Catalogue.parse(signal_files())
 
 
 @contextlib.asynccontextmanager
@@ -230,6 +238,14 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
     async with SqliteJournal(folder / "journal.db", readers=["record", "assess", "respond"]) as journal:
         series = EmbeddedTimeSeries(folder / "timeseries.db")
         await series.prepare()
+        state = SqliteRuleState(folder / "state.db")
+        signals = catalogue()
+        reloader = Reloader(
+            read=lambda: Sources(signals=signal_files(), rules=()),
+            database=database,
+            clock=clock,
+            announce=announce,
+        )
         context = Context(
             **{
                 "clock": clock,
@@ -238,7 +254,10 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
                 "journal": journal,
                 "texts": Texts({"en": {}, "de": {}}),
                 "policy": Policy(rules={PADS.id: PADS}),
-                "signals": catalogue(),
+                "signals": signals,
+                "in_force": RulesInForce("none", RuleSet({}, signals)),
+                "state": state,
+                "reloader": reloader,
                 "counters": Counters(),
                 "public_url": "http://127.0.0.1",
                 "kind_of": lambda device: "car" if device.startswith("car-") else None,
@@ -258,6 +277,7 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
                 series=series,
                 announced=announced,
             )
+        await state.close()
         await series.close()
         await database.close()
 

@@ -25,6 +25,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     # owners
     ("GET", f"{API}/owners"): S,
     ("POST", f"{API}/owners"): S,
+    ("PUT", f"{API}/owners/{{owner_id}}"): S,
     ("GET", f"{API}/owners/{{owner_id}}"): O + S,
     ("GET", f"{API}/owners/{{owner_id}}/consents/{{purpose}}"): O + S,
     ("PUT", f"{API}/owners/{{owner_id}}/consents/{{purpose}}"): O + S,
@@ -67,6 +68,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/analytics/funnel"): S,
     ("GET", f"{API}/rules"): S,
     ("GET", f"{API}/rules/{{rule_id}}"): S,
+    ("GET", f"{API}/rules/{{rule_id}}/explain"): S,
+    ("POST", f"{API}/rules/reload"): (Role.OPERATOR,),
     ("GET", f"{API}/quarantine"): S,
     ("GET", f"{API}/quarantine/{{position}}"): S,
     ("POST", f"{API}/quarantine/replay"): S,
@@ -138,6 +141,9 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/operator/owners"): C,
     ("GET", "/operator/owners/{id}"): C,
     ("GET", "/operator/quarantine"): C,
+    ("GET", "/operator/rules"): C,
+    ("GET", "/operator/rules/{id}"): C,
+    ("POST", "/operator/rules/reload"): C,
     ("POST", "/operator/quarantine/replay"): C,
 }
 

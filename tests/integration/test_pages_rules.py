@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 from garage import TEXTS
-from web_lab import DAY, NOW, Lab, catalogue, web_lab
+from web_lab import DAY, NOW, Lab, catalogue, signal_files, web_lab
 
-import config
-from gateway.adapters.rule_state import SqliteRuleState
 from gateway.domain.access import Role
 from gateway.domain.policy import Policy, RuleBook
 from gateway.domain.rule_sets import Sources
@@ -46,8 +44,7 @@ class Files:
 
     def __init__(self) -> None:
         self.text = TEXT
-        folder = sorted(config.data_path("signals").glob("*.yaml"))
-        self.signals = tuple((str(path), path.read_text(encoding="utf-8")) for path in folder)
+        self.signals = signal_files()
 
     def __call__(self) -> Sources:
         return Sources(signals=self.signals, rules=(("rules.yaml", self.text),))
@@ -60,12 +57,10 @@ def files() -> Files:
 
 @pytest.fixture
 async def lab(tmp_path: Path, files: Files) -> AsyncIterator[Lab]:
-    state = SqliteRuleState(tmp_path / "state.db")
     options: dict[str, Any] = {
         "texts": TEXTS,
         "policy": Policy(rules=RuleBook(RULES)),
         "in_force": RulesInForce(files().id, RULES),
-        "state": state,
         "extras": {"strict": True},
     }
     async with web_lab(tmp_path, **options) as opened:
@@ -77,7 +72,6 @@ async def lab(tmp_path: Path, files: Files) -> AsyncIterator[Lab]:
         await opened.workshop()
         await opened.owner("jana", "car-1", "car-2", workshop="north")
         yield opened
-    await state.close()
 
 
 async def shown(lab: Lab, path: str, language: str = "en") -> str:

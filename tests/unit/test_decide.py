@@ -331,7 +331,11 @@ async def test_what_clears_while_it_is_open_is_taken_from_every_channel(world: W
 @pytest.mark.parametrize(
     ("reason", "english", "german"),
     [
-        ("refuted", "Withdrawn at 9:00: readings that reached us late show that it never was so.", "nie so war"),
+        (
+            "refuted",
+            "Withdrawn at 9:00: readings that reached us late show that it never was so.",
+            "nie so war",
+        ),
         ("rule", "Withdrawn at 9:00: the rule is no longer in use.", "nicht mehr in Gebrauch"),
         ("condition", "Withdrawn at 9:00: it is no longer so.", "nicht mehr so"),
     ],
