@@ -112,7 +112,7 @@ class Engine:
         self._groups: dict[tuple[str | None, str | None, str], PeerGroup] = {}
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
-            "moved": self._moved, "step": self._step_and_time, "expired": self._expired, "turn": self._turn,
+            "moved": self._moved, "expired": self._expired, "turn": self._turn,
             "roll": self._roll,
         }  # fmt: skip
         self._world = World({}, geography)
@@ -511,10 +511,11 @@ class Engine:
             program.turn(state, ts, slots, touched)
         self._step_and_time(state, touched, position, received)
 
-    def _moved(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> None:
+    def _moved(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> bool:
         """One value into what is kept of the past, and in its place if it is the signal's newest.
 
-        Adds the guarded rules whose truth can have changed to `touched`.
+        Adds the guarded rules whose truth can have changed to `touched`; of a signal that comes for the first
+        time all. Gives whether rules see the value as it came.
         """
         program = state.program
         value = program.usable[slot](raw)
@@ -529,12 +530,16 @@ class Engine:
                 if program.steady(state, slot, changed):
                     touched.update(program.level_rules[slot])
             self.too_late += not all(taken)
+        as_it_came = value is raw or (value is not None and raw.__class__ is list)
         if ts < state.times[slot]:
-            return
+            return as_it_came
+        if state.times[slot] == -NEVER:
+            touched.update(program.general_of[slot])
         touched.update(program.cross(state, slot, value))
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
         state.values[slot], state.times[slot] = value, ts
+        return as_it_came
 
     def _roll(self, state: DeviceState, slot: int, ts: int) -> bool:
         """A bucket of a signal's windows has ended before `ts`; gives whether rules have to be evaluated."""
@@ -600,7 +605,7 @@ class Engine:
         state.pending[rule.slot] = (ts, position)
         self._schedule(state)
 
-    def _again(self, state: DeviceState, position: int, received: int, rules: Sequence[int]) -> None:
+    def _again(self, state: DeviceState, position: int, received: int, rules: Collection[int]) -> None:
         """The truth of one of these rules has changed; the message is taken already."""
         state.unpack()
         self._step_and_time(state, rules, position, received)

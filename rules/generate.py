@@ -189,7 +189,9 @@ class Generator:
                 return self._truth(term.terms[0], not wanted)
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
-                return f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=_cost))})"
+                return (
+                    f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=_cost))})"
+                )
             case Compare():
                 return self._compare(term, wanted)
         return f"{self.value(term)} is {wanted}"

@@ -501,9 +501,9 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
 
     - is it the set of signals this is for? else `other`
     - is it late, or a repetition? then `settle`
-    - does each value pass its guards? else `moved` for those that do not, and `step` for their rules
+    - does each value pass its guards? else `moved` for those that do not
     - windows take their values; rules without guards are asked whether they have changed
-    - timers: has something that was waited for come to its end?
+    - `again` for the rules that may have; timers: has something that was waited for come to its end?
     """
     known = [(number, program.slots[name]) for number, name in enumerate(names) if name in program.slots]
     generator = _local_generator(program, known)
@@ -518,14 +518,10 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
         "    recent = state.recent; recent.append(ts)",
         f"    if len(recent) > {MOST_RECENT}: state.forget()",
-        *_guards(program, known, generator),
-        "    state.newest = ts",
-        f"    state.packed = {tuple(slot for _, slot in known)}",
-        *(["    latest = state.latest"] if any(program.numbers[slot] for _, slot in known) else []),
-        *(f"    latest[{slot}] = v{number}" for number, slot in known if program.numbers[slot]),
-        "    offset = state.offset = received - ts",
-        *(line for number, slot in known for line in _counted(program, number, slot, "    ")),
+        "    touched = None",
+        *_guards(program, known),
         *_general(program, known, generator),
+        "    if touched: return again(state, position, received, touched)",
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
@@ -559,35 +555,35 @@ def _passes(program: Program, number: int, slot: int) -> str:
     return passes
 
 
-def _guards(program: Program, known: list[tuple[int, int]], generator: Generator) -> list[str]:
-    if not known:
-        return []
+def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
     slots = [slot for _, slot in known]
     quiet = [_passes(program, *pair) for pair in known]
     quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, slots)]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
-    general = {rule for slot in slots for rule in program.general_of[slot]}
-    phases = frozenset(slots) if any(phase.signals & set(slots) for phase in program.phases) else None
+    levels = {rule for slot in slots for rule in program.level_rules[slot]}
     return [
         "    guards = state.guards",
         *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
-        "    rolled = False",
+        "    rolled = False; fine = True",
         *(line for number, slot in known if program.shared[slot] for line in _rolled(number, slot)),
         "    try:",
-        f"        quiet = not rolled and {' and '.join(quiet)}",
+        f"        quiet = {' and '.join(['not rolled', *quiet])}",
         "    except TypeError:",  # a text came instead of a number
         "        quiet = False",
-        "    if not quiet:",
-        "        state.newest = ts",
+        "    state.newest = ts",
+        "    offset = state.offset = received - ts",
+        "    if quiet:",
+        f"        state.packed = {tuple(slots)}",
+        *(["        latest = state.latest"] if numbers else []),
+        *(f"        latest[{slot}] = v{number}" for number, slot in numbers),
+        *(line for number, slot in known for line in _counted(program, number, slot, " " * 8)),
+        "    else:",
         "        state.packed = ()",
-        "        state.offset = received - ts",
         "        V = state.values; T = state.times",
-        f"        touched = {general or 'set()'}",
-        f"        if rolled: touched.update({[r for slot in slots for r in program.level_rules[slot]]})",
+        "        touched = set()",
+        *([f"        if rolled: touched.update({sorted(levels)})"] if levels else []),
         *(f"        expired(state, {cell}, ts, touched)" for cell in _others(program, slots)),
         *(line for number, slot in known for line in _moved(program, number, slot)),
-        *([f"        turn(state, ts, {set(phases)}, touched)"] if phases else []),
-        "        return step(state, touched, position, received)",
     ]
 
 
@@ -614,7 +610,7 @@ def _moved(program: Program, number: int, slot: int) -> list[str]:
         f"            T[{slot}] = ts",
         *([f"            V[{slot}] = v{number}"] if program.numbers[slot] else []),
         *_counted(program, number, slot, " " * 12),
-        f"        else: moved(state, {slot}, ts, v{number}, touched)",
+        f"        elif not moved(state, {slot}, ts, v{number}, touched): fine = False",
     ]
 
 
@@ -646,7 +642,10 @@ def _into(c: str, value: str, indent: str) -> list[str]:
 
 
 def _general(program: Program, known: list[tuple[int, int]], generator: Generator) -> list[str]:
-    """Rules without guards: is what they are now still what was noted of them?"""
+    """Rules without guards: is what they are now still what was noted of them?
+
+    Where a value is not usable the variables do not hold what the rules see, so that all are evaluated.
+    """
     slots = {slot for _, slot in known}
     rules = sorted({rule for slot in slots for rule in program.general_of[slot]})
     if not rules:
@@ -664,25 +663,30 @@ def _general(program: Program, known: list[tuple[int, int]], generator: Generato
         if program.cells[cell][0] in ("window", "trend")
         and program.slots[program.cells[cell][1]] not in slots
     ]
+    phases = [phase for phase in program.phases if phase.signals & slots]
     return [
         "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
         *(f"    if ts >= C[{cell}].expiry: C[{cell}].expire(ts)" for cell in late),
         "    O = state.open; P = state.pending",
         "    turned = False",
-        "    try:",
-        *(line for phase in program.phases if phase.signals & slots for line in _turned(phase, generator)),
-        f"        changed = turned or (({' or '.join(other)}) if O or P else ({' or '.join(idle)}))",
-        "    except Exception:",  # to be counted where rules are evaluated one by one
+        "    if fine:",
+        "        try:",
+        *(line for phase in phases for line in _turned(phase, generator)),
+        f"            changed = turned or (({' or '.join(other)}) if O or P else ({' or '.join(idle)}))",
+        "        except Exception:",  # to be counted where rules are evaluated one by one
+        "            changed = True",
+        "    else:",
+        *([f"        turn(state, ts, {slots}, touched)"] if phases else []),
         "        changed = True",
-        f"    if changed: return again(state, position, received, {tuple(rules)})",
+        f"    if changed: touched = (touched or set()) | {set(rules)}",
     ]
 
 
 def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
     c = f"C[{phase.cell}]"
     return [
-        f"        on = {generator.truth(phase.term)}",
-        f"        if on is not {c}.on:",
-        f"            {c}.turn(ts, on)",
-        "            turned = True",
+        f"            on = {generator.truth(phase.term)}",
+        f"            if on is not {c}.on:",
+        f"                {c}.turn(ts, on)",
+        "                turned = True",
     ]
