@@ -26,7 +26,7 @@ from rules.cells import Peer, PeerGroup
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Program, RunningRule
-from rules.readings import Known, Value
+from rules.readings import Known, Value, plain
 from rules.state import MOST_RECENT, DeviceState, carry, restore, save
 from rules.windows import NEVER, Series, Window
 from rules.world import PREFIX, World
@@ -113,7 +113,7 @@ class Engine:
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
             "moved": self._moved, "expired": self._expired, "turn": self._turn,
-            "roll": self._roll,
+            "roll": self._roll, "retime": self._retime,
         }  # fmt: skip
         self._world = World({}, geography)
         self._equip(rules)
@@ -154,7 +154,10 @@ class Engine:
             return
         restored = restore(device, state, self._programs, self._none)
         self._states[device] = restored
+        wake = restored.wake
         self._schedule(restored)
+        if wake < restored.wake:  # it was to be looked at sooner than it has to be: so it is now
+            self._expect(restored, min(restored.due, wake), wake)
 
     def activate(self, position: int, received: int, rules: RuleSet) -> None:
         """Run another set of rules from here on.
@@ -359,7 +362,7 @@ class Engine:
                     return at
                 state.heaped = None
                 heapq.heappop(heap)
-                self._schedule(state)
+                self._expect(state, state.due, state.wake)
             else:
                 heapq.heappop(heap)
         return None
@@ -613,11 +616,20 @@ class Engine:
     def _step_and_time(
         self, state: DeviceState, touched: Collection[int], position: int, received: int
     ) -> None:
-        """Evaluate rules; then see whether the reading has brought something to its end."""
+        """Evaluate rules; then see whether the reading has brought something to its end, or has come sooner
+        after its ts than those before it."""
+        ripe = state.newest >= state.due
         if touched:
             self._step(state, touched, state.newest, position, received)
-        if state.newest >= state.due or state.offset < state.low:
-            self._timers(state, position, received)
+        if ripe or state.newest >= state.due:
+            state.unpack()
+            state.flush()
+            self._fall_due(state, state.newest, position, received, asked=state.newest)
+            clocked = [rule.slot for rule in state.program.clocked]
+            self._step(state, clocked, state.newest, position, received)
+            self._schedule(state)
+        elif state.offset < state.low:
+            self._expect(state, state.due, state.wake)
 
     def _step(
         self, state: DeviceState, touched: Collection[int], at: int, position: int, received: int
@@ -646,12 +658,11 @@ class Engine:
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
         """A reading has come at or after `due`, or sooner after its ts than those before it."""
-        if state.newest >= state.due:
-            state.unpack()
-            state.flush()
-            self._fall_due(state, state.newest, position, received, asked=state.newest)
-            clocked = [rule.slot for rule in state.program.clocked]
-            self._step(state, clocked, state.newest, position, received)
+        self._step_and_time(state, (), position, received)
+
+    def _retime(self, state: DeviceState) -> None:
+        """A reading has begun a span of time anew, whose end comes sooner than what is waited for."""
+        state.unpack()
         self._schedule(state)
 
     def _pass(self, state: DeviceState, now: int, position: int, received: int) -> None:
@@ -699,7 +710,10 @@ class Engine:
             wake = min(wake, began + rules[slot].for_ms)
         for rule in clocked:
             wake = min(wake, rule.wake(state, at))
-        silent = any(r.ends_silence and (r.slot in state.open or r.slot in state.pending) for r in clocked)
+        passed = state.seen > state.newest  # a silence may have been looked at: with a message another begins
+        silent = any(
+            r.ends_silence and (passed or r.slot in state.open or r.slot in state.pending) for r in clocked
+        )
         self._expect(state, -NEVER if silent else wake, wake)
 
     def _expect(self, state: DeviceState, due: int, wake: int) -> None:
@@ -746,7 +760,8 @@ class Engine:
                 began_ts=began,
                 found_ts=found,
                 received=received,
-                evidence={name: state.values[slot] for name, slot in rule.evidence} | {"ts": state.newest},
+                evidence={name: plain(state.values[slot]) for name, slot in rule.evidence}
+                | {"ts": state.newest},
             )
         )
 

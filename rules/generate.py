@@ -8,7 +8,7 @@ needed is not computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rules.expressions import (
@@ -172,7 +172,7 @@ class Generator:
         """When a time that grows by itself reaches a number of seconds, and when it has passed it."""
         if not isinstance(side, Call) or isinstance(limit, bool) or not isinstance(limit, int | float):
             return []
-        after = int(limit * 1000)
+        after = round(limit * 1000)
         if side.function == "age":
             newest = f"T[{self._slots[side.signals[0].name]}]"
             return [f"{newest} + {after}", f"{newest} + {after + 1}"]
@@ -194,7 +194,7 @@ class Generator:
                 )
             case Compare():
                 return self._compare(term, wanted)
-        return f"{self.value(term)} is {wanted}"
+        return f"({self.value(term)} is {wanted})"
 
     def _compare(self, term: Compare, wanted: bool) -> str:
         known: list[str] = []
@@ -294,6 +294,25 @@ class Generator:
     def _last(self, name: str) -> str:
         slot = self._slots[name]
         return self._local.get(slot, f"V[{slot}]")
+
+
+def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
+    """After how many ms a reading of these signals makes the term change by time alone."""
+    match term:
+        case Logic():
+            for inner in term.terms:
+                yield from renewed(inner, names)
+        case Compare(left=left, right=right) if not isinstance(right, tuple):
+            for side, other in ((left, right), (right, left)):
+                yield from renewed(side, names)
+                if isinstance(side, Call) and side.function == "age" and isinstance(other, Constant):
+                    if side.signals[0].name in names and isinstance(other.value, int | float):
+                        yield max(1, round(other.value * 1000))
+        case Arithmetic():
+            yield from renewed(term.left, names)
+            yield from renewed(term.right, names)
+        case Last(span=int() as span) if term.signal.name in names:
+            yield span + 1
 
 
 def clocked_leaves(term: Term) -> bool:

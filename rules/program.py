@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
 from rules.expressions import Call, Cell, Expression, Term, leaves
-from rules.generate import Generator, Test, Wake
+from rules.generate import Generator, Test, Wake, renewed
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, MOST_RECENT, NOTHING
@@ -522,6 +522,7 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         *_guards(program, known),
         *_general(program, known, generator),
         "    if touched: return again(state, position, received, touched)",
+        *_renewed(program, known),
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
@@ -680,6 +681,17 @@ def _general(program: Program, known: list[tuple[int, int]], generator: Generato
         "        changed = True",
         f"    if changed: touched = (touched or set()) | {set(rules)}",
     ]
+
+
+def _renewed(program: Program, known: list[tuple[int, int]]) -> list[str]:
+    """A span of time that begins with each reading ends sooner than what is waited for."""
+    slots = [slot for _, slot in known]
+    names = frozenset(program.names[slot] for slot in slots)
+    rules = {rule for slot in slots for rule in program.general_of[slot]}
+    spans = [
+        span for rule in rules for e in program.rules[rule].expressions for span in renewed(e.term, names)
+    ]
+    return [f"    if state.wake > ts + {min(spans)}: retime(state)"] if spans else []
 
 
 def _turned(phase: PhaseTest, generator: Generator) -> list[str]:

@@ -33,6 +33,13 @@ def usable_number(value: object) -> int | float | None:
     return value if -_INFINITE < value < _INFINITE else None
 
 
+def plain(value: Known | None) -> Known | None:
+    """A whole number as int, by whichever path it came; 20 and 20.0 are the same in evidence."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
+
+
 def usable_boolean(value: object) -> bool | None:
     """The value if it is True or False; 0 and 1 are numbers."""
     return value if isinstance(value, bool) else None

@@ -2,8 +2,9 @@
 
 Format 2: the byte 2, then MessagePack of `[kind, model, time zone, registered, newest, seen, offset,
 {signal: [ts, value]}, [[rule, print, began, position]], [[rule, began, position]], [[what, of, span, …]],
-recent]`; the lists of rules are those whose condition is true but not for long enough, and those with an
-open episode; then what is kept of the past, and the newest timestamps. Times are ms. Format 1, which had no
+recent, wake]`; the lists of rules are those whose condition is true but not for long enough, and those with an
+open episode; then what is kept of the past, the newest timestamps, and the time at which the device is to be
+looked at without a reading. Times are ms. Format 1, which had no
 time zone, no timestamps and windows alone, is read, too.
 """
 
@@ -216,6 +217,7 @@ def save(state: DeviceState) -> bytes:
             if not cell.empty
         ],
         [(program.names_of(mask), _differences(seen)) for mask, seen in state.timestamps()],
+        state.wake,
     )
     return bytes((VERSION,)) + _encoder.encode(body)
 
@@ -241,10 +243,14 @@ def _from_1(body: list[Any]) -> list[Any]:
         ["window", name, span, since, start, end, n, total, low, high, *columns]
         for name, span, since, start, end, n, total, low, high, *columns in windows
     ]
-    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, []]
+    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, [], NEVER]
 
 
-UPGRADES: Mapping[int, Upgrade] = {1: _from_1, VERSION: lambda body: body}
+def _from_2(body: list[Any]) -> list[Any]:
+    return body if len(body) == 13 else [*body, NEVER]
+
+
+UPGRADES: Mapping[int, Upgrade] = {1: _from_1, VERSION: _from_2}
 """By format: how its body becomes one of today's."""
 
 
@@ -263,13 +269,13 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
             f"the rule state of {device} has format {found}, this program reads format {VERSION}: "
             "start the version that wrote it"
         )
-    kind, model, zone, registered, newest, seen, offset, values, pending, opened, kept, recent = UPGRADES[
-        saved[0]
-    ](_decoder.decode(saved[1:]))
+    kind, model, zone, registered, newest, seen, offset, values, pending, opened, kept, recent, wake = (
+        UPGRADES[saved[0]](_decoder.decode(saved[1:]))
+    )
     program = programs.get(kind, none)
     state = DeviceState(device, program, model)
     state.kind, state.zone, state.registered = kind, zone, registered
-    state.newest, state.seen, state.offset = newest, seen, offset
+    state.newest, state.seen, state.offset, state.wake = newest, seen, offset, wake
     for name, (ts, value) in values.items():
         slot = program.slots.get(name)
         if slot is not None:

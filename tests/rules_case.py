@@ -8,16 +8,29 @@ SIGNALS = """
 kind: van
 label: {en: Van, de: Transporter}
 signals:
-  speed: {unit: km/h, vss: Vehicle.Speed, label: {en: Speed, de: Tempo}}
+  speed: {unit: km/h, vss: Vehicle.Speed, range: [0, 250], label: {en: Speed, de: Tempo}}
   wheel_speed: {unit: m/s, label: {en: Wheel, de: Rad}}
-  temperature: {unit: °C, label: {en: Temperature, de: Temperatur}}
-  pads: {unit: percent, label: {en: Pads, de: Beläge}, counter: true}
+  temperature: {unit: °C, range: [-40, 150], label: {en: Temperature, de: Temperatur}}
+  pads: {unit: percent, range: [0, 100], label: {en: Pads, de: Beläge}, counter: true}
+  voltage: {unit: V, label: {en: Voltage, de: Spannung}}
+  runtime: {unit: min, label: {en: Runtime, de: Laufzeit}}
   door_open: {type: boolean, label: {en: Door, de: Tür}}
   gear: {type: string, values: [park, drive, reverse], label: {en: Gear, de: Gang}}
   dtc: {type: codes, label: {en: Codes, de: Codes}}
 """
 
-CATALOGUE = Catalogue.parse([("van.yaml", SIGNALS)])
+PLACES = """
+kind: van
+signals:
+  latitude: {unit: °, label: {en: Latitude, de: Breite}}
+  longitude: {unit: °, label: {en: Longitude, de: Länge}}
+"""
+ZONES = """
+zones:
+  yard: {centre: [52.0, 13.0], radius_km: 10}
+  field: {corners: [[48.0, 9.0], [48.0, 9.5], [48.5, 9.5], [48.5, 9.0]]}
+"""
+CATALOGUE = Catalogue.parse([("van.yaml", SIGNALS), ("places.yaml", PLACES), ("zones.yaml", ZONES)])
 VAN = CATALOGUE.kinds["van"]
 NOON = 1_767_268_800_000
 
