@@ -533,7 +533,7 @@ class Engine:
                 if program.steady(state, slot, changed):
                     touched.update(program.level_rules[slot])
             self.too_late += not all(taken)
-        as_it_came = value is raw or (value is not None and raw.__class__ is list)
+        as_it_came = value is not None and (value is raw or raw.__class__ is list)
         if ts < state.times[slot]:
             return as_it_came
         if state.times[slot] == -NEVER:
