@@ -15,6 +15,7 @@ from gateway.domain.explaining import Told, ToldRule, told
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RuleInfo
 from gateway.domain.rule_sets import Activation
+from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.domain.wording import touchpoint_words
 from gateway.flow.explain import UnknownDeviceError, explain_now, meant
@@ -137,7 +138,7 @@ def _row(rule: RuleInfo, figures: Figures, words: Words) -> Shown:
         severity=views.severity(words, rule.severity),
         shadow=_would_send(rule, figures, words) if rule.shadow else "",
         found=words.number(found),
-        products=words("rules.products", count=products) if found else "",
+        products=words("rules.products", count=products).replace(" ", NBSP) if found else "",
         sent="–" if rule.shadow else words.number(figures.sent.get(rule.id, 0)),
         errors=words.number(errors) if errors else "–",
         broken=bool(errors),
