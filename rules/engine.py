@@ -554,11 +554,17 @@ class Engine:
         window = cast(Window, state.cells[cell])
         if ts < window.expiry:
             return
-        slot = state.program.slots[state.program.cells[cell][1]]
-        cast(Series, state.series[slot]).flush()
+        program = state.program
+        slot = program.slots[program.cells[cell][1]]
+        series = state.series[slot]
+        if series is None or window not in series.windows:
+            window.expire(ts)
+            touched.update(program.rules_of[cell])
+            return
+        series.flush()
         window.expire(ts)
-        if state.program.steady(state, slot, [window]):
-            touched.update(state.program.level_rules[slot])
+        if program.steady(state, slot, [window]):
+            touched.update(program.level_rules[slot])
 
     def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:
         """Phases of conditions over signals that came."""

@@ -17,7 +17,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rules import slips, units
 from rules.functions import FUNCTIONS, WINDOWED, Function
@@ -144,10 +144,13 @@ class Expression:
     cells: tuple[Cell, ...]  # what has to be kept of the past
     timed: bool  # its truth can change by time alone
     clocked: bool  # and that is waited for
-    cuts: Mapping[str, tuple[float, ...]] | None = field(compare=False)
-    """If its truth depends on levels and on each signal's last value alone, and of that only on the interval
-    it lies in: the values where the next interval begins; () where any change counts. Else None."""
+    cuts: Mapping[str, tuple[float, ...]] = field(compare=False)
+    """Of the comparisons that depend on a signal's last value alone, and of that only on the interval it lies
+    in: the values where the next interval begins; () where any change counts."""
     levels: tuple[Level, ...] = field(compare=False)
+    loose: tuple[str, ...] = field(compare=False)
+    """The signals of all other comparisons, which have to be made anew when one of these arrives."""
+    loose_cells: tuple[Cell, ...] = field(compare=False)  # what these comparisons need of the past
 
 
 _ARITHMETIC: Mapping[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -193,8 +196,7 @@ class _Checker:
             cells=cells,
             timed=clocked or any(isinstance(leaf, Over) or _windowed(leaf) for leaf in parts),
             clocked=clocked,
-            cuts=_cuts(term),
-            levels=tuple(_levels(term)),
+            **_guards(term),
         )
 
     def _parse(self) -> ast.expr:
@@ -679,18 +681,55 @@ def leaves(term: Term | tuple[str, ...]) -> Iterator[Term]:
             yield term
 
 
+def _guards(term: Term) -> dict[str, Any]:
+    """The fields of Expression that say when its truth can change."""
+    cuts: dict[str, tuple[float, ...]] = {}
+    levels: list[Level] = []
+    loose: dict[str, None] = {}
+    cells: dict[Cell, None] = {}
+    for atom in _atoms(term):
+        found, level = _cuts(atom), _levels(atom)
+        levels += level
+        for name, values in (found or {}).items():
+            cuts[name] = tuple(sorted({*cuts.get(name, ()), *values}))
+        if found is None and not level:
+            inner = list(leaves(atom))
+            everywhere = leaves(term) if any(_drifts(atom, leaf) for leaf in inner) else inner
+            loose |= dict.fromkeys(signal.name for leaf in everywhere for signal in mentioned(leaf))
+            cells |= dict.fromkeys(cell for leaf in inner for cell in _cells(leaf))
+    return {"cuts": cuts, "levels": tuple(levels), "loose": tuple(loose), "loose_cells": tuple(cells)}
+
+
+def _atoms(term: Term) -> Iterator[Term]:
+    """What `and`, `or` and `not` join."""
+    if isinstance(term, Logic):
+        for inner in term.terms:
+            yield from _atoms(inner)
+    else:
+        yield term
+
+
+_DRIFTING = ("local_hour", "context", "fleet", "times")
+
+
+def _drifts(atom: Term, leaf: Term) -> bool:
+    """Whether a comparison can change at a moment that nobody waits for: it is made with every reading of
+    any signal of its rule."""
+    if isinstance(leaf, Over):
+        return leaf.function == "percentile"
+    if not isinstance(leaf, Call):
+        return False
+    waited = isinstance(atom, Call) or (
+        isinstance(atom, Compare)
+        and any(side is leaf for side in (atom.left, atom.right))
+        and any(isinstance(side, Constant) for side in (atom.left, atom.right))
+    )
+    return leaf.function in _DRIFTING or (FUNCTIONS[leaf.function].clocked and not waited)
+
+
 def _cuts(term: Term) -> dict[str, tuple[float, ...]] | None:
-    """See Expression.cuts."""
+    """See Expression.cuts; None if it is none of these comparisons."""
     match term:
-        case Logic():
-            found: dict[str, tuple[float, ...]] = {}
-            for inner in term.terms:
-                cuts = _cuts(inner)
-                if cuts is None:
-                    return None
-                for name, values in cuts.items():
-                    found[name] = tuple(sorted({*found.get(name, ()), *values}))
-            return found
         case Last(span=None):
             return {term.signal.name: ()}
         case Constant():
@@ -698,17 +737,11 @@ def _cuts(term: Term) -> dict[str, tuple[float, ...]] | None:
         case Call(function="code"):
             return {term.signals[0].name: ()}
         case Compare():
-            return _compare_cuts(term)
+            left, _, begins = _with_number(term)
+            if isinstance(left, Last) and begins:
+                return None if left.span is not None else {left.signal.name: begins}
+            return _equality_cuts(term.left, term.right)
     return None
-
-
-def _compare_cuts(term: Compare) -> dict[str, tuple[float, ...]] | None:
-    left, _, begins = _with_number(term)
-    if isinstance(left, Last) and begins:
-        return None if left.span is not None else {left.signal.name: begins}
-    if isinstance(left, Over) and begins:
-        return {} if left.function in LEVELS else None
-    return _equality_cuts(term.left, term.right)
 
 
 def _with_number(term: Compare) -> tuple[Term | None, str, tuple[float, ...]]:
@@ -729,16 +762,12 @@ LEVELS = ("avg", "min", "max", "count")
 """Functions of which a reading can be told not to change on which side of a number they are."""
 
 
-def _levels(term: Term) -> Iterator[Level]:
-    match term:
-        case Logic():
-            for inner in term.terms:
-                yield from _levels(inner)
-        case Compare():
-            left, _, begins = _with_number(term)
-            if isinstance(left, Over) and left.function in LEVELS:
-                for cut in begins:
-                    yield Level(cells_of(left)[0], left.function, cut)
+def _levels(term: Term) -> list[Level]:
+    if isinstance(term, Compare):
+        left, _, begins = _with_number(term)
+        if isinstance(left, Over) and left.function in LEVELS:
+            return [Level(cells_of(left)[0], left.function, cut) for cut in begins]
+    return []
 
 
 def _equality_cuts(left: Term, right: Term | tuple[str, ...]) -> dict[str, tuple[float, ...]] | None:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
-from rules.expressions import Call, Cell, Expression, Term, leaves
+from rules.expressions import Call, Cell, Expression, Term, cells_of, leaves
 from rules.generate import Generator, Test, Wake, renewed
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, MOST_RECENT, NOTHING
-from rules.windows import QUEUE, Histogram, Series, Trend, Window
+from rules.windows import NEVER, QUEUE, Histogram, Series, Trend, Window
 from rules.world import World
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ class RunningRule:
     timed: bool  # its truth can change by time alone
     clocked: bool  # and that is waited for
     ends_silence: bool  # any message can change it
-    guarded: bool  # guards tell when it can change
+    loose: set[int]  # signals with each reading of which it is evaluated; guards tell when others matter
     signals: tuple[int, ...]  # slots of all it mentions
     evidence: tuple[tuple[str, int], ...]  # name and slot of the signals of `when`
     cells: tuple[int, ...]  # slots of what it needs of the past
-    clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of a guarded rule's `clear`
+    clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of `clear`
 
     @property
     def expressions(self) -> list[Expression]:
@@ -174,24 +174,16 @@ class Program:
         return self._groups.setdefault((self.kind, model, signal), PeerGroup())
 
     def _share(self) -> None:
-        """By signal: the windows that get their readings together, if no rule needs them one by one.
-
-        A rule over a window that is not shared is evaluated at each reading, so that its other windows
-        cannot be shared either.
-        """
-        direct = {
-            self.slots[self.cells[slot][1]] for slot, cell in enumerate(self.cells) if cell[0] == "trend"
-        }
-        direct |= {slot for phase in self.phases for slot in phase.signals}
-        growing = True
-        while growing:
-            growing = False
-            for rule in self.rules:
-                windows = self._windows(rule)
-                rule.guarded = rule.guarded and not windows & direct
-                if not rule.guarded and windows - direct:
-                    direct |= windows
-                    growing = True
+        """By signal: the windows that get their readings together, if no comparison needs them one by one.
+        What is compared with a level otherwise is compared with every reading."""
+        needed = [cell for rule in self.rules for e in rule.expressions for cell in e.loose_cells]
+        needed += [cell for phase in self.phases for leaf in leaves(phase.term) for cell in cells_of(leaf)]
+        direct = {self.slots[of] for what, of, _ in needed if what == "window"}
+        trends = {cell[1:] for cell in self.cells if cell[0] == "trend"}
+        for rule in self.rules:
+            levels = [level.cell for e in rule.expressions for level in e.levels]
+            rule.loose |= {self.slots[cell[1]] for cell in levels if cell[1:] in trends}
+            rule.loose |= {self.slots[cell[1]] for cell in levels} & direct
         self.shared: list[tuple[int, ...]] = [
             ()
             if slot in direct
@@ -202,11 +194,6 @@ class Program:
             tuple(cell for cell in cells if cell not in self.shared[slot])
             for slot, cells in enumerate(self.cells_of)
         ]
-
-    def _windows(self, rule: RunningRule) -> set[int]:
-        """The signals of which the rule needs windows."""
-        cells = (self.cells[cell] for cell in rule.cells)
-        return {self.slots[of] for what, of, _ in cells if what in ("window", "trend")}
 
     # --- functions
 
@@ -225,7 +212,7 @@ class Program:
     def _running(self, rule: Rule, slot: int, functions: Mapping[str, Any]) -> RunningRule:
         both = expressions_of(rule)
         mentioned = dict.fromkeys(self.slots[name] for e in both for name in e.signals)
-        cuts = rule.clear.cuts if rule.clear is not None else None
+        cuts = rule.clear.cuts if rule.clear is not None else {}
         silences = (leaf for e in both for leaf in leaves(e.term) if isinstance(leaf, Call))
         return RunningRule(
             rule=rule,
@@ -240,11 +227,11 @@ class Program:
             timed=any(e.timed for e in both),
             clocked=any(e.clocked for e in both),
             ends_silence=any(leaf.function == "silent" for leaf in silences),
-            guarded=all(e.cuts is not None for e in both),
+            loose={self.slots[name] for e in both for name in e.loose},
             signals=tuple(mentioned),
             evidence=tuple((name, self.slots[name]) for name in rule.when.signals),
             cells=tuple(dict.fromkeys(self.cell_slots[cell] for e in both for cell in e.cells)),
-            clear_cuts={self.slots[name]: values for name, values in (cuts or {}).items()},
+            clear_cuts={self.slots[name]: values for name, values in cuts.items()},
         )
 
     def _phases(self, failed: Failed) -> list[PhaseTest]:
@@ -284,19 +271,20 @@ class Program:
         self.general_of: list[list[int]] = [[] for _ in range(count)]
         self.level_rules: list[list[int]] = [[] for _ in range(count)]
         levels: list[dict[int, dict[str, set[float]]]] = [{} for _ in range(count)]
+        self.rules_of: list[list[int]] = [[] for _ in self.cells]
         for rule in self.rules:
+            for cell in rule.cells:
+                self.rules_of[cell].append(rule.slot)
             for slot in rule.signals:
-                (self.guarded_of if rule.guarded else self.general_of)[slot].append(rule.slot)
-            if not rule.guarded:
-                continue
-            for name, values in (rule.rule.when.cuts or {}).items():
+                (self.general_of if slot in rule.loose else self.guarded_of)[slot].append(rule.slot)
+            for name, values in rule.rule.when.cuts.items():
                 cuts[self.slots[name]] += [(value, rule.slot) for value in values]
             for level in (level for e in rule.expressions for level in e.levels):
-                slot = self.slots[level.cell[1]]
-                of_cell = levels[slot].setdefault(self.cell_slots[level.cell], {})
-                of_cell.setdefault(level.function, set()).add(level.cut)
-                if rule.slot not in self.level_rules[slot]:
-                    self.level_rules[slot].append(rule.slot)
+                slot, cell = self.slots[level.cell[1]], self.cell_slots[level.cell]
+                if cell in self.shared[slot]:
+                    levels[slot].setdefault(cell, {}).setdefault(level.function, set()).add(level.cut)
+                    if rule.slot not in self.level_rules[slot]:
+                        self.level_rules[slot].append(rule.slot)
         self.levels = [
             [
                 (cell, [(function, sorted(cuts)) for function, cuts in of.items()])
@@ -595,10 +583,11 @@ def _rolled(number: int, slot: int) -> list[str]:
 
 
 def _others(program: Program, slots: Sequence[int]) -> list[int]:
-    """Windows of guarded rules that mention one of these signals, of signals that are not among them."""
-    rules = {rule for slot in slots for rule in program.guarded_of[slot]}
+    """What rules that mention one of these signals keep of others, and lose by time."""
+    rules = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
     cells = {cell for rule in rules for cell in program.rules[rule].cells}
-    return sorted(cell for cell in cells if program.slots[program.cells[cell][1]] not in slots)
+    kept = (cell for cell in cells if program.cells[cell][0] in ("window", "trend"))
+    return sorted(cell for cell in kept if program.slots[program.cells[cell][1]] not in slots)
 
 
 def _moved(program: Program, number: int, slot: int) -> list[str]:
@@ -626,7 +615,7 @@ def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]
         source.append(f"reading = (ts, {value})")
     for cell in queued:
         source.append(f"c = state.cells[{cell}]; queue = c.queue; queue.append(reading)")
-        source.append(f"if len(queue) >= {QUEUE}: c.fold()")
+        source.append(f"if len(queue) >= {QUEUE} or c.expiry == {NEVER}: c.fold()")
     for cell in program.takers[slot]:
         if cell not in queued:
             source.append(f"state.cells[{cell}].add(ts, {value}, ts)")
@@ -667,7 +656,6 @@ def _general(program: Program, known: list[tuple[int, int]], generator: Generato
     phases = [phase for phase in program.phases if phase.signals & slots]
     return [
         "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
-        *(f"    if ts >= C[{cell}].expiry: C[{cell}].expire(ts)" for cell in late),
         "    O = state.open; P = state.pending",
         "    turned = False",
         "    if fine:",

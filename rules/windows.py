@@ -50,7 +50,7 @@ class Window:
 
     __slots__ = (
         "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
-        "past_n", "past_total", "queue", "sides", "since", "span", "start", "starts", "total", "totals", "width",
+        "past_n", "past_total", "queue", "series", "sides", "since", "span", "start", "starts", "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
@@ -68,6 +68,7 @@ class Window:
         self.since = -NEVER  # readings before this are not taken: a job has reset the signal
         self.floor, self.ceiling = _INFINITE, -_INFINITE  # see Series
         self.sides: tuple[int, ...] = ()  # of the levels it is compared with
+        self.series: Series | None = None  # where its readings are counted first
         self.clear(-NEVER)
 
     def clear(self, since: int) -> None:
@@ -261,6 +262,8 @@ class Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
         if self.queue:
             self.fold()
+        if self.series is not None:
+            self.series.flush()
         if at < self.expiry:
             return self
         other = type(self)(self.span)
@@ -284,19 +287,19 @@ class Window:
 
     def avg(self, at: int) -> float | None:
         """Their mean, each reading counting the same; None without a reading."""
-        window = self if at < self.expiry and not self.queue else self.as_of(at)
+        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
         n = window.past_n + window.n
         return window._sum() / n if n else None
 
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
-        window = self if at < self.expiry and not self.queue else self.as_of(at)
+        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
         low = window.low if window.low < window.past_low else window.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
-        window = self if at < self.expiry and not self.queue else self.as_of(at)
+        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
         high = window.high if window.high > window.past_high else window.past_high
         return None if high == -_INFINITE else high
 
@@ -609,6 +612,8 @@ class Series:
         self.windows = windows
         self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
         self.most = 0
+        for window in windows:
+            window.series = self
         self.closed()
 
     def closed(self) -> None:
