@@ -871,6 +871,7 @@ async def run_gateway(settings: configuration.Settings, role: Role) -> None:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """touchpoint run."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it this early: the files are about to be read
     settings = configuration.load(arguments.config, os.environ)
     set_up_logging(settings)
     uvloop.run(run_gateway(settings, arguments.role))

@@ -296,7 +296,8 @@ class Assessor:
             log.error("rules_not_activated", rule_set=rule_set, position=position, faults=lines)
             await self._database.write(lambda records: records.rule_sets.refuse(activation, lines))
             return
-        self._engine.activate(position, received, rules)
+        # In a thread: every device's state is carried over, and nobody but us uses the engine.
+        await asyncio.to_thread(self._engine.activate, position, received, rules)
         await self._database.write(lambda records: records.rule_sets.holds(activation, position))
         if self._in_force is not None and position > self._committed:
             self._in_force.take(rule_set, rules)
@@ -308,6 +309,7 @@ class Assessor:
         if self._timeseries is not None and self._engine.cold_devices():
             await recorded(self._journal, self._clock, position)
             await warm(self._engine, self._timeseries, self._facts.newest)
+        await asyncio.to_thread(self._gather_state)
         await self._save_state()
 
     async def _commit(self, *, urgent_only: bool = False) -> None:
@@ -380,6 +382,10 @@ class Assessor:
         self._counters.duplicate_readings = self._engine.duplicates
         self._counters.implausible_readings = self._engine.implausible
 
+    def _gather_state(self) -> None:
+        """What the engine gives out, to be saved; of all devices it takes seconds."""
+        self._unsaved.update(self._engine.dirty())
+
     async def _save_state(self) -> None:
         """The rules' state with its position; then the journal may be trimmed up to there."""
         if self._pending() or self._committed < self._position:
@@ -388,7 +394,7 @@ class Assessor:
         if self._position == self._saved:
             return
         position = self._position
-        self._unsaved.update(self._engine.dirty())
+        self._gather_state()
         if APPLIED in self._unsaved:
             self._unsaved[APPLIED] = json.dumps([*self._applied]).encode()
         await self._state.save(position, [*self._unsaved.items()])

@@ -619,6 +619,7 @@ def _finding_row(one: Finding, device: Device, at: _Page) -> Shown:
             )
     return Shown(
         title=views.rule_name(one.rule, at.words),
+        href=f"/operator/rules/{quote(one.rule)}?device={quote(one.device)}#why",
         evidence=", ".join(values),
         found=at.words.moment(one.found_at, at.now),
         cleared=at.words.moment(one.cleared_at, at.now)
