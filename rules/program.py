@@ -347,7 +347,7 @@ class Program:
             window = cast(Window, state.cells[cell])
             if window in changed:
                 before, window.sides = window.sides, ()
-                window.floor, window.ceiling = -LARGEST, LARGEST
+                window.floor, window.ceiling, window.calm = -LARGEST, LARGEST, True
                 for function, cuts in levels:
                     series.most = min(series.most, _room(window, function, cuts))
                 other = other or window.sides != before or -1 in before
@@ -447,9 +447,13 @@ def _between(
 def _room(window: Window, function: str, cuts: Sequence[float]) -> int:
     """Narrow a window's `floor` and `ceiling` to the readings that leave a function of it between the same
     two levels, however they come; gives how many of them do. Adds to its `sides` where it is now: how many
-    of the levels it has reached, -1 if that is not known."""
+    of the levels it has reached, -1 if that is not known.
+
+    Where all its readings lie between the same two levels it is calm: whichever of them leave, it stays there.
+    """
     n = window.past_n + window.n
     if function == "count":
+        window.calm = False
         side = bisect_right(cuts, n)
         window.sides += (side,)
         return math.ceil(cuts[side]) - n - 1 if side < len(cuts) else TOGETHER
@@ -457,6 +461,11 @@ def _room(window: Window, function: str, cuts: Sequence[float]) -> int:
     value = high if function == "max" else low if function == "min" else window._sum() / n if n else 0.0
     side = bisect_right(cuts, value)
     below, above = cuts[side - 1] if side else -LARGEST, cuts[side] if side < len(cuts) else LARGEST
+    if n and below <= low and high < above:
+        window.sides += (side,)
+        window.floor, window.ceiling = max(window.floor, below), min(window.ceiling, above)
+        return TOGETHER
+    window.calm = False
     if function == "avg" and n:
         error = _ROUNDING * (abs(value) + abs(low) + abs(high))
         below, above = below + error, above - error
