@@ -49,7 +49,7 @@ class Window:
     """
 
     __slots__ = (
-        "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
+        "calm", "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
         "past_n", "past_total", "queue", "series", "sides", "since", "span", "start", "starts", "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
@@ -68,6 +68,7 @@ class Window:
         self.since = -NEVER  # readings before this are not taken: a job has reset the signal
         self.floor, self.ceiling = _INFINITE, -_INFINITE  # see Series
         self.sides: tuple[int, ...] = ()  # of the levels it is compared with
+        self.calm = False  # whichever readings leave it, it stays on the same sides of them
         self.series: Series | None = None  # where its readings are counted first
         self.clear(-NEVER)
 
@@ -622,7 +623,7 @@ class Series:
         self.end, self.most = -NEVER, 0
         self.floor, self.ceiling = _INFINITE, -_INFINITE
         for window in self.windows:
-            window.sides = ()
+            window.sides, window.calm = (), False
 
     def flush(self) -> None:
         """Hand over what was counted."""
@@ -653,15 +654,15 @@ class Series:
         return True, rolled if room else list(self.windows)
 
     def roll(self, ts: int) -> list[Window]:
-        """Begin the buckets that a reading at `ts` belongs to; gives the windows that were empty or have lost
-        a bucket."""
+        """Begin the buckets that a reading at `ts` belongs to; gives the windows that this may have changed,
+        since they were empty or have lost a bucket."""
         self.flush()
         changed, end = [], NEVER
         for window in self.windows:
             if ts >= window.end:
                 before = window.expiry
                 window.roll(ts - ts % window.width)
-                if window.expiry != before:
+                if window.expiry != before and not (window.calm and window.starts):
                     changed.append(window)
             end = min(end, window.end)
         self.end = end
