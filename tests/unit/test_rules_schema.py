@@ -195,3 +195,10 @@ def test_the_schemas_beside_the_shipped_files_are_as_the_code_has_it() -> None:
     module = tool()
     for path, of in module.SCHEMAS.items():
         assert path.read_text("utf-8") == module.schema(of), f"{path.name}: run python tools/rules_docs.py"
+
+
+def test_every_shipped_file_names_its_schema() -> None:
+    for of in ("rules", "signals"):
+        for path in (ROOT / "config" / of).glob("*.yaml"):
+            first = path.read_text("utf-8").split("\n", 1)[0]
+            assert first == f"# yaml-language-server: $schema={of}.schema.json", path.name
