@@ -1,4 +1,4 @@
-"""What else is kept of a device's past, beside windows: each takes a signal's readings in the order of time."""
+"""What else is kept of a device's past, beside windows: each takes readings in the order of time."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ class Previous:
         if ts > self.ts:
             self.before, self.value, self.ts = self.value, value, ts
         return True
+
+    def age(self, at: int) -> float | None:
+        """Seconds since the newest one was measured."""
+        return None if self.value is None else (at - self.ts) / 1000
 
     def crossed(self, limit: float) -> bool | None:
         """Whether the newest reading reached the limit from below."""
@@ -145,8 +149,8 @@ class Peer:
 
     def add(self, ts: int, value: float, newest: int) -> bool:
         """Take a reading; a late one changes nothing."""
-        if ts >= self.ts and abs(value) < _LARGEST:
-            scaled = round(value * _SCALE)
+        if ts >= self.ts:
+            scaled = round(value * _SCALE) if abs(value) < _LARGEST else None
             self.group.swap(self.value, scaled)
             self.ts, self.value = ts, scaled
         return True

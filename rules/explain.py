@@ -9,7 +9,7 @@ from rules import units
 from rules.expressions import Arithmetic, Call, Compare, Constant, Last, Logic, Over, Term
 from rules.generate import Ask, Generator
 from rules.readings import Known
-from rules.texts import span_text
+from rules.texts import span_ms, span_text
 
 if TYPE_CHECKING:
     from rules.program import Program, RunningRule
@@ -101,22 +101,27 @@ def say(term: Term) -> str:
         case Constant():
             if isinstance(term.value, bool):
                 return str(term.value).lower()
-            return repr(term.value) if isinstance(term.value, str) else f"{term.value:.15g}"
+            return repr(term.value) if isinstance(term.value, str) else _number(term.value, term.unit)
         case Last():
             return term.signal.name if term.span is None else f"last({term.signal.name}, {_span(term.span)})"
         case Over():
-            number = "" if term.number is None else f"{term.number:.15g}, "
+            number = "" if term.number is None else f"{_number(term.number)}, "
             over = "over=" if term.function == "days_until" else ""
             return f"{term.function}({term.signal.name}, {number}{over}{_span(term.span)})"
         case Call():
             return f"{term.function}({', '.join(_arguments(term))})"
+        case Arithmetic(operator="*", right=Constant()) if term.unit != term.left.unit:
+            return say(term.left)  # converted, which goes without saying
         case Arithmetic(operator="-", left=Constant(value=0)):
             return f"-{_in_brackets(term.right)}"
         case Arithmetic():
             return f"{_in_brackets(term.left)} {term.operator} {_in_brackets(term.right)}"
         case Compare():
             right = term.right
-            texts = f"({', '.join(map(repr, right))})" if isinstance(right, tuple) else _in_brackets(right)
+            one = "," if isinstance(right, tuple) and len(right) == 1 else ""
+            texts = (
+                f"({', '.join(map(repr, right))}{one})" if isinstance(right, tuple) else _in_brackets(right)
+            )
             return f"{_in_brackets(term.left)} {term.operator} {texts}"
         case Logic(operator="not"):
             return f"not {_in_brackets(term.terms[0])}"
@@ -130,13 +135,23 @@ def _arguments(term: Call) -> list[str]:
         found = []
     else:
         found = [signal.name for signal in term.signals]
-    found += [f"{term.number:.15g}"] if term.number is not None else []
+    found += [_number(term.number)] if term.number is not None else []
     found += [repr(text) for text in term.texts]
     return found + ([_span(term.span)] if term.span is not None else [])
 
 
 def _span(ms: int) -> str:
     return repr(span_text(ms))
+
+
+def _number(value: float, unit: units.Unit | None = None) -> str:
+    """As it was written; a time that was written as a span is one again."""
+    factor = units.factor(units.unit("ms"), unit) if unit else None
+    if factor is not None and span_ms(text := span_text(round(value / factor))) is not None:
+        if value == round(value / factor) * factor:
+            return repr(text)
+    short = f"{value:.15g}"
+    return short if float(short) == value else repr(value)
 
 
 def _in_brackets(term: Term) -> str:

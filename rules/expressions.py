@@ -30,6 +30,8 @@ DEEPEST = 40
 """nested parentheses and operators"""
 LARGEST_CONSTANT = 1e15
 """numbers written in an expression: integers up to here are exact as float"""
+MOST_TERMS = 1_000
+"""parts of one condition, each of a chain of comparisons counting twice"""
 SHORTEST_SPAN = 1_000
 MOST_CELLS = 40
 """windows and other memories of one condition"""
@@ -158,6 +160,7 @@ _COMPARE: Mapping[type[ast.cmpop], str] = {
     ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
     ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
+_LINES = re.compile(r"[\n\r\f]")
 _SLIPS = (
     ("&&", "and"), ("||", "or"), ("=>", ">="), ("=<", "<="), ("<>", "!="), ("!", "not"), ("=", "=="),
     ("&", "and"), ("|", "or"),
@@ -177,6 +180,7 @@ class _Checker:
         self.text = text
         self.kind = kind
         self.zones = zones
+        self.terms = 0
 
     def condition(self) -> Expression:
         term = self._term(self._parse(), 0)
@@ -205,7 +209,7 @@ class _Checker:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return ast.parse(self.text.replace("\n", " "), mode="eval").body
+                return ast.parse(_LINES.sub(" ", self.text), mode="eval").body
         except SyntaxError as error:
             offset = max(0, (error.offset or 1) - 1)
             raise ExpressionFault(min(offset, len(self.text)), self._slip(offset)) from None
@@ -225,7 +229,7 @@ class _Checker:
         return said or "this cannot be read here; a condition looks like: speed > 50 and fuel_level < 10"
 
     def _offset(self, node: ast.expr) -> int:
-        line = self.text.replace("\n", " ").encode()
+        line = _LINES.sub(" ", self.text).encode()
         return len(line[: node.col_offset].decode(errors="ignore"))
 
     def _fault(self, node: ast.expr, message: str) -> ExpressionFault:
@@ -234,6 +238,9 @@ class _Checker:
     def _term(self, node: ast.expr, depth: int) -> Term:
         if depth > DEEPEST:
             raise self._fault(node, f"nested deeper than {DEEPEST} times: make two rules of it")
+        self.terms += 1
+        if self.terms > MOST_TERMS:
+            raise self._fault(node, f"more than {MOST_TERMS} parts: make two rules of it")
         match node:
             case ast.Constant():
                 return self._constant(node)
@@ -335,6 +342,8 @@ class _Checker:
         left, right = self._number(node.left, depth), self._number(node.right, depth)
         if isinstance(left, Constant) and isinstance(right, Constant):
             return self._fold(node, operator, _float(left), _float(right))
+        if operator == "/" and isinstance(right, Constant) and right.value == 0:
+            raise self._fault(node, "division by zero")
         if operator in "+-":
             left, right, unit = self._same_unit(node, left, right)
         else:
@@ -492,7 +501,7 @@ class _Arguments:
         wanted = self.function.parameters
         least = sum(not parameter.endswith("?") for parameter in wanted)
         keywords = [keyword.arg for keyword in self.node.keywords]
-        over = keywords in ([], ["over"]) and (not keywords or wanted[-1] in ("span", "span?"))
+        over = keywords in ([], ["over"]) and (not keywords or wanted[-1:] in (("span",), ("span?",)))
         most = 40 if "patterns" in wanted else len(wanted)
         if not over or not least <= len(self.nodes) <= most:
             raise self.fault(self.node, f"write {self.function.form}")
@@ -643,7 +652,7 @@ def _windowed(leaf: Term) -> bool:
 _CELL_OF = {
     "stddev": "trend", "change": "trend", "rate": "trend", "slope": "trend", "days_until": "trend",
     "baseline": "trend", "percentile": "histogram",
-    "previous": "previous", "crossed": "previous", "usage": "usage", "fleet": "peer",
+    "previous": "previous", "crossed": "previous", "age": "previous", "usage": "usage", "fleet": "peer",
 }  # fmt: skip
 
 

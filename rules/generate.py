@@ -9,7 +9,7 @@ needed is not computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.expressions import (
     Arithmetic,
@@ -23,7 +23,6 @@ from rules.expressions import (
     Over,
     Term,
     cells_of,
-    leaves,
 )
 from rules.windows import NEVER
 from rules.world import Codes, World
@@ -77,6 +76,21 @@ def finite(number: float) -> float | None:
     return number if -1e308 < number < 1e308 else None
 
 
+def every(*truths: bool | None) -> bool | None:
+    """Whether all are true, by Kleene's logic."""
+    return False if False in truths else None if None in truths else True
+
+
+def some(*truths: bool | None) -> bool | None:
+    """Whether one is true, by Kleene's logic."""
+    return True if True in truths else None if None in truths else False
+
+
+def opposite(truth: bool | None) -> bool | None:
+    """Whether it is false, by Kleene's logic."""
+    return None if truth is None else not truth
+
+
 def least(at: int, *times: int) -> int:
     """The earliest of some times that is later than `at`."""
     return min((time for time in times if time > at), default=NEVER)
@@ -102,7 +116,10 @@ class Generator:
         self._local = local or {}
         self._source: list[str] = []
         self._temporaries = 0
-        self.names: dict[str, Any] = {"world": world, "finite": finite, "least": least}
+        self.names: dict[str, Any] = {
+            "world": world, "finite": finite, "least": least,
+            "every": every, "some": some, "opposite": opposite,
+        }  # fmt: skip
 
     def true(self, expression: Expression) -> str:
         """Code that is True when the expression is true."""
@@ -174,7 +191,7 @@ class Generator:
             return []
         after = round(limit * 1000)
         if side.function == "age":
-            newest = f"T[{self._slots[side.signals[0].name]}]"
+            newest = f"{self._cell(side)}.ts"
             return [f"{newest} + {after}", f"{newest} + {after + 1}"]
         if side.function == "since":
             cell = self._cell(side)
@@ -194,14 +211,21 @@ class Generator:
                 )
             case Compare():
                 return self._compare(term, wanted)
+            case Call(function="held") if wanted:
+                return self._held(term)
         return f"({self.value(term)} is {wanted})"
 
     def _compare(self, term: Compare, wanted: bool) -> str:
+        known, so = self._parts_of(term, wanted)
+        return f"({' and '.join([*known, so])})"
+
+    def _parts_of(self, term: Compare, wanted: bool) -> tuple[list[str], str]:
+        """Code for "both sides are known", and for what is asked if they are."""
         known: list[str] = []
         left = self._operand(term.left, known)
         right = repr(term.right) if isinstance(term.right, tuple) else self._operand(term.right, known)
         so = f"{left} {term.operator} {right}"
-        return f"({' and '.join([*known, so if wanted else f'not {so}'])})"
+        return known, so if wanted else f"not {so}"
 
     def _operand(self, term: Term, known: list[str]) -> str:
         """A name or literal for the term's value; `known` gets the code that says it has one."""
@@ -242,7 +266,13 @@ class Generator:
                     known.append(f"{right} != 0")
                 result = f"finite({left} {term.operator} {right})"
                 return f"({result} if {' and '.join(known)} else None)" if known else result
-        return f"(True if {self._truth(term, True)} else False if {self._truth(term, False)} else None)"
+            case Logic(operator="not"):
+                return f"opposite({self.value(term.terms[0])})"
+            case Logic():
+                joined = "every" if term.operator == "and" else "some"
+                return f"{joined}({', '.join(self.value(inner) for inner in term.terms)})"
+        known, so = self._parts_of(term, True)
+        return f"({so} if {' and '.join(known)} else None)" if known else f"({so})"
 
     def _over(self, term: Over) -> str:
         slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
@@ -259,16 +289,15 @@ class Generator:
         places = [self._last(signal.name) for signal in term.signals]
         match term.function:
             case "age":
-                slot = self._slots[term.signals[0].name]
-                newest = "at" if slot in self._local else f"T[{slot}]"
-                return f"((at - {newest}) / 1000 if {places[0]} is not None else None)"
+                return f"{self._cell(term)}.age(at)"
             case "previous":
                 return f"{self._cell(term)}.before"
             case "crossed":
                 way = "fell" if term.texts == ("down",) else "crossed"
                 return f"{self._cell(term)}.{way}({term.number!r})"
             case "held":
-                return f"{self._cell(term)}.held(at, {term.span})"
+                no = self._truth(cast(Term, term.condition), False)
+                return f"({self._held(term)} if {self._cell(term)}.on else False if {no} else None)"
             case "times":
                 return f"{self._cell(term)}.times(at)"
             case "since":
@@ -290,6 +319,9 @@ class Generator:
                 return f"world.shared({term.texts[0]!r}, {term.texts[1]!r}, {place})"
         texts = "".join(f"{text!r}, " for text in term.texts)
         return f"world.{term.function}({texts}{', '.join(places)})"
+
+    def _held(self, term: Call) -> str:
+        return f"{self._cell(term)}.held(at, {term.span})"
 
     def _last(self, name: str) -> str:
         slot = self._slots[name]
@@ -313,8 +345,3 @@ def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
             yield from renewed(term.right, names)
         case Last(span=int() as span) if term.signal.name in names:
             yield span + 1
-
-
-def clocked_leaves(term: Term) -> bool:
-    """Whether the term asks for silence, which ends with any message at all."""
-    return any(isinstance(leaf, Call) and leaf.function == "silent" for leaf in leaves(term))

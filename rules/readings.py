@@ -14,14 +14,15 @@ Known: TypeAlias = bool | int | float | str | tuple[str, ...]
 LARGEST = 2.0**63
 """Numbers at or beyond this size, and their negatives, are kept as float: state is saved in 64 bits."""
 
+MOST = 1e100
+"""No measurement is as large as this: so much is left to add up and to square what counts."""
+
 LONGEST = 256
 """Characters of a text and codes of a list that are kept; longer ones are not usable."""
 
-_INFINITE = float("inf")
-
 
 def usable_number(value: object) -> int | float | None:
-    """The value if it is a finite number. True and False are no numbers."""
+    """The value if it is a finite number of a size that can be measured. True and False are no numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if -LARGEST < value < LARGEST:
@@ -30,7 +31,7 @@ def usable_number(value: object) -> int | float | None:
         value = float(value)
     except OverflowError:
         return None
-    return value if -_INFINITE < value < _INFINITE else None
+    return value if -MOST < value < MOST else None
 
 
 def plain(value: Known | None) -> Known | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
 
-from rules.cells import Kept, Peer
+from rules.cells import Kept, Peer, Previous
 from rules.expressions import Cell
 from rules.readings import Known
 from rules.texts import StateVersionError
@@ -304,11 +304,22 @@ def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Prog
             cell.clear(-NEVER)
     carried = restore(state.device, saved, programs, none)
     carried.heaped = state.heaped
+    for slot, (cell, key) in enumerate(zip(carried.cells, carried.program.cells, strict=True)):
+        if isinstance(cell, Previous) and key not in known:
+            _begin(carried, slot, cell)
     if state.newest != -NEVER:
         carried.cold = tuple(
             slot for slot, key in enumerate(carried.program.cells) if key[0] in WARMED and key not in known
         )
     return carried
+
+
+def _begin(state: DeviceState, cell: int, kept: Previous) -> None:
+    """What a signal's newest value tells already."""
+    slot = state.program.slots[state.program.cells[cell][1]]
+    value = state.values[slot]
+    if value is not None:
+        kept.add(state.times[slot], cast(float, value) if state.program.numbers[slot] else 0.0, 0)
 
 
 WARMED = ("window", "trend", "histogram")

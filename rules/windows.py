@@ -26,6 +26,9 @@ QUEUE = 32
 NEVER = 1 << 62
 """A time after all others."""
 
+_ROUNDING = 1e-12
+"""A spread smaller than this part of the mean is the rounding of numbers that are all the same."""
+
 _INFINITE = math.inf
 _HOUR, _DAY = 3_600_000, 86_400_000
 
@@ -508,7 +511,9 @@ class Trend(Window):
         if newest is None or self.count(at) < LEAST_READINGS:
             return None
         spread, mean = self.stddev(at), self.avg(at)
-        return (newest - mean) / spread if spread and mean is not None else None
+        if spread is None or mean is None or spread <= _ROUNDING * abs(mean):
+            return None
+        return (newest - mean) / spread
 
 
 class Histogram:
@@ -549,8 +554,8 @@ class Histogram:
         start = ts - ts % self.width
         if ts < self.since or start + self.width <= newest - self.span:
             return False
-        step = int((value - self.low) / (self.high - self.low) * self.STEPS)
-        step = 0 if step < 0 else min(step, self.STEPS - 1)
+        inside = min(max(value, self.low), self.high)
+        step = min(int((inside - self.low) / (self.high - self.low) * self.STEPS), self.STEPS - 1)
         first, counts = self.buckets.get(start) or self._begin(start, step, newest)
         if not first <= step < first + len(counts):
             first, counts = _widened(first, counts, step)
@@ -561,7 +566,7 @@ class Histogram:
     def _begin(self, start: int, step: int, newest: int) -> tuple[int, array[int]]:
         for old in [s for s in self.buckets if s + self.width <= newest - self.span]:
             del self.buckets[old]
-        self.buckets[start] = begun = step, array("L", [0])
+        self.buckets[start] = begun = step, array("I", [0])
         return begun
 
     def percentile(self, at: int, percent: float) -> float | None:
@@ -575,10 +580,10 @@ class Histogram:
         if not n:
             return None
         rank, seen = max(1, math.ceil(n * percent / 100)), 0
-        for step, count in enumerate(sums):
-            seen += count
-            if seen >= rank:
-                break
+        step = -1
+        while seen < rank:
+            step += 1
+            seen += sums[step]
         return self.low + (step + 0.5) * (self.high - self.low) / self.STEPS
 
     def save(self) -> list[Any]:
@@ -591,13 +596,13 @@ class Histogram:
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
         self.since = saved[0]
-        self.buckets = {start: (first, array("L", counts)) for start, first, counts in saved[1:]}
+        self.buckets = {start: (first, array("I", counts)) for start, first, counts in saved[1:]}
 
 
 def _widened(first: int, counts: array[int], step: int) -> tuple[int, array[int]]:
     if step < first:
-        return step, array("L", [0] * (first - step)) + counts
-    return first, counts + array("L", [0] * (step - first - len(counts) + 1))
+        return step, array("I", [0] * (first - step)) + counts
+    return first, counts + array("I", [0] * (step - first - len(counts) + 1))
 
 
 class Series:

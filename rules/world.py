@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -108,27 +109,17 @@ class Codes:
     __slots__ = ("_patterns",)
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
-        self._patterns = tuple(pattern.lower() for pattern in patterns)
+        self._patterns = tuple(_matcher(pattern.lower()) for pattern in patterns)
 
     def __call__(self, codes: Any) -> bool | None:
         if codes is None:
             return None
-        return any(_matches(pattern, code.lower()) for code in codes for pattern in self._patterns)
+        return any(matches(code) for code in map(str.lower, codes) for matches in self._patterns)
 
 
-def _matches(pattern: str, text: str) -> bool:
-    """In time proportional to both lengths: after a `*` that did not fit, only the last one takes one more."""
-    p = t = marked = 0
-    star = -1
-    while t < len(text):
-        if p < len(pattern) and pattern[p] == "*":
-            star, marked = p, t
-            p += 1
-        elif p < len(pattern) and pattern[p] in ("?", text[t]):
-            p, t = p + 1, t + 1
-        elif star >= 0:
-            marked += 1
-            p, t = star + 1, marked
-        else:
-            return False
-    return not pattern[p:].strip("*")
+def _matcher(pattern: str) -> Callable[[str], Any]:
+    """Tells whether a text matches, in time proportional to both lengths: what stands between two `*` is
+    looked for once, and never again further on."""
+    first, *others = ["".join("." if c == "?" else re.escape(c) for c in part) for part in pattern.split("*")]
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile(first + middle + (".*" + others[-1] if others else ""), re.DOTALL).fullmatch
