@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -271,15 +272,23 @@ def _rules_table(reports: Sequence[Report]) -> str:
     columns = _known_columns(reports, RULE_COLUMNS)
     here = {count.rule: count for count in reports[0].rules}
     there = {count.rule: count for count in reports[1].rules} if len(reports) > 1 else {}
-    rows = []
+    rows, silent = [], []
     for rule in dict.fromkeys((*here, *there)):
         counts = [side.get(rule) for side in (here, there)][: len(reports)]
         known = next(count for count in counts if count)
+        if not any(count and count.touchpoints for count in counts):
+            silent.append(rule)
+            continue
         name = f"{rule} (shadow)" if known.shadow else rule
         versions = " → ".join(str(c.version) if c else "–" for c in reversed(counts))
         cells = [read(c) if c else "–" for _, read in columns for c in counts]
         rows.append((name, versions, *cells))
-    return table(("rule", "version", *_heads([name for name, _ in columns], len(reports))), rows)
+    parts = [table(("rule", "version", *_heads([name for name, _ in columns], len(reports))), rows)] * bool(
+        rows
+    )
+    if silent:
+        parts.append(textwrap.fill(f"never found: {', '.join(sorted(silent))}", 110, break_on_hyphens=False))
+    return "\n".join(parts)
 
 
 def _heads(names: Iterable[str], sides: int) -> list[str]:

@@ -136,6 +136,12 @@ def test_what_people_read(files: Path) -> None:
         assert said in text
 
 
+def test_rules_that_found_nothing_stand_in_one_line(files: Path) -> None:
+    text = backtest(files, "--to", "2026-01-05T01:10:00Z")
+    assert "never found: heat\n" in text
+    assert "stuck (shadow)        1            1        1" in text
+
+
 def test_a_broken_rule_is_a_finding(files: Path) -> None:
     (files / "rules.yaml").write_text(HEAT.replace("heat > 90", "haet > 90"))
     said = backtest(files, status=1)
