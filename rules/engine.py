@@ -646,17 +646,21 @@ class Engine:
         start, wake, anew = (at, position), state.wake, False
         for slot in sorted(touched):
             rule = rules[slot]
-            anew |= rule.clocked
+            if rule.clocked:
+                wake = min(wake, rule.wake(state, max(at, state.seen)))
             if slot in opened:
                 if rule.over(state, at):
                     self._close(state, rule, at, position, received, "condition")
+                    anew |= rule.clocked
             elif not rule.when(state, at):
                 anew |= pending.pop(slot, None) is not None
             elif not rule.for_ms:
                 self._find(state, rule, at, position, at, position, received)
+                anew |= rule.clocked
             elif slot not in pending:
                 pending[slot] = start
                 wake = min(wake, at + rule.for_ms)
+                anew |= rule.clocked
         if anew:
             self._schedule(state)
         elif wake < state.wake:

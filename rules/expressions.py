@@ -153,6 +153,8 @@ class Expression:
     loose: tuple[str, ...] = field(compare=False)
     """The signals of all other comparisons, which have to be made anew when one of these arrives."""
     loose_cells: tuple[Cell, ...] = field(compare=False)  # what these comparisons need of the past
+    cheap: bool = field(compare=False)
+    """Whether a comparison of a last value alone can make it false: most often the rest is not needed."""
 
 
 _ARITHMETIC: Mapping[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
@@ -201,6 +203,9 @@ class _Checker:
             timed=clocked or any(isinstance(leaf, Over) or _windowed(leaf) for leaf in parts),
             clocked=clocked,
             **_guards(term),
+            cheap=isinstance(term, Logic)
+            and term.operator == "and"
+            and any(_cuts(inner) is not None for inner in term.terms),
         )
 
     def _parse(self) -> ast.expr:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
-from rules.expressions import Call, Cell, Expression, Term, cells_of, leaves
+from rules.expressions import Call, Cell, Expression, Term, leaves
 from rules.generate import Generator, Test, Wake, renewed
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
@@ -66,7 +66,7 @@ class RunningRule:
     timed: bool  # its truth can change by time alone
     clocked: bool  # and that is waited for
     ends_silence: bool  # any message can change it
-    loose: set[int]  # signals with each reading of which it is evaluated; guards tell when others matter
+    loose: set[int]  # its signals, if it is evaluated with each of their readings; else guards tell when
     signals: tuple[int, ...]  # slots of all it mentions
     evidence: tuple[tuple[str, int], ...]  # name and slot of the signals of `when`
     cells: tuple[int, ...]  # slots of what it needs of the past
@@ -174,16 +174,32 @@ class Program:
         return self._groups.setdefault((self.kind, model, signal), PeerGroup())
 
     def _share(self) -> None:
-        """By signal: the windows that get their readings together, if no comparison needs them one by one.
-        What is compared with a level otherwise is compared with every reading."""
-        needed = [cell for rule in self.rules for e in rule.expressions for cell in e.loose_cells]
-        needed += [cell for phase in self.phases for leaf in leaves(phase.term) for cell in cells_of(leaf)]
-        direct = {self.slots[of] for what, of, _ in needed if what == "window"}
+        """By signal: the windows that get their readings together, if no comparison needs them one by one, and
+        no rule is told without them as a rule. What is compared with a level otherwise is so with every
+        reading."""
+        single = {
+            rule.slot
+            for rule in self.rules
+            if any(e.loose or (e.levels and e.cheap) for e in rule.expressions)
+        }
         trends = {cell[1:] for cell in self.cells if cell[0] == "trend"}
-        for rule in self.rules:
-            levels = [level.cell for e in rule.expressions for level in e.levels]
-            rule.loose |= {self.slots[cell[1]] for cell in levels if cell[1:] in trends}
-            rule.loose |= {self.slots[cell[1]] for cell in levels} & direct
+        direct = {self.slots[of] for what, of, _ in self.cells if what == "trend"}
+        direct |= {slot for phase in self.phases for slot in phase.signals}
+        growing = True
+        while growing:
+            growing = False
+            for rule in self.rules:
+                windows = {
+                    self.slots[self.cells[cell][1]] for cell in rule.cells if self.cells[cell][0] == "window"
+                }
+                if (
+                    rule.slot in single
+                    or windows & direct
+                    or any(self.cells[c][1:] in trends for c in rule.cells)
+                ):
+                    rule.loose = set(rule.signals)
+                    growing = growing or not windows <= direct
+                    direct |= windows
         self.shared: list[tuple[int, ...]] = [
             ()
             if slot in direct
@@ -227,7 +243,7 @@ class Program:
             timed=any(e.timed for e in both),
             clocked=any(e.clocked for e in both),
             ends_silence=any(leaf.function == "silent" for leaf in silences),
-            loose={self.slots[name] for e in both for name in e.loose},
+            loose=set(),
             signals=tuple(mentioned),
             evidence=tuple((name, self.slots[name]) for name in rule.when.signals),
             cells=tuple(dict.fromkeys(self.cell_slots[cell] for e in both for cell in e.cells)),
@@ -277,6 +293,8 @@ class Program:
                 self.rules_of[cell].append(rule.slot)
             for slot in rule.signals:
                 (self.general_of if slot in rule.loose else self.guarded_of)[slot].append(rule.slot)
+            if rule.loose:
+                continue
             for name, values in rule.rule.when.cuts.items():
                 cuts[self.slots[name]] += [(value, rule.slot) for value in values]
             for level in (level for e in rule.expressions for level in e.levels):
@@ -649,34 +667,47 @@ def _general(program: Program, known: list[tuple[int, int]], generator: Generato
     rules = sorted({rule for slot in slots for rule in program.general_of[slot]})
     if not rules:
         return []
-    idle, other = [], []
-    for rule in rules:
-        when = generator.true(program.rules[rule].rule.when)
-        idle.append(when)
-        over = over_code(generator, program.rules[rule].rule)
-        other.append(f"(({over}) if {rule} in O else {when} is not ({rule} in P))")
-    windows = {cell for rule in rules for cell in program.rules[rule].cells}
-    late = [
-        cell
-        for cell in sorted(windows)
-        if program.cells[cell][0] in ("window", "trend")
-        and program.slots[program.cells[cell][1]] not in slots
-    ]
     phases = [phase for phase in program.phases if phase.signals & slots]
     return [
         "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
         "    O = state.open; P = state.pending",
-        "    turned = False",
+        "    if touched is None: touched = set()",
         "    if fine:",
         "        try:",
         *(line for phase in phases for line in _turned(phase, generator)),
-        f"            changed = turned or (({' or '.join(other)}) if O or P else ({' or '.join(idle)}))",
+        "            if O or P:",
+        *(line for rule in rules for line in _other(program, rule, generator)),
+        "            else:",
+        *(line for rule in rules for line in _idle(program, rule, generator)),
         "        except Exception:",  # to be counted where rules are evaluated one by one
-        "            changed = True",
+        f"            touched.update({rules})",
         "    else:",
+        f"        touched.update({rules})",
         *([f"        turn(state, ts, {slots}, touched)"] if phases else []),
-        "        changed = True",
-        f"    if changed: touched = (touched or set()) | {set(rules)}",
+    ]
+
+
+def _idle(program: Program, rule: int, generator: Generator) -> list[str]:
+    """Whether a rule of which nothing is noted is true."""
+    when = generator.true(program.rules[rule].rule.when)
+    return [f"                if {when}: touched.add({rule})"]
+
+
+def _other(program: Program, rule: int, generator: Generator) -> list[str]:
+    """Whether what is noted of a rule has changed."""
+    when, over = generator.true(program.rules[rule].rule.when), over_code(generator, program.rules[rule].rule)
+    return [
+        f"                if (({over}) if {rule} in O else {when} is not ({rule} in P)): touched.add({rule})"
+    ]
+
+
+def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
+    c = f"C[{phase.cell}]"
+    return [
+        f"            on = {generator.truth(phase.term)}",
+        f"            if on is not {c}.on:",
+        f"                {c}.turn(ts, on)",
+        f"                touched.update({sorted(phase.rules)})",
     ]
 
 
@@ -689,13 +720,3 @@ def _renewed(program: Program, known: list[tuple[int, int]]) -> list[str]:
         span for rule in rules for e in program.rules[rule].expressions for span in renewed(e.term, names)
     ]
     return [f"    if state.wake > ts + {min(spans)}: retime(state)"] if spans else []
-
-
-def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
-    c = f"C[{phase.cell}]"
-    return [
-        f"            on = {generator.truth(phase.term)}",
-        f"            if on is not {c}.on:",
-        f"                {c}.turn(ts, on)",
-        "                turned = True",
-    ]
