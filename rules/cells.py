@@ -224,6 +224,10 @@ class Phase:
         """How often it became true within the span."""
         return self.turns.count(at) if self.turns is not None else 0
 
+    def leaves(self, at: int) -> int:
+        """When fewer turns lie within the span, after a time."""
+        return self.turns.leaves(at) if self.turns is not None else NEVER
+
     def save(self) -> list[Any]:
         """All of it, as plain data that `restore` takes."""
         return [self.on, self.ever, self.since, self.turns.save() if self.turns is not None else None]

@@ -455,7 +455,7 @@ class Engine:
                 self.too_late += len(signals)
                 return
         else:
-            state.newest, state.offset = ts, received - ts
+            state.newest, state.looked, state.offset = ts, -NEVER, received - ts
         state.saw(state.program.mask_of(signals))
         state.recent.append(ts)
         if len(state.recent) > MOST_RECENT:
@@ -475,7 +475,7 @@ class Engine:
 
     def _set_back(self, state: DeviceState, ts: int) -> None:
         """The device's clock was ahead and is right again: nothing it said counts as later than this."""
-        state.newest = state.seen = ts
+        state.newest = ts
         state.times = [min(time, ts) for time in state.times]
         state.pending = {slot: (min(began, ts), at) for slot, (began, at) in state.pending.items()}
         state.recent = array("q")
@@ -679,6 +679,7 @@ class Engine:
         """Time alone has brought a device to `now`: look at each moment at which something can change."""
         state.unpack()
         state.flush()
+        self._schedule(state)  # readings may have put off what was waited for
         for _ in range(MOST_WAKES):
             if state.wake > now:
                 break
@@ -690,7 +691,7 @@ class Engine:
     def _moment(self, state: DeviceState, at: int, position: int, received: int) -> None:
         """What falls due at a device time, and what may have changed by then."""
         self._fall_due(state, at, position, received, asked=None)
-        state.seen = at
+        state.seen, state.looked = at, state.newest
         self._step(state, [rule.slot for rule in state.program.clocked], at, position, received)
         self._schedule(state)
 
@@ -715,12 +716,12 @@ class Engine:
         if state.newest == -NEVER or not (state.pending or clocked):
             state.due, state.wake, state.low = -NEVER if state.newest == -NEVER else NEVER, NEVER, -NEVER
             return
-        rules, wake, at = state.program.rules, NEVER, max(state.newest, state.seen)
+        rules, wake, at = state.program.rules, NEVER, state.passed
         for slot, (began, _) in state.pending.items():
             wake = min(wake, began + rules[slot].for_ms)
         for rule in clocked:
             wake = min(wake, rule.wake(state, at))
-        passed = state.seen > state.newest  # a silence may have been looked at: with a message another begins
+        passed = at > state.newest  # a silence may have been looked at: with a message another begins
         silent = any(
             r.ends_silence and (passed or r.slot in state.open or r.slot in state.pending) for r in clocked
         )

@@ -40,7 +40,9 @@ Wake: TypeAlias = "Callable[[DeviceState, int], int]"
 """(state, a time) → the next time at which a condition can change without a reading"""
 
 QUARTER = 900_000
-"""ms; the hour of the day is looked at every so often while no reading comes."""
+"""ms; the hour of the day is looked at every so often while no reading comes, and so are times that are not
+compared with a number alone."""
+_NEXT_QUARTER = f"at - at % {QUARTER} + {QUARTER}"
 
 _OVER = {
     "percentile": "{c}.percentile(at, {number})",
@@ -166,27 +168,33 @@ class Generator:
             case Logic():
                 return [code for inner in term.terms for code in self._wakes(inner)]
             case Compare():
-                sides = [side for side in (term.left, term.right) if not isinstance(side, tuple)]
-                limits = [side.value for side in sides if isinstance(side, Constant)]
-                found = [code for side in sides for code in self._wakes(side)]
-                for side in sides:
-                    found += [code for limit in limits for code in self._passes(side, limit)]
-                return found
+                return [
+                    code
+                    for side, other in ((term.left, term.right), (term.right, term.left))
+                    if not isinstance(side, tuple)
+                    for code in (self._passes(side, other) or self._wakes(side))
+                ]
             case Arithmetic():
                 return [*self._wakes(term.left), *self._wakes(term.right)]
             case Last(span=int() as span):
                 return [f"T[{self._slots[term.signal.name]}] + {span + 1}"]
+            case Over():
+                leaves = f"C[{self._cells[cells_of(term)[0]]}].leaves(at)"
+                return [leaves, _NEXT_QUARTER] if term.function == "days_until" else [leaves]
             case Call(function="silent"):
                 return [f"s.newest + {term.span}"]
             case Call(function="held"):
                 cell = self._cell(term)
                 return [f"{cell}.since + {term.span} if {cell}.on else -1"]
-            case Call(function="local_hour"):
-                return [f"at - at % {QUARTER} + {QUARTER}"]
+            case Call(function="times"):
+                return [f"{self._cell(term)}.leaves(at)"]
+            case Call(function="local_hour" | "age" | "since"):
+                return [_NEXT_QUARTER]
         return []
 
-    def _passes(self, side: Term, limit: object) -> list[str]:
+    def _passes(self, side: Term, other: object) -> list[str]:
         """When a time that grows by itself reaches a number of seconds, and when it has passed it."""
+        limit = other.value if isinstance(other, Constant) else None
         if not isinstance(side, Call) or isinstance(limit, bool) or not isinstance(limit, int | float):
             return []
         after = round(limit * 1000)

@@ -71,8 +71,8 @@ class DeviceState(_Hot):
     """
 
     __slots__ = (
-        "cells", "cold", "device", "heaped", "model", "open", "pending", "program", "seen", "series", "times",
-        "values", "wake", "zone",
+        "cells", "cold", "device", "heaped", "looked", "model", "open", "pending", "program", "seen", "series",
+        "times", "values", "wake", "zone",
     )  # fmt: skip
 
     def __init__(self, device: str, program: Program, model: str | None = None) -> None:
@@ -84,6 +84,7 @@ class DeviceState(_Hot):
         self.dirty = False  # whether it has changed since it was last saved
         self.newest = -NEVER  # ts of the newest plausible reading
         self.seen = -NEVER  # device time up to which what time alone brings was looked at
+        self.looked = -NEVER  # with this newest reading; one that has come since may have turned time back
         self.offset = 0  # receive time of the newest reading less its ts
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
         self.equip(program)
@@ -126,6 +127,11 @@ class DeviceState(_Hot):
         for series in self.series:
             if series is not None and series.n:
                 series.flush()
+
+    @property
+    def passed(self) -> int:
+        """Device time up to which there is nothing left to look at."""
+        return self.seen if self.looked == self.newest else self.newest
 
     def device_time(self, received: int) -> int:
         """The device's own time, ms, at a receive time: its newest reading's plus what has passed since."""
@@ -199,7 +205,7 @@ def save(state: DeviceState) -> bytes:
         state.zone,
         state.registered,
         state.newest,
-        state.seen,
+        state.passed,
         state.offset,
         {
             name: (ts, value)
@@ -275,7 +281,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     program = programs.get(kind, none)
     state = DeviceState(device, program, model)
     state.kind, state.zone, state.registered = kind, zone, registered
-    state.newest, state.seen, state.offset, state.wake = newest, seen, offset, wake
+    state.newest, state.seen, state.looked, state.offset, state.wake = newest, seen, newest, offset, wake
     for name, (ts, value) in values.items():
         slot = program.slots.get(name)
         if slot is not None:

@@ -262,6 +262,15 @@ class Window:
     def _forget(self, gone: int) -> None:
         del self.starts[:gone], self.counts[:gone], self.totals[:gone], self.lows[:gone], self.highs[:gone]
 
+    def leaves(self, at: int) -> int:
+        """When the next bucket leaves the span after a time."""
+        if self.queue:
+            self.fold()
+        stay = self.span + self.width
+        gone = bisect_right(self.starts, at - stay)
+        oldest = self.starts[gone] if gone < len(self.starts) else self.start
+        return oldest + stay if oldest + stay > at else NEVER
+
     def as_of(self, at: int) -> Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
         if self.queue:
@@ -568,6 +577,11 @@ class Histogram:
             del self.buckets[old]
         self.buckets[start] = begun = step, array("I", [0])
         return begun
+
+    def leaves(self, at: int) -> int:
+        """When the next bucket leaves the span after a time."""
+        ends = (start + self.width + self.span for start in self.buckets)
+        return min((end for end in ends if end > at), default=NEVER)
 
     def percentile(self, at: int, percent: float) -> float | None:
         """The middle of the step that holds it; None without a reading."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_case import NOON, SIGNALS, Watched, ms, rule, ruleset
 
-from rules import Catalogue, Engine, Found, RuleSet, load
+from rules import Catalogue, Cleared, Engine, Found, RuleSet, load
 from rules.program import Program
 from rules.state import TIMESTAMPS, DeviceState
 from rules.windows import Window
@@ -331,3 +331,223 @@ def test_what_was_refuted_stays_so_after_a_restart() -> None:
     van = van.restarted().says("5m", received="11m", pads=79, temperature=0)
     assert reasons(van) == ["refuted", "refuted"]
     assert van.restarted().silence_until("20m").story() == [("found", "900s")]
+
+
+# --- what passing time brings
+
+
+def told(events: list[Found | Cleared]) -> list[tuple[str, str, str, float]]:
+    """(device, rule, what, seconds after noon of the device's own time), without positions."""
+    return [
+        (event.device, event.rule, "found", (event.found_ts - NOON) / 1000)
+        if isinstance(event, Found)
+        else (event.device, event.rule, event.reason, (event.ts - NOON) / 1000)
+        for event in events
+    ]
+
+
+def tick_until(engine: Engine, received: int, position: int = 0) -> None:
+    while (due := engine.next_due()) is not None and due <= received:
+        engine.tick(position, due)
+
+
+@pytest.mark.parametrize(
+    ("when", "found", "cleared"),
+    [
+        ("silent('6h')", 21_660, 25_000),
+        ("age(speed) > '6h'", 21_660.001, 25_000),
+        ("age(speed) >= 21600", 21_660, 25_000),
+        ("not age(speed) < '6h'", 21_660, 25_000),
+        ("held(speed == 5, '6h')", 21_660, 25_000),
+        ("since(speed > 50) > '6h'", 21_660.001, 25_000),
+        ("18 <= local_hour() < 19", 21_600, 25_200),
+        ("count(speed, '5h') < 1 and silent('1m')", 18_300, 25_000),
+        ("not times(speed > 50, '5h') > 0 and silent('1m')", 18_300, 25_000),
+        ("last(speed, '6h') == 5 and silent('3h')", 10_860, 25_000),
+        ("speed == 5 and for", 21_660, 25_000),
+    ],
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_it_is_found_when_time_passes_without_a_message(
+    when: str, found: float, cleared: float, restart: bool
+) -> None:
+    """Once, at the right moment of the device's own time, though its clock is two hours behind."""
+    rules = ruleset(rule("speed == 5", for_="6h") if when.endswith("for") else rule(when))
+    engine, events, states = Engine(rules), list[Found | Cleared](), dict[str, bytes]()
+    for ts, speed in ((0, 60), (60, 5), (25_000, 60)):
+        for until in (ts - 12_000, ts - 3_000, ts - 2_000, ts):
+            tick_until(engine, NOON + (until + 7_200) * 1000)
+            events += engine.take()
+            if restart:
+                states.update(engine.dirty())
+                engine = Engine(rules)
+                for device, state in states.items():
+                    engine.restore(device, state)
+        now = NOON + ts * 1000
+        engine.readings(1, now + 7_200_000, "van-1", "van", [(now, {"speed": speed})])
+    tick_until(engine, NOON + 40_000_000)
+    events += engine.take()
+    told_once = [(what, at) for _, _, what, at in told(events)]
+    assert told_once == [("found", found), ("condition", cleared)]
+
+
+def test_a_reading_that_turns_time_back_is_waited_for_anew() -> None:
+    """It was under way for longer than the one before: what passing time brings is looked at again."""
+    van = Watched(rule("silent('10m')"), rule("age(pads) > '8m'", id="old", clear="pads < 0"))
+    van.says("0m", pads=1).silence_until("13m")
+    assert van.story() == [("found", "480.001s"), ("found", "600s")]
+    van.says("1m", received="14m", speed=1).silence_until("40m")
+    assert van.story() == [("cleared", "60s"), ("found", "660s")]
+
+
+def test_messages_of_one_timestamp_end_silence_each() -> None:
+    van = Watched(rule("silent('10m')")).says("0m", pads=1).silence_until("11m")
+    van.says("0m", received="12m", speed=1).silence_until("40m")
+    assert van.story() == [("found", "600s"), ("cleared", "0s"), ("found", "600s")]
+
+
+def test_a_device_that_was_registered_and_never_heard_of_is_not_silent() -> None:
+    engine = Engine(ruleset(rule("silent('1h')")))
+    engine.register(1, NOON, "van-1", "van", "m")
+    (state,) = dict(engine.dirty()).values()
+    engine = Engine(engine.rules)
+    engine.restore("van-1", state)
+    tick_until(engine, ms("3h"))
+    engine.readings(2, ms("3h"), "van-1", "van", [(ms("3h"), {})])
+    tick_until(engine, ms("5h"))
+    assert told(engine.take()) == [("van-1", "rule", "found", 14_400)]
+
+
+@pytest.mark.parametrize(
+    "when", ["local_hour() >= 22", "age(speed) / 2 > 5 or local_hour() < 0", "silent('1s')"]
+)
+def test_a_rule_cannot_hang_the_engine(when: str) -> None:
+    """A year of silence is looked at in bounded work, and there is always an end to what is due."""
+    engine = Engine(ruleset(rule(when), rule("speed > 1", id="b", for_="1s")))
+    engine.readings(1, NOON, "van-1", "van", [(NOON, {"speed": 5})])
+    engine.tick(2, ms("365d"))
+    due = engine.next_due()
+    assert due is None or due > ms("365d")
+    assert {rule for _, rule, _, _ in told(engine.take())} >= {"b"}
+    ticks = 0
+    while (due := engine.next_due()) is not None and due <= ms("366d"):
+        engine.tick(3, due)
+        ticks += 1
+    assert ticks <= 97
+
+
+CLOCKED = st.sampled_from(
+    [
+        "silent('20s')", "age(speed) > 15", "age(speed) <= '30s'", "held(speed > 10, '20s')",
+        "since(door_open) > 25", "since(speed > 10) < 40", "last(temperature, '20s') > 10",
+        "local_hour() >= 12.25",
+        "since(speed > 10 and door_open) >= 30", "held(avg(speed, '20s') > 10, '10s')",
+    ]
+)  # fmt: skip
+SIMPLE = st.sampled_from(
+    [
+        "speed > 10", "door_open", "temperature > 10", "count(speed, '1m') < 2",
+        "max(temperature, '30s') > 10",
+        "times(door_open, '1m') >= 2", "change(speed, '1m') > 3", "usage(pads) > 30",
+        "percentile(wear, 50, '1m') > 40",
+    ]
+)  # fmt: skip
+
+
+@st.composite
+def clocked_rules(draw: st.DrawFn) -> str:
+    texts = []
+    for number in range(draw(st.integers(1, 4))):
+        first, second = draw(CLOCKED), draw(st.one_of(CLOCKED, SIMPLE))
+        when = draw(st.sampled_from(["{}", "not {}", "{} and {}", "{} or {}", "{} and not {}"]))
+        more = {"for_": draw(st.sampled_from(["0s", "5s", "30s"]))}
+        if draw(st.integers(0, 3)) == 0:
+            more["clear"] = f'"{draw(st.one_of(CLOCKED, SIMPLE))}"'
+        texts.append(rule(when.format(first, second), id=f"rule-{number}", **more))
+    return "".join(texts)
+
+
+READINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "speed": st.sampled_from([0, 9, 11, 20]), "door_open": st.booleans(), "wear": st.sampled_from([10, 60]),
+        "temperature": st.sampled_from([5, 15, None]), "pads": st.sampled_from([10, 20, 60]),
+    },
+)  # fmt: skip
+HEARD = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 2, 5, 10, 16, 30, 45, 70]), st.sampled_from(["van-1", "van-2"]),
+        st.sampled_from([0, 0, 0, 1, 3, 12]), READINGS,
+    ),
+    min_size=1, max_size=25,
+)  # fmt: skip
+Heard = list[tuple[int, str, int, dict[str, object]]]
+START = ms("14m")  # local_hour turns while it goes on
+AHEAD = {"van-1": 0, "van-2": 3_600_000}
+
+
+def journal(rules: RuleSet, heard: Heard) -> list[tuple[str, int, str, int, dict[str, object]]]:
+    """What is heard, with ticks where something is due: (what, received, device, ts, signals)."""
+    engine, received, entries = Engine(rules), START, []
+    for delay, device, under_way, signals in [*heard, (200, "van-1", 0, {})]:
+        received += delay * 1000
+        while (due := engine.next_due()) is not None and due <= received:
+            entries.append(("tick", due, "", 0, {}))
+            engine.tick(len(entries), due)
+        ts = received + AHEAD[device] - under_way * 1000
+        entries.append(("readings", received, device, ts, signals))
+        engine.readings(len(entries), received, device, "van", [(ts, signals)])  # type: ignore[dict-item]
+    return entries
+
+
+def replay(engine: Engine, entries: list[tuple[str, int, str, int, dict[str, object]]], after: int) -> None:
+    for position, (what, received, device, ts, signals) in enumerate(entries, after + 1):
+        if what == "tick":
+            engine.tick(position, received)
+        else:
+            engine.readings(position, received, device, "van", [(ts, signals)])  # type: ignore[dict-item]
+
+
+@given(clocked_rules(), HEARD, st.data())
+@settings(max_examples=120, deadline=None)
+def test_timers_are_the_same_wherever_it_is_interrupted(
+    texts: str, heard: Heard, data: st.DataObject
+) -> None:
+    rules = wide(texts)
+    entries = journal(rules, heard)
+    engine = Engine(rules)
+    replay(engine, entries, 0)
+    undisturbed = engine.take()
+    engine, last = Engine(rules), 0
+    events, saved = list[Found | Cleared](), dict[str, bytes]()
+    for cut in sorted(data.draw(st.lists(st.integers(0, len(entries)), max_size=4))):
+        replay(engine, entries[last:cut], last)
+        events += engine.take()
+        saved.update(engine.dirty())
+        engine, last = Engine(rules), cut
+        for device, state in saved.items():
+            engine.restore(device, state)
+    replay(engine, entries[last:], last)
+    assert events + engine.take() == undisturbed
+
+
+@given(clocked_rules(), HEARD)
+@settings(max_examples=60, deadline=None)
+def test_nothing_is_missed_between_the_moments_looked_at(texts: str, heard: Heard) -> None:
+    """Against looking every second, and a millisecond later."""
+    rules = wide(texts)
+    entries = journal(rules, heard)
+    quick, slow = Engine(rules), Engine(rules)
+    replay(quick, entries, 0)
+    at = START
+    for position, (what, received, device, ts, signals) in enumerate(entries, 1):
+        while at <= received:
+            for state in slow._states.values():
+                state.unpack()
+                state.flush()
+                if state.passed < state.device_time(at):
+                    slow._moment(state, state.device_time(at), position, at)
+            at += 999 if at % 1000 else 1
+        if what == "readings":
+            slow.readings(position, received, device, "van", [(ts, signals)])  # type: ignore[dict-item]
+    assert sorted(told(quick.take())) == sorted(told(slow.take()))
