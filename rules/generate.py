@@ -55,8 +55,9 @@ _OVER = {
 
 
 _DEAR: Mapping[str, int] = {
-    "avg": 3, "stddev": 20, "slope": 20, "days_until": 20, "baseline": 20, "percentile": 20, "rate": 5, "change": 5,
-    "country": 5, "inside": 5, "distance": 5, "context": 5, "code": 3, "fleet": 5,
+    "age": 1, "since": 1, "held": 1, "silent": 1, "usage": 1, "previous": 1, "crossed": 1,
+    "count": 6, "min": 6, "max": 6, "sum": 6, "avg": 6, "rate": 8, "change": 8,
+    "stddev": 30, "slope": 30, "days_until": 30, "baseline": 30, "percentile": 30,
 }  # fmt: skip
 """What functions cost, beside others'."""
 
@@ -69,7 +70,7 @@ def _cost(term: Term) -> int:
         case Compare() | Arithmetic():
             return sum(_cost(side) for side in (term.left, term.right) if not isinstance(side, tuple))
         case Over() | Call():
-            return _DEAR.get(term.function, 2)
+            return _DEAR.get(term.function, 4)
     return isinstance(term, Last)
 
 

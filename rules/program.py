@@ -180,7 +180,7 @@ class Program:
         single = {
             rule.slot
             for rule in self.rules
-            if any(e.loose or (e.levels and e.cheap) for e in rule.expressions)
+            if rule.clocked or any(e.loose or (e.levels and e.cheap) for e in rule.expressions)
         }
         trends = {cell[1:] for cell in self.cells if cell[0] == "trend"}
         direct = {self.slots[of] for what, of, _ in self.cells if what == "trend"}
