@@ -32,6 +32,10 @@ class RuleInfo:
     """the number the charted signal is compared with, in the signal's own unit"""
     condition: str = ""
     """the text of `when`, for those who want it"""
+    for_ms: int = 0
+    """how long it has to be true without a break"""
+    clear: str | None = None
+    """the text of `clear`; None: an episode ends when the condition is false"""
     source: str | None = None
     """where its threshold comes from, one sentence"""
 
@@ -53,6 +57,8 @@ class RuleInfo:
             signals=rule.signals,
             limit=rule.limit,
             condition=rule.when.text,
+            for_ms=rule.for_ms,
+            clear=rule.clear.text if rule.clear else None,
             source=rule.source,
         )
 

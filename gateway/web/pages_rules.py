@@ -26,6 +26,7 @@ from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
 from gateway.web.words import Words
+from rules.texts import span_text
 
 routes = web.RouteTableDef()
 operator_only = allow(Role.OPERATOR)
@@ -189,7 +190,7 @@ async def rule(request: web.Request) -> web.Response:
         line=" · ".join((asked.id, words("rules.version", version=asked.version))),
         severity=row.severity,
         shadow=row.shadow,
-        condition=asked.condition,
+        condition=_condition(asked),
         about=_about(asked, context, words),
         figures=[
             (
@@ -277,6 +278,16 @@ def _about(rule: RuleInfo, context: Context, words: Words) -> list[tuple[str, li
     if rule.source:
         rows.append((words("rules.source"), [rule.source]))
     return rows
+
+
+def _condition(rule: RuleInfo) -> list[str]:
+    """As the file has it."""
+    lines = [f"when: {rule.condition}"]
+    if rule.for_ms:
+        lines.append(f"for: {span_text(rule.for_ms)}")
+    if rule.clear:
+        lines.append(f"clear: {rule.clear}")
+    return lines
 
 
 def _finding(one: Finding, words: Words, now: int) -> Shown:

@@ -148,6 +148,8 @@ async def test_why_a_rule_is_not_true_for_a_product_is_told_as_a_tree(lab: Lab) 
     assert lab.context.state is not None
     await lab.context.state.save(2, [*engine.dirty()])
     page = await shown(lab, "/operator/rules/brake-pads-front-worn?device=car-1")
+    assert "when: pad_wear_front &gt;= 80 and odometer &gt; 1000" in page
+    assert "clear: pad_wear_front &lt; 60" in page
     assert "What decides it: Mileage above 1,000 km (900 km)." in page
     assert page.count("<li>") >= 7
     german = await shown(lab, "/operator/rules/brake-pads-front-worn?device=car-1", "de")

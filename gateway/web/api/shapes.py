@@ -578,6 +578,8 @@ class RuleOut(Out):
     service: str | None
     shadow: bool
     when: str = Field(validation_alias="condition")
+    for_ms: int = Field(description="How long it has to be true without a break.")
+    clear: str | None = Field(description="What ends an episode; null: that `when` is false.")
     signals: tuple[str, ...]
     resets: tuple[str, ...]
     limit: float | None
