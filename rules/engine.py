@@ -224,7 +224,7 @@ class Engine:
             self._world.take(name, area, ts, signals)
 
     def explain(self, device: str, rule_id: str, received: int) -> RuleExplanation | None:
-        """Why a rule is or is not true for a device now; None if one of them is unknown, or they do not fit."""
+        """Why a rule is or is not true for a device now; None if one is unknown, or they do not fit."""
         state = self._states.get(device)
         rule = state.program.by_id.get(rule_id) if state is not None else None
         if state is None or rule is None:
@@ -368,7 +368,7 @@ class Engine:
         return None
 
     def dirty(self) -> Iterator[tuple[str, bytes]]:
-        """The devices whose state has changed since the last call, with their state; and what devices share."""
+        """The devices that have changed since the last call, with their state; and what devices share."""
         changed, self._dirty = self._dirty, []
         for state in changed:
             state.dirty = False
@@ -599,9 +599,13 @@ class Engine:
                 if slot in state.open:
                     self._close(state, rule, state.newest, position, received, "refuted")
                 self._schedule(state)
-            elif rule.for_ms and not rule.clocked and began < ts <= began + rule.for_ms:
-                if program.as_if(state, rule.untrue, ts, signals):
-                    self._interrupt(state, rule, ts, position, received)
+            elif (
+                rule.for_ms
+                and not rule.clocked
+                and began < ts <= began + rule.for_ms
+                and program.as_if(state, rule.untrue, ts, signals)
+            ):
+                self._interrupt(state, rule, ts, position, received)
 
     def _interrupt(
         self, state: DeviceState, rule: RunningRule, ts: int, position: int, received: int

@@ -17,8 +17,8 @@ EPOCH = 1_767_225_600_000
 DEVICE = "example"
 
 MOST_MOMENTS = 1_000
-"""Moments looked at after the last reading. A rule that asks for the hour has one every quarter of an hour for
-ever: ten days of them."""
+"""Moments looked at after the last reading. A rule that asks for the hour has one every quarter of an hour,
+for ever: ten days of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

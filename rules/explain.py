@@ -147,9 +147,9 @@ def _span(ms: int) -> str:
 def _number(value: float, unit: units.Unit | None = None) -> str:
     """As it was written; a time that was written as a span is one again."""
     factor = units.factor(units.unit("ms"), unit) if unit else None
-    if factor is not None and span_ms(text := span_text(round(value / factor))) is not None:
-        if value == round(value / factor) * factor:
-            return repr(text)
+    ms = round(value / factor) if factor is not None else -1
+    if factor is not None and value == ms * factor and span_ms(span_text(ms)) is not None:
+        return _span(ms)
     short = f"{value:.15g}"
     return short if float(short) == value else repr(value)
 

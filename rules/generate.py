@@ -346,9 +346,9 @@ def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
         case Compare(left=left, right=right) if not isinstance(right, tuple):
             for side, other in ((left, right), (right, left)):
                 yield from renewed(side, names)
-                if isinstance(side, Call) and side.function == "age" and isinstance(other, Constant):
-                    if side.signals[0].name in names and isinstance(other.value, int | float):
-                        yield max(1, round(other.value * 1000))
+                age = isinstance(side, Call) and side.function == "age" and side.signals[0].name in names
+                if age and isinstance(other, Constant) and isinstance(other.value, int | float):
+                    yield max(1, round(other.value * 1000))
         case Arithmetic():
             yield from renewed(term.left, names)
             yield from renewed(term.right, names)

@@ -2,16 +2,17 @@
 
 Format 2: the byte 2, then MessagePack of `[kind, model, time zone, registered, newest, seen, offset,
 {signal: [ts, value]}, [[rule, print, began, position]], [[rule, began, position]], [[what, of, span, …]],
-recent, wake]`; the lists of rules are those whose condition is true but not for long enough, and those with an
-open episode; then what is kept of the past, the newest timestamps, and the time at which the device is to be
-looked at without a reading. Times are ms. Format 1, which had no
-time zone, no timestamps and windows alone, is read, too.
+recent, wake]`; the lists of rules are those whose condition is true but not for long enough, and those with
+an open episode; then what is kept of the past, the newest timestamps, and the time at which the device is to
+be looked at without a reading. Times are ms. Format 1, which had no time zone, no timestamps and windows
+alone, is read, too.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
@@ -230,7 +231,7 @@ def save(state: DeviceState) -> bytes:
 
 def _differences(seen: list[int]) -> list[int]:
     """The first, and how far each lies after the one before: small numbers take few bytes."""
-    return [seen[0], *(after - before for before, after in zip(seen, seen[1:], strict=False))]
+    return [seen[0], *(after - before for before, after in pairwise(seen))]
 
 
 def _sums(differences: list[int]) -> Iterator[int]:
@@ -303,7 +304,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
 
 
 def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Program) -> DeviceState:
-    """The state for another set of rules. What these need of the past and the former did not keep is `cold`."""
+    """The state for another set of rules. What of the past these need and nobody kept is `cold`."""
     saved, known = save(state), set(state.program.cells)
     for cell in state.cells:
         if isinstance(cell, Peer):

@@ -52,8 +52,9 @@ class Window:
     """
 
     __slots__ = (
-        "calm", "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n", "past_high", "past_low",
-        "past_n", "past_total", "queue", "series", "sides", "since", "span", "start", "starts", "total", "totals", "width",
+        "calm", "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n",
+        "past_high", "past_low", "past_n", "past_total", "queue", "series", "sides", "since", "span",
+        "start", "starts", "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
