@@ -27,7 +27,7 @@ from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Program, RunningRule
 from rules.readings import Known, Value, plain
-from rules.state import MOST_RECENT, DeviceState, carry, restore, save
+from rules.state import MOST_RECENT, WARMED, DeviceState, carry, restore, save
 from rules.windows import NEVER, Series, Window
 from rules.world import PREFIX, World
 
@@ -532,7 +532,9 @@ class Engine:
                 taken.append(covered)
                 if program.steady(state, slot, changed):
                     touched.update(program.level_rules[slot])
-            self.too_late += not all(taken)
+            if not all(taken):
+                kinds = [program.cells[cell][0] in WARMED for cell in program.takers[slot]] + [True]
+                self.too_late += not any(a and b for a, b in zip(taken, kinds, strict=False))
         as_it_came = value is not None and (value is raw or raw.__class__ is list)
         if ts < state.times[slot]:
             return as_it_came

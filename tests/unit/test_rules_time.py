@@ -10,7 +10,7 @@ from rules_case import NOON, SIGNALS, Watched, ms, rule, ruleset
 from rules import Catalogue, Cleared, Engine, Found, RuleSet, load
 from rules.program import Program
 from rules.state import TIMESTAMPS, DeviceState
-from rules.windows import Window
+from rules.windows import Histogram, Trend, Window
 
 DAY = 86_400_000
 WORN = rule("pads >= 80", for_="10m", clear="pads < 60")
@@ -39,7 +39,7 @@ def counted(van: Watched) -> int:
     state.flush()
     (cell,) = state.cells
     assert isinstance(cell, Window)
-    return cell.past_n + cell.n
+    return cell.count(state.newest)
 
 
 COUNT = rule("count(speed, '1d') > 1000 and temperature > -100 and pads > -1")
@@ -470,7 +470,7 @@ def clocked_rules(draw: st.DrawFn) -> str:
 READINGS = st.fixed_dictionaries(
     {},
     optional={
-        "speed": st.sampled_from([0, 9, 11, 20]), "door_open": st.booleans(), "wear": st.sampled_from([10, 60]),
+        "speed": st.sampled_from([0, 9, 11, 20]), "door_open": st.booleans(), "wear": st.just(60),
         "temperature": st.sampled_from([5, 15, None]), "pads": st.sampled_from([10, 20, 60]),
     },
 )  # fmt: skip
@@ -551,3 +551,88 @@ def test_nothing_is_missed_between_the_moments_looked_at(texts: str, heard: Hear
         if what == "readings":
             slow.readings(position, received, device, "van", [(ts, signals)])  # type: ignore[dict-item]
     assert sorted(told(quick.take())) == sorted(told(slow.take()))
+
+
+# --- out of order
+
+
+SHARED = (
+    "avg(speed, '1m') > 50", "max(speed, '10m') > 95", "min(speed, '10m') < 5", "count(speed, '1m') > 9",
+    "avg(speed, '10m') < 20", "count(speed, '3m') < 3",
+)  # fmt: skip
+ALONE = (
+    "avg(speed, '1m') > wheel_speed", "stddev(speed, '10m') > 20", "slope(speed, '3m') > 0",
+    "rate(speed, '1m') > 3",    "percentile(wear, 50, '3m') > 50", "change(wear, '1m') > 3",
+    "sum(speed, '3m') > 500", "baseline(wear, '10m') > 1",
+)  # fmt: skip
+
+
+def summaries(engine: Engine, device: str) -> list[list[float]]:
+    """What can be asked of each window, trend and histogram at the device's newest time."""
+    state = engine._states[device]
+    state.unpack()
+    state.flush()
+    at, found = state.newest, list[list[float]]()
+    for cell in state.cells:
+        if isinstance(cell, Histogram):
+            found.append([cell.percentile(at, percent) or -1 for percent in (5, 50, 95)])
+        elif isinstance(cell, Window):
+            answers = [cell.count(at), cell.min(at), cell.max(at), cell.sum(at), cell.avg(at)]
+            if isinstance(cell, Trend):
+                answers += [cell.stddev(at), cell.slope(at), *(cell.oldest(at) or ())]
+            found.append([-1 if answer is None else answer for answer in answers])
+    return found
+
+
+ARRIVALS = st.lists(
+    st.tuples(st.integers(0, 900), st.integers(0, 300), st.integers(0, 100), st.integers(0, 100)),
+    min_size=1, max_size=80, unique_by=lambda reading: reading[0],
+)  # fmt: skip
+
+
+@given(ARRIVALS, st.sampled_from([SHARED, ALONE, SHARED + ALONE]), st.sampled_from([300, 60]))
+@settings(max_examples=150, deadline=None)
+def test_the_order_of_arrival_does_not_matter_to_windows(
+    arrivals: list[tuple[int, int, int, int]], conditions: tuple[str, ...], most: int
+) -> None:
+    """Within the allowed lateness; once all has come, all windows say the same."""
+    rules = wide(*(rule(when, id=f"rule-{number}") for number, when in enumerate(conditions)))
+    engines = [Engine(rules, lateness_ms=most * 1000) for _ in range(3)]
+    in_order = sorted(arrivals)
+    jumbled = sorted(arrivals, key=lambda reading: reading[0] + reading[1] % (most + 1))
+    for number, (engine, order) in enumerate(zip(engines, (in_order, jumbled, jumbled), strict=True)):
+        for position, (second, _, speed, wear) in enumerate(order):
+            if number == 2 and position % 7 == 3:
+                saved = dict(engine.dirty())
+                engine = engines[2] = Engine(rules, lateness_ms=most * 1000)
+                engine.restore("van-1", saved["van-1"])
+            ts = NOON + second * 1000
+            signals = {"speed": speed / 3, "wear": wear} if speed % 2 else {"wear": wear, "speed": speed / 3}
+            engine.readings(position, NOON + 10**6, "van-1", "van", [(ts, signals)])
+        assert engine.too_late <= engine.late
+    expected = summaries(engines[0], "van-1")
+    for engine in engines[1:]:
+        for found, right in zip(summaries(engine, "van-1"), expected, strict=True):
+            assert found[:3] == right[:3]
+            assert found == pytest.approx(right, rel=1e-9, abs=1e-6)
+
+
+def test_what_is_later_than_allowed_has_no_effect_and_is_counted() -> None:
+    engine = Engine(
+        ruleset(rule("max(speed, '30d') > 90"), COUNT.replace("rule", "b", 1)), lateness_ms=60_000
+    )
+    for ts, speed in ((100_000, 1), (40_000, 2), (39_999, 99), (39_998, 99)):
+        engine.readings(1, NOON + 100_000, "van-1", "van", [(NOON + ts, {"speed": speed, "pads": 1})])
+    assert (engine.late, engine.too_late) == (6, 4)
+    assert engine.take() == []
+    assert summaries(engine, "van-1")[0][:3] == [2, 1, 2]
+    engine.readings(1, NOON + 100_000, "van-1", "van", [(NOON + 39_999, {"temperature": 99})])
+    assert "temperature" in engine._programs["van"].slots
+    assert engine._states["van-1"].values[engine._programs["van"].slots["temperature"]] is None
+
+
+def test_only_what_no_window_covers_is_too_late() -> None:
+    short, long = rule("max(speed, '1m') > wheel_speed"), rule("max(speed, '1h') > wheel_speed", id="long")
+    for texts, count in (((short,), 1), ((short, long), 0), ((long,), 0), ((rule("speed > 1"),), 0)):
+        van = Watched(*texts).says("10m", speed=1).says("5m", received="11m", speed=2)
+        assert (van.engine.late, van.engine.too_late) == (1, count)
