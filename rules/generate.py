@@ -62,18 +62,6 @@ _DEAR: Mapping[str, int] = {
 """What functions cost, beside others'."""
 
 
-def _cost(term: Term) -> int:
-    """What is cheap is asked first: the order changes no answer, and most often the rest is not needed."""
-    match term:
-        case Logic():
-            return sum(_cost(inner) for inner in term.terms)
-        case Compare() | Arithmetic():
-            return sum(_cost(side) for side in (term.left, term.right) if not isinstance(side, tuple))
-        case Over() | Call():
-            return _DEAR.get(term.function, 4)
-    return isinstance(term, Last)
-
-
 def finite(number: float) -> float | None:
     """The result of a calculation; None if it has left what a float can hold."""
     return number if -1e308 < number < 1e308 else None
@@ -216,13 +204,27 @@ class Generator:
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
                 return (
-                    f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=_cost))})"
+                    f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=self._cost))})"
                 )
             case Compare():
                 return self._compare(term, wanted)
             case Call(function="held") if wanted:
                 return self._held(term)
         return f"({self.value(term)} is {wanted})"
+
+    def _cost(self, term: Term) -> int:
+        """What is cheap is asked first: the order changes no answer, and most often the rest is not needed. A
+        window whose signal has just come costs most, for it has to take the reading in."""
+        match term:
+            case Logic():
+                return sum(self._cost(inner) for inner in term.terms)
+            case Compare() | Arithmetic():
+                return sum(self._cost(side) for side in (term.left, term.right) if not isinstance(side, tuple))
+            case Over():
+                return _DEAR.get(term.function, 4) + 5 * (self._slots[term.signal.name] in self._local)
+            case Call():
+                return _DEAR.get(term.function, 4)
+        return isinstance(term, Last)
 
     def _compare(self, term: Compare, wanted: bool) -> str:
         known, so = self._parts_of(term, wanted)
