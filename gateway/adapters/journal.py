@@ -27,6 +27,9 @@ PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 1024
 """Pages of WAL after which SQLite moves them into the file: 8 MiB, a few fsyncs a minute under load."""
 
+TOGETHER = 500
+"""Most messages that caught-up readers get as one batch: what is decoded should still be in the processor's
+cache when the rules take it."""
 RECENT_MESSAGES = 40_000
 RECENT_BYTES = 64 * 2**20
 """How much is kept in memory for readers that have caught up."""
@@ -406,9 +409,10 @@ class SqliteJournal:
         if self._recent and self._recent[-1][0].last + 1 != batch.first:
             self._recent.clear()
             self._recent_messages = self._recent_bytes = 0
-        self._recent.append((batch, size))
+        parts = batch.parts(TOGETHER)
+        self._recent.extend((part, size // len(parts)) for part in parts)
         self._recent_messages += batch.count
-        self._recent_bytes += size
+        self._recent_bytes += size // len(parts) * len(parts)
         while self._recent_messages > RECENT_MESSAGES or self._recent_bytes > RECENT_BYTES:
             oldest, size = self._recent.popleft()
             self._recent_messages -= oldest.count

@@ -195,6 +195,20 @@ class Batch:
         """Position of the batch's last entry."""
         return self.first + self.count - 1
 
+    def parts(self, most: int) -> list[Batch]:
+        """The same entries as batches of at most so many messages; itself if it has no more."""
+        if len(self.messages) <= most:
+            return [self]
+        return [
+            Batch(
+                first=self.first + at,
+                received=self.received,
+                messages=self.messages[at : at + most],
+                decoder=self._decoder,
+            )
+            for at in range(0, len(self.messages), most)
+        ]
+
     @property
     def decoded(self) -> Decoded:
         """The batch decoded; done once, whoever asks first."""
