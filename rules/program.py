@@ -641,8 +641,8 @@ def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]
     if queued:
         source.append(f"reading = (ts, {value})")
     for cell in queued:
-        source.append(f"c = state.cells[{cell}]; queue = c.queue; queue.append(reading)")
-        source.append(f"if len(queue) >= {QUEUE} or c.expiry == {NEVER}: c.fold()")
+        source.append(f"c = state.cells[{cell}]; queue = c.queue; queue.extend(reading)")
+        source.append(f"if len(queue) >= {2 * QUEUE} or c.expiry == {NEVER}: c.fold()")
     for cell in program.takers[slot]:
         if cell not in queued:
             source.append(f"state.cells[{cell}].add(ts, {value}, ts)")

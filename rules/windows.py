@@ -79,7 +79,7 @@ class Window:
     def clear(self, since: int) -> None:
         """Empty it; what is older than `since` does not come in any more."""
         self.since = max(self.since, since)
-        self.queue: list[tuple[int, float]] = []
+        self.queue = array("d")  # ts, value, ts, value, …
         self.starts = array("q")
         for column, code, _, _ in self.columns:
             setattr(self, column, array(code))
@@ -120,12 +120,13 @@ class Window:
 
     def fold(self) -> None:
         """Take what has waited."""
-        queue, self.queue = self.queue, []
+        queue, self.queue = self.queue, array("d")
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, low, high = self.n, self.total, self.low, self.high
         starts, counts, totals, lows, highs = self.starts, self.counts, self.totals, self.lows, self.highs
         closed = len(starts)
-        for ts, value in queue:
+        waiting = iter(queue)
+        for ts, value in zip(waiting, waiting, strict=True):
             if ts < since:
                 continue
             if ts >= end:
@@ -135,9 +136,9 @@ class Window:
                     totals.append(total)
                     lows.append(low)
                     highs.append(high)
-                start = ts - ts % width
+                start = int(ts - ts % width)
                 end = start + width
-                n, total, low, high = 1, 0.0 + value, value, value
+                n, total, low, high = 1, value, value, value
             else:
                 n += 1
                 total += value
@@ -274,10 +275,10 @@ class Window:
 
     def as_of(self, at: int) -> Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
-        if self.queue:
-            self.fold()
         if self.series is not None:
             self.series.flush()
+        if self.queue:
+            self.fold()
         if at < self.expiry:
             return self
         other = type(self)(self.span)
@@ -327,7 +328,7 @@ class Window:
 
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
-        self.queue = []
+        self.queue = array("d")
         self.since, self.start, self.end = saved[:3]
         width = len(self.columns)
         self.starts = array("q", saved[3 + width])
@@ -388,16 +389,17 @@ class Trend(Window):
 
     def fold(self) -> None:
         """Take what has waited."""
-        queue, self.queue = self.queue, []
+        queue, self.queue = self.queue, array("d")
         closed = len(self.starts)
-        for ts, value in queue:
+        waiting = iter(queue)
+        for ts, value in zip(waiting, waiting, strict=True):
             if ts >= self.since:
                 if ts >= self.end:
                     if self.n:
                         self._append()
-                    start = ts - ts % self.width
+                    start = int(ts - ts % self.width)
                     self._open(start, start + self.width)
-                self._take(ts, value)
+                self._take(int(ts), value)
         self._closed(closed)
 
     def _append(self) -> None:
@@ -624,14 +626,16 @@ class Series:
     """What all windows of one signal have in common until the next of their buckets ends.
 
     A reading within `floor` and `ceiling` cannot change what any rule makes of these windows, `most` of them
-    together neither, so it is only counted here; the windows get them together.
+    together neither, so it is only counted here; the windows get them together. Where readings are as rare as
+    buckets, calm windows let them wait and put off their rolling.
     """
 
-    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "windows")
+    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "ts", "windows")
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows = windows
         self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+        self.ts = -NEVER  # of the reading that the buckets were last rolled for: what is counted is in its
         self.most = 0
         for window in windows:
             window.series = self
@@ -649,8 +653,18 @@ class Series:
         """Hand over what was counted."""
         n = self.n
         if n:
-            total, low, high = self.total, self.low, self.high
+            ts, total, low, high = self.ts, self.total, self.low, self.high
+            reading = (ts, total)
             for window in self.windows:
+                if n == 1 and window.calm:
+                    window.queue.append(reading)
+                    if len(window.queue) >= QUEUE:
+                        window.fold()
+                    continue
+                if window.queue:
+                    window.fold()
+                if ts >= window.end:  # its rolling was put off
+                    window.roll(ts - ts % window.width)
                 window.n += n
                 window.total += total
                 if low < window.low:
@@ -671,15 +685,23 @@ class Series:
         room = self.floor <= value < self.ceiling and self.most > 0
         self.n, self.total, self.low, self.high = 1, value, value, value
         self.flush()
-        return True, rolled if room else list(self.windows)
+        changed = rolled if room else list(self.windows)
+        for window in changed:
+            if window.queue:
+                window.fold()
+        return True, changed
 
     def roll(self, ts: int) -> list[Window]:
         """Begin the buckets that a reading at `ts` belongs to; gives the windows that this may have changed,
         since they were empty or have lost a bucket."""
         self.flush()
+        self.ts = ts
         changed, end = [], NEVER
         for window in self.windows:
             if ts >= window.end:
+                if window.calm and window.queue and ts - window.queue[-1][0] < window.span:
+                    end = min(end, ts - ts % window.width + window.width)
+                    continue
                 before = window.expiry
                 window.roll(ts - ts % window.width)
                 if window.expiry != before and not (window.calm and window.starts):

@@ -119,7 +119,7 @@ def test_readings_that_wait_change_nothing(
     for number, (step, value, asked) in enumerate(readings):
         ts += step * span // 900_000 + 1
         at_once.add(ts, value, ts)
-        waiting.queue.append((ts, value))
+        waiting.queue.extend((ts, value))
         if number == cleared:
             at_once.clear(ts)
             waiting.clear(ts)
