@@ -507,6 +507,7 @@ class Engine:
                 self._moved(state, slot, ts, raw, touched)
         for slot in slots:
             touched.update(program.guarded_of[slot] if program.levelled else ())
+        touched.update(rule.slot for rule in program.clocked if not slots.isdisjoint(rule.signals))
         if late:
             program.turn_late(state, ts, signals, touched)
             touched.update(self._refute(state, before, position, received, ts, signals))
@@ -551,8 +552,11 @@ class Engine:
         changed = cast(Series, state.series[slot]).roll(ts)
         return bool(changed) and state.program.steady(state, slot, changed)
 
-    def _expired(self, state: DeviceState, cell: int, ts: int, touched: set[int]) -> None:
-        """A window, whose signal is not among those that came, may have lost its oldest bucket."""
+    def _expired(
+        self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: set[int]
+    ) -> None:
+        """A window, whose signal is not among those that came, may have lost its oldest bucket. Rules that
+        mention none of these wait for their own signals."""
         window = cast(Window, state.cells[cell])
         if ts < window.expiry:
             return
@@ -561,12 +565,15 @@ class Engine:
         series = state.series[slot]
         if series is None or window not in series.windows:
             window.expire(ts)
-            touched.update(program.rules_of[cell])
+            touched.update(mentioning.intersection(program.rules_of[cell]))
             return
         series.flush()
         window.expire(ts)
         if program.steady(state, slot, [window]):
-            touched.update(program.level_rules[slot])
+            rules = program.level_rules[slot]
+            touched.update(mentioning.intersection(rules))
+            if not mentioning.issuperset(rules):
+                series.closed()
 
     def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:
         """Phases of conditions over signals that came."""
@@ -653,7 +660,7 @@ class Engine:
         for slot in sorted(touched):
             rule = rules[slot]
             if rule.clocked:
-                wake = min(wake, rule.wake(state, max(at, state.seen)))
+                wake = min(wake, rule.wake(state, max(at, state.passed)))
             if slot in opened:
                 if rule.over(state, at):
                     self._close(state, rule, at, position, received, "condition")
@@ -679,6 +686,7 @@ class Engine:
     def _retime(self, state: DeviceState) -> None:
         """A reading has begun a span of time anew, whose end comes sooner than what is waited for."""
         state.unpack()
+        state.flush()
         self._schedule(state)
 
     def _pass(self, state: DeviceState, now: int, position: int, received: int) -> None:

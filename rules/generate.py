@@ -356,3 +356,5 @@ def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
             yield from renewed(term.right, names)
         case Last(span=int() as span) if term.signal.name in names:
             yield span + 1
+        case Over(span=span) if term.signal.name in names:
+            yield span

@@ -73,6 +73,11 @@ class RunningRule:
     clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of `clear`
 
     @property
+    def names(self) -> frozenset[str]:
+        """The signals it mentions."""
+        return frozenset(name for e in self.expressions for name in e.signals)
+
+    @property
     def expressions(self) -> list[Expression]:
         """`when`, and `clear` if it has one."""
         return expressions_of(self.rule)
@@ -536,8 +541,8 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "    touched = None",
         *_guards(program, known),
         *_general(program, known, generator),
-        "    if touched: return again(state, position, received, touched)",
         *_renewed(program, known),
+        "    if touched: return again(state, position, received, touched)",
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
@@ -577,6 +582,7 @@ def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
     quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, slots)]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
     levels = {rule for slot in slots for rule in program.level_rules[slot]}
+    mentioning = frozenset(rule.slot for rule in program.rules if not set(slots).isdisjoint(rule.signals))
     return [
         "    guards = state.guards",
         *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
@@ -598,7 +604,10 @@ def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
         "        V = state.values; T = state.times",
         "        touched = set()",
         *([f"        if rolled: touched.update({sorted(levels)})"] if levels else []),
-        *(f"        expired(state, {cell}, ts, touched)" for cell in _others(program, slots)),
+        *(
+            f"        expired(state, {cell}, ts, touched, {set(mentioning)})"
+            for cell in _others(program, slots)
+        ),
         *(line for number, slot in known for line in _moved(program, number, slot)),
     ]
 
@@ -715,8 +724,6 @@ def _renewed(program: Program, known: list[tuple[int, int]]) -> list[str]:
     """A span of time that begins with each reading ends sooner than what is waited for."""
     slots = [slot for _, slot in known]
     names = frozenset(program.names[slot] for slot in slots)
-    rules = {rule for slot in slots for rule in program.general_of[slot]}
-    spans = [
-        span for rule in rules for e in program.rules[rule].expressions for span in renewed(e.term, names)
-    ]
-    return [f"    if state.wake > ts + {min(spans)}: retime(state)"] if spans else []
+    expressions = [e for rule in program.clocked if names & rule.names for e in rule.expressions]
+    spans = [span for e in expressions for span in renewed(e.term, names)]
+    return [f"    if state.wake > ts + {min(spans)} and ts < state.due: retime(state)"] if spans else []
