@@ -626,16 +626,14 @@ class Series:
     """What all windows of one signal have in common until the next of their buckets ends.
 
     A reading within `floor` and `ceiling` cannot change what any rule makes of these windows, `most` of them
-    together neither, so it is only counted here; the windows get them together. Where readings are as rare as
-    buckets, calm windows let them wait and put off their rolling.
+    together neither, so it is only counted here; the windows get them together.
     """
 
-    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "ts", "windows")
+    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "windows")
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows = windows
         self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
-        self.ts = -NEVER  # of the reading that the buckets were last rolled for: what is counted is in its
         self.most = 0
         for window in windows:
             window.series = self
@@ -653,18 +651,8 @@ class Series:
         """Hand over what was counted."""
         n = self.n
         if n:
-            ts, total, low, high = self.ts, self.total, self.low, self.high
-            reading = (ts, total)
+            total, low, high = self.total, self.low, self.high
             for window in self.windows:
-                if n == 1 and window.calm:
-                    window.queue.append(reading)
-                    if len(window.queue) >= QUEUE:
-                        window.fold()
-                    continue
-                if window.queue:
-                    window.fold()
-                if ts >= window.end:  # its rolling was put off
-                    window.roll(ts - ts % window.width)
                 window.n += n
                 window.total += total
                 if low < window.low:
@@ -685,23 +673,15 @@ class Series:
         room = self.floor <= value < self.ceiling and self.most > 0
         self.n, self.total, self.low, self.high = 1, value, value, value
         self.flush()
-        changed = rolled if room else list(self.windows)
-        for window in changed:
-            if window.queue:
-                window.fold()
-        return True, changed
+        return True, rolled if room else list(self.windows)
 
     def roll(self, ts: int) -> list[Window]:
         """Begin the buckets that a reading at `ts` belongs to; gives the windows that this may have changed,
         since they were empty or have lost a bucket."""
         self.flush()
-        self.ts = ts
         changed, end = [], NEVER
         for window in self.windows:
             if ts >= window.end:
-                if window.calm and window.queue and ts - window.queue[-1][0] < window.span:
-                    end = min(end, ts - ts % window.width + window.width)
-                    continue
                 before = window.expiry
                 window.roll(ts - ts % window.width)
                 if window.expiry != before and not (window.calm and window.starts):
