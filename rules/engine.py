@@ -164,8 +164,10 @@ class Engine:
 
         What means the same in both goes on: windows, open episodes, conditions that have been true for a
         while. Episodes of rules that are gone are over. A rule that is new or has changed is looked at with
-        the next reading of one of its signals; see `missing_windows` for the past that it needs.
+        the next reading of one of its signals, or now if it is one that passing time makes true; see
+        `missing_windows` for the past that it needs.
         """
+        self.tick(position, received)  # what fell due before is by the rules before
         for state in self._states.values():
             for slot in list(state.open):
                 rule = state.program.rules[slot]
@@ -177,7 +179,22 @@ class Engine:
         for device, state in self._states.items():
             carried = self._states[device] = carry(state, self._programs, self._none)
             self._changed(carried)
+            self._begin(carried, state.program, position, received)
             self._schedule(carried)
+
+    def _begin(self, state: DeviceState, before: Program, position: int, received: int) -> None:
+        """Look at the rules that are new and wait for time to pass; what they waited for before now is past."""
+        if state.newest == -NEVER:
+            return
+        now = max(state.passed, state.device_time(received))
+        state.seen, state.looked = now, state.newest
+        same = {(rule.id, rule.fingerprint) for rule in before.rules}
+        new = [
+            rule.slot
+            for rule in state.program.clocked
+            if (rule.id, rule.fingerprint) not in same and not set(rule.cells) & set(state.cold)
+        ]
+        self._step(state, new, now, position, received)
 
     def missing_windows(self, device: str) -> list[tuple[str, int]]:
         """(signal, span in ms) of what the rules need of the device's past and nobody kept."""
@@ -199,6 +216,7 @@ class Engine:
         state = self._states.get(device)
         if state is None or not state.cold:
             return
+        state.flush()
         program, slot = state.program, state.program.slots[signal]
         cells = [cell for cell in state.cold if program.cells[cell][1] == program.names[slot]]
         for cell in cells:
@@ -209,8 +227,7 @@ class Engine:
                 if value is not None and ts <= state.newest:
                     kept.add(ts, cast(float, value) if program.numbers[slot] else 0.0, ts)
         series = state.series[slot]
-        if cells and series is not None:
-            series.n = 0
+        if series is not None:
             series.closed()
         state.cold = tuple(cell for cell in state.cold if cell not in cells)
         state.guards = list(program.first_guards)

@@ -219,12 +219,13 @@ def save(state: DeviceState) -> bytes:
         ],
         [(program.rules[rule].id, began, position) for rule, (began, position) in state.open.items()],
         [
-            (*key, *cell.save())
-            for key, cell in zip(program.cells, state.cells, strict=True)
-            if not cell.empty
+            key if cell.empty else (*key, *cell.save())
+            for slot, (key, cell) in enumerate(zip(program.cells, state.cells, strict=True))
+            if not cell.empty or (key[0] in WARMED and slot not in state.cold)
         ],
         [(program.names_of(mask), _differences(seen)) for mask, seen in state.timestamps()],
         state.wake,
+        [program.cells[slot] for slot in state.cold if not state.cells[slot].empty],
     )
     return bytes((VERSION,)) + _encoder.encode(body)
 
@@ -250,11 +251,11 @@ def _from_1(body: list[Any]) -> list[Any]:
         ["window", name, span, since, start, end, n, total, low, high, *columns]
         for name, span, since, start, end, n, total, low, high, *columns in windows
     ]
-    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, [], NEVER]
+    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, [], NEVER, []]
 
 
 def _from_2(body: list[Any]) -> list[Any]:
-    return body if len(body) == 13 else [*body, NEVER]
+    return [*body, *([NEVER, []][len(body) - 12 :])]
 
 
 UPGRADES: Mapping[int, Upgrade] = {1: _from_1, VERSION: _from_2}
@@ -276,7 +277,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
             f"the rule state of {device} has format {found}, this program reads format {VERSION}: "
             "start the version that wrote it"
         )
-    kind, model, zone, registered, newest, seen, offset, values, pending, opened, kept, recent, wake = (
+    kind, model, zone, registered, newest, seen, offset, values, pending, opened, kept, recent, wake, cold = (
         UPGRADES[saved[0]](_decoder.decode(saved[1:]))
     )
     program = programs.get(kind, none)
@@ -297,14 +298,20 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
             state.open[program.by_id[rule_id].slot] = (began, position)
     by_key: dict[Cell, list[Any]] = {(what, of, span): saved for what, of, span, *saved in kept}
     for key, cell in zip(program.cells, state.cells, strict=True):
-        if key in by_key:
+        if by_key.get(key):
             cell.restore(by_key[key])
+    if newest != -NEVER:
+        known = by_key.keys() - {tuple(key) for key in cold}
+        state.cold = tuple(
+            slot for slot, key in enumerate(program.cells) if key[0] in WARMED and key not in known
+        )
     state.remember([(ts, program.mask_of(names)) for names, part in recent for ts in _sums(part)])
     return state
 
 
 def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Program) -> DeviceState:
     """The state for another set of rules. What of the past these need and nobody kept is `cold`."""
+    _forget_changed(state, programs.get(state.kind, none))
     saved, known = save(state), set(state.program.cells)
     for cell in state.cells:
         if isinstance(cell, Peer):
@@ -314,11 +321,29 @@ def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Prog
     for slot, (cell, key) in enumerate(zip(carried.cells, carried.program.cells, strict=True)):
         if isinstance(cell, Previous) and key not in known:
             _begin(carried, slot, cell)
-    if state.newest != -NEVER:
-        carried.cold = tuple(
-            slot for slot, key in enumerate(carried.program.cells) if key[0] in WARMED and key not in known
-        )
     return carried
+
+
+def _forget_changed(state: DeviceState, program: Program) -> None:
+    """Let go of what was measured of signals that mean something else in another set of rules."""
+    state.unpack()
+    state.flush()
+    signals = {signal.name: signal for signal in program.signals}
+    for slot, before in enumerate(state.program.signals):
+        now = signals.get(before.name, before)
+        other = (now.type, now.unit) != (before.type, before.unit)
+        if other:
+            state.values[slot], state.times[slot] = None, -NEVER
+            for rule in state.program.rules:
+                if slot in rule.signals:
+                    state.pending.pop(rule.slot, None)
+            for phase in state.program.phases:
+                if slot in phase.signals:
+                    state.cells[phase.cell] = state.program.makers[phase.cell](state)
+        for cell in state.program.cells_of[slot]:
+            if other or (now.range != before.range and state.program.cells[cell][0] == "histogram"):
+                state.cells[cell].clear(-NEVER)
+                state.cells[cell] = state.program.makers[cell](state)
 
 
 def _begin(state: DeviceState, cell: int, kept: Previous) -> None:

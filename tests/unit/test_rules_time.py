@@ -636,3 +636,272 @@ def test_only_what_no_window_covers_is_too_late() -> None:
     for texts, count in (((short,), 1), ((short, long), 0), ((long,), 0), ((rule("speed > 1"),), 0)):
         van = Watched(*texts).says("10m", speed=1).says("5m", received="11m", speed=2)
         assert (van.engine.late, van.engine.too_late) == (1, count)
+
+
+# --- other rules while it runs
+
+
+def activated(van: Watched, at: str, *texts: str) -> Watched:
+    van.position += 1
+    van.engine.activate(van.position, ms(at), wide(*texts))
+    return van
+
+
+MEAN = rule("avg(speed, '1h') > 50", id="mean")
+
+
+def test_what_means_the_same_goes_on() -> None:
+    van = Watched(WORN, MEAN, rule("speed > 90", id="fast"), rule("held(speed > 1, '10m')", id="held"))
+    van.says("0m", speed=100, pads=81).says("5m", speed=20)
+    assert len(van.events()) == 3
+    open_before = {episode.rule: episode.finding for episode in van.engine.open_episodes("van-1")}
+    others = rule("temperature > 3", id="other"), rule("temperature > 2 and speed > 3", id="two")
+    activated(van, "6m", *others, rule("held(speed > 1, '10m')", id="held"), WORN, MEAN)
+    assert van.engine.missing_windows("van-1") == []
+    assert {e.rule: e.finding for e in van.engine.open_episodes("van-1")} == {"mean": open_before["mean"]}
+    assert van.events() == []
+    van.silence_until("11m")
+    assert told(van.events()) == [("van-1", "rule", "found", 600), ("van-1", "held", "found", 600)]
+    assert told(van.says("12m", speed=20).events()) == [("van-1", "mean", "condition", 720)]
+
+
+def test_an_episode_of_a_rule_that_is_gone_is_over() -> None:
+    warm = HOT.replace("rule", "warm", 1)
+    van = Watched(warm, WORN).says("0m", temperature=95, pads=99).says("10m", speed=1)
+    hot, worn = (event.id for event in van.events() if isinstance(event, Found))
+    activated(van, "20m", MEAN)
+    gone = van.events()
+    assert [(e.finding, e.reason, e.position, e.ts) for e in gone if isinstance(e, Cleared)] == [
+        (hot, "rule", 3, ms("20m")), (worn, "rule", 3, ms("20m"))
+    ]  # fmt: skip
+    activated(van, "21m", warm, WORN)
+    assert van.engine.next_due() is None
+    assert told(van.says("22m", pads=99, temperature=95).silence_until("33m").events())[-1][3] == 1920
+
+
+def test_a_changed_rule_keeps_its_episode_and_begins_its_for_anew() -> None:
+    changed = WORN.replace("80", "75")
+    van = activated(Watched(WORN).says("0m", pads=81), "9m", changed)
+    assert van.silence_until("30m").events() == []
+    assert van.says("31m", pads=81).silence_until("42m").story() == [("found", "2460s")]
+    (before,) = van.engine.open_episodes("van-1")
+    activated(van, "43m", changed.replace("75", "99").replace("< 60", "< 70"))
+    assert van.engine.open_episodes("van-1") == (before,)
+    assert van.says("44m", pads=72).story() == []
+    (cleared,) = van.says("45m", pads=69).events()
+    assert isinstance(cleared, Cleared)
+    assert (cleared.finding, cleared.reason) == (before.finding, "condition")
+
+
+def test_new_rules_find_nothing_of_the_past() -> None:
+    """What a new rule says of now is found now, with the next reading or, if it waits for time, at once."""
+    van = Watched(rule("speed > 1000 or pads > 1000")).says("0m", speed=95, pads=81).says("30m", pads=10)
+    news = (
+        rule("speed > 90", id="fast"), rule("silent('1h')", id="silent"),
+        rule("pads >= 80", id="worn", for_="10m"), rule("age(speed) > '1h'", id="old", for_="5m"),
+        rule("silent('4h')", id="long"),
+    )  # fmt: skip
+    activated(van, "3h", *news)
+    assert told(van.events()) == [("van-1", "silent", "found", 10_800)]
+    assert told(van.silence_until("4h").events()) == [("van-1", "old", "found", 11_100)]
+    assert told(van.silence_until("6h").events()) == [("van-1", "long", "found", 16_200)]
+    events = told(van.says("7h", speed=95).events())
+    assert [event for event in events if event[2] == "found"] == [("van-1", "fast", "found", 25_200)]
+
+
+def test_what_fell_due_before_is_found_by_the_rules_before() -> None:
+    van = Watched(WORN, rule("silent('1h')", id="silent")).says("0m", pads=81)
+    activated(van, "2h", WORN.replace("80", "75"), rule("silent('2h')", id="silent"))
+    assert told(van.events()) == [("van-1", "rule", "found", 600), ("van-1", "silent", "found", 3600)]
+    assert len(van.engine.open_episodes("van-1")) == 2
+
+
+def test_new_windows_are_missing_until_they_are_filled() -> None:
+    """And nothing is found by filling them, nor is anything counted twice."""
+    store = [(NOON + minute * 60_000, 80 if minute < 50 else 20) for minute in range(60)]
+    van = Watched(rule("max(speed, '10m') > 1000"))
+    for ts, speed in store:
+        van.says(f"{(ts - NOON) // 1000}s", speed=speed)
+    count, up = rule("count(speed, '30m') >= 1000", id="count"), rule("slope(speed, '2h') > 3", id="up")
+    activated(
+        van, "1h", rule("max(speed, '10m') > 1000"), MEAN, count, rule("slope(speed, '2h') > 3", id="up")
+    )
+    assert set(van.engine.missing_windows("van-1")) == {
+        ("speed", 3_600_000), ("speed", 1_800_000), ("speed", 7_200_000),
+    }  # fmt: skip
+    van.says("3601s", speed=20)
+    van = van.restarted()
+    assert len(van.engine.missing_windows("van-1")) == 3
+    assert van.engine.cold_devices() == ["van-1"]
+    van.engine.warm("van-1", "speed", [*store, (ms("3601s"), 20), (ms("2h"), 99)])
+    assert van.engine.missing_windows("van-1") == []
+    assert van.events() == []
+    expected = Watched(rule("max(speed, '10m') > 1000"), MEAN, count)
+    expected = activated(expected, "0s", rule("max(speed, '10m') > 1000"), MEAN, count, up)
+    for ts, speed in store:
+        expected.says(f"{(ts - NOON) // 1000}s", speed=speed)
+    expected.says("3601s", speed=20)
+    assert summaries(van.engine, "van-1") == summaries(expected.engine, "van-1")
+    assert told(van.says("3602s", speed=20).events()) == [("van-1", "mean", "found", 3602)]
+    assert van.restarted().engine.missing_windows("van-1") == []
+
+
+def test_windows_that_share_readings_are_warmed_without_losing_or_doubling_any() -> None:
+    """Readings wait in common for all windows of a signal while none of them crosses a level."""
+    old, new = rule("avg(speed, '10m') > 1000"), rule("avg(speed, '20m') > 1000", id="new")
+    van, store = Watched(old), list[tuple[int, float]]()
+    for second in range(300):
+        van.says(f"{second}s", speed=second % 5)
+        store.append((NOON + second * 1000, second % 5))
+    activated(van, "300s", old, new)
+    for second in range(300, 320):
+        van.says(f"{second}s", speed=second % 5)
+        store.append((NOON + second * 1000, second % 5))
+    van.engine.warm("van-1", "speed", store)
+    for second in range(320, 340):
+        van.says(f"{second}s", speed=second % 5)
+    assert summaries(van.engine, "van-1") == [[340, 0, 4, 680, 2]] * 2
+
+
+def test_what_is_missing_stays_so_until_it_is_filled() -> None:
+    """Also if yet other rules are activated first; an empty window that is known is not missing."""
+    van = activated(Watched(HOT).says("0m", speed=1), "1m", MEAN)
+    activated(van, "2m", MEAN, WORN)
+    assert van.engine.missing_windows("van-1") == [("speed", 3_600_000)]
+    van.engine.warm("van-1", "speed", [])
+    van = van.restarted()
+    assert van.engine.missing_windows("van-1") == []
+    assert van.says("5h", pads=3).restarted().engine.missing_windows("van-1") == []
+
+
+def test_a_device_that_was_never_heard_of_is_activated_too() -> None:
+    engine = Engine(wide(rule("silent('1h')")))
+    engine.register(1, NOON, "van-1", "van", "m", "Europe/Berlin")
+    engine.activate(2, ms("5h"), wide(rule("silent('2h')"), MEAN))
+    assert engine.cold_devices() == []
+    assert engine.missing_windows("van-1") == engine.missing_windows("van-2") == []
+    engine.warm("van-2", "speed", [(NOON, 5)])
+    assert (engine.take(), engine.next_due()) == ([], None)
+    engine.readings(3, ms("6h"), "van-1", "van", [(ms("6h"), {"speed": 60})])
+    tick_until(engine, ms("9h"))
+    assert told(engine.take()) == [("van-1", "mean", "found", 21_600), ("van-1", "rule", "found", 28_800)]
+
+
+def test_a_trend_takes_the_place_of_a_window_and_a_window_that_of_a_trend() -> None:
+    store = [(NOON + minute * 60_000, minute) for minute in range(60)]
+    window, trend = MEAN.replace("50", "1000"), rule("slope(speed, '1h') > 1000", id="trend")
+    van = Watched(window)
+    for minute in range(60):
+        van.says(f"{minute}m", speed=minute)
+    before = summaries(van.engine, "van-1")
+    for texts in ((window, trend), (window,)):
+        activated(van, "1h", *texts)
+        assert van.engine.missing_windows("van-1") == [("speed", 3_600_000)]
+        van.engine.warm("van-1", "speed", store)
+        assert [found[:5] for found in summaries(van.engine, "van-1")] == before
+    assert van.events() == []
+
+
+def test_peers_stay_in_their_groups() -> None:
+    odd = rule("fleet(speed) > 3", id="odd")
+    engine = Engine(wide(odd))
+    for number in range(12):
+        engine.register(number, NOON, f"van-{number}", "van", "m")
+        engine.readings(number, NOON, f"van-{number}", "van", [(NOON, {"speed": 10 + number % 3})])
+    for texts in ((odd, MEAN), (odd,)):
+        engine.activate(20, NOON, wide(*texts))
+        (group,) = {id(g): g for g in engine._groups.values() if g.n}.values()
+        assert group.n == 12
+    engine.activate(21, NOON, wide(MEAN))
+    assert [group.n for group in engine._groups.values()] == [0]
+    engine.activate(22, NOON, wide(odd))
+    engine.readings(23, ms("1m"), "van-3", "van", [(ms("1m"), {"speed": 99})])
+    assert engine.take() == []
+
+
+def test_what_was_measured_in_another_unit_is_not_carried_over() -> None:
+    knots = Catalogue.parse([("van.yaml", SIGNALS.replace("speed: {unit: km/h", "speed: {unit: m/s", 1))])
+    fast = rule("speed > 50 and pads > 1", id="fast", for_="1m")
+    held, mean = rule("held(speed > 50, '1m')", id="held"), rule("avg(speed, '1h') > 50", id="mean")
+    van = Watched(fast, held, rule("avg(pads, '1h') > 1", id="pads"), mean).says("0s", speed=60, pads=3)
+    assert len(van.events()) == 2
+    texts = fast + held + rule("avg(pads, '1h') > 2", id="pads") + mean
+    van.engine.activate(9, ms("1s"), load([("van-rules.yaml", texts)], knots))
+    assert van.silence_until("5m").story() == []
+    assert van.says("6m", speed=14).silence_until("9m").story() == [("cleared", "360s")]
+    assert summaries(van.engine, "van-1")[-1][0] == 1
+
+
+POOL = [
+    "speed > 10", "avg(speed, '1m') > 10", "avg(speed, '1m') > 11", "max(speed, '30s') > 15",
+    "slope(speed, '1m') > 0",
+    "count(wear, '1m') > 2 and speed > 5", "percentile(wear, 50, '30s') > 40", "silent('20s')", "age(speed) > 15",
+    "held(speed > 10, '20s')", "since(door_open) > 25", "times(door_open, '1m') >= 2", "usage(pads) > 30",
+    "crossed(speed, 10)", "previous(speed) > 10", "fleet(speed) > 0", "last(temperature, '20s') > 10", "door_open",
+]  # fmt: skip
+SETS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["a", "b", "c"]),
+        st.tuples(st.sampled_from(POOL), st.sampled_from(["0s", "5s", "30s"])),
+        min_size=1,
+    ),
+    min_size=2, max_size=3,
+)  # fmt: skip
+Step = tuple[str, int, str, int, dict[str, object]]
+
+
+class Gateway:
+    """An engine whose rules change, with a store that it is warmed from."""
+
+    def __init__(self, sets: list[RuleSet], number: int = 0, states: dict[str, bytes] | None = None) -> None:
+        self.engine = Engine(sets[number])
+        self.sets = sets
+        for device, state in (states or {}).items():
+            self.engine.restore(device, state)
+
+    def take(self, position: int, step: Step, before: list[Step]) -> None:
+        what, received, device, ts, signals = step
+        if what == "tick":
+            self.engine.tick(position, received)
+        elif what == "readings":
+            self.engine.readings(position, received, device, "van", [(ts, signals)])  # type: ignore[dict-item]
+        else:
+            self.engine.activate(position, received, self.sets[ts])
+            for cold in self.engine.cold_devices():
+                for name in dict(self.engine.missing_windows(cold)):
+                    history = {
+                        t: s[name] for w, _, d, t, s in before if w == "readings" and d == cold and name in s
+                    }
+                    self.engine.warm(cold, name, sorted(history.items()))  # type: ignore[arg-type]
+
+
+@given(SETS, HEARD, st.lists(st.integers(0, 25), max_size=3), st.data())
+@settings(max_examples=150, deadline=None)
+def test_rules_that_change_are_the_same_wherever_it_is_interrupted(
+    chosen: list[dict[str, tuple[str, str]]], heard: Heard, changes: list[int], data: st.DataObject
+) -> None:
+    """Activations, ticks and readings in one log, read in pieces of any size by engines begun anew."""
+    sets = [
+        wide(*(rule(when, id=name, for_=for_) for name, (when, for_) in texts.items())) for texts in chosen
+    ]
+    steps, whole, received = list[Step](), Gateway(sets), START
+    for number, (delay, device, under_way, signals) in enumerate([*heard, (200, "van-1", 0, {})]):
+        received += delay * 1000
+        while (due := whole.engine.next_due()) is not None and due <= received:
+            steps.append(("tick", due, "", 0, {}))
+            whole.take(len(steps), steps[-1], steps)
+        if number in changes:
+            steps.append(("rules", received, "", (changes.index(number) + 1) % len(sets), {}))
+            whole.take(len(steps), steps[-1], steps)
+        steps.append(("readings", received, device, received + AHEAD[device] - under_way * 1000, signals))
+        whole.take(len(steps), steps[-1], steps)
+    undisturbed = whole.engine.take()
+    states, events, last, gateway = dict[str, bytes](), list[Found | Cleared](), 0, Gateway(sets)
+    for cut in [*sorted(data.draw(st.lists(st.integers(0, len(steps)), max_size=5))), len(steps)]:
+        for position in range(last, cut):
+            gateway.take(position + 1, steps[position], steps[:position])
+        events += gateway.engine.take()
+        states.update(gateway.engine.dirty())
+        held = [ts for what, _, _, ts, _ in steps[:cut] if what == "rules"][-1:] or [0]
+        gateway, last = Gateway(sets, held[0], states), cut
+    assert events == undisturbed
