@@ -72,8 +72,8 @@ class DeviceState(_Hot):
     """
 
     __slots__ = (
-        "cells", "cold", "device", "heaped", "looked", "model", "open", "pending", "program", "seen", "series",
-        "times", "values", "wake", "zone",
+        "cells", "cold", "device", "heaped", "looked", "model", "open", "pending", "program", "seen",
+        "series", "times", "values", "wake", "zone",
     )  # fmt: skip
 
     def __init__(self, device: str, program: Program, model: str | None = None) -> None:
@@ -251,7 +251,22 @@ def _from_1(body: list[Any]) -> list[Any]:
         ["window", name, span, since, start, end, n, total, low, high, *columns]
         for name, span, since, start, end, n, total, low, high, *columns in windows
     ]
-    return [kind, model, None, registered, newest, newest, offset, values, pending, opened, cells, [], NEVER, []]
+    return [
+        kind,
+        model,
+        None,
+        registered,
+        newest,
+        newest,
+        offset,
+        values,
+        pending,
+        opened,
+        cells,
+        [],
+        NEVER,
+        [],
+    ]
 
 
 def _from_2(body: list[Any]) -> list[Any]:
