@@ -555,7 +555,7 @@ class Engine:
                 self.too_late += not any(a and b for a, b in zip(taken, kinds, strict=False))
         as_it_came = value is not None and (value is raw or raw.__class__ is list)
         if ts < state.times[slot]:
-            return as_it_came
+            return False
         if state.times[slot] == -NEVER:
             touched.update(program.general_of[slot])
         touched.update(program.cross(state, slot, value))

@@ -374,3 +374,13 @@ def test_a_pattern_cannot_hang() -> None:
     began = time.perf_counter()
     assert nasty(("a" * 256,) * 256) is False
     assert time.perf_counter() - began < 2
+
+
+def test_what_a_clock_that_was_ahead_measured_before_a_job_stays_forgotten() -> None:
+    """By that clock the job is later than the readings that follow it, so that rules do not see these."""
+    watched = Watched(rule("since(pads > 5) == 0 and door_open"))
+    watched.says("91s", received="0s", unknown=1).reset("30s", "pads")  # by the device's clock 121 s
+    for second in (92, 93, 94):
+        watched.says(f"{second}s", received=f"{second}s", pads=9, door_open=True)
+    assert watched.story() == []
+    assert watched.says("122s", pads=9, door_open=True).story() == [("found", "122s")]
