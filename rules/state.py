@@ -21,7 +21,7 @@ from rules.cells import Kept, Peer, Previous
 from rules.expressions import Cell
 from rules.readings import Known
 from rules.texts import StateVersionError
-from rules.windows import NEVER, Series
+from rules.windows import NEVER, Series, apart, bucket_width
 
 if TYPE_CHECKING:
     from rules.program import Plan, Program
@@ -248,8 +248,8 @@ Upgrade: TypeAlias = Callable[[list[Any]], list[Any]]
 def _from_1(body: list[Any]) -> list[Any]:
     kind, model, registered, newest, offset, values, pending, opened, windows = body
     cells = [
-        ["window", name, span, since, start, end, n, total, low, high, *columns]
-        for name, span, since, start, end, n, total, low, high, *columns in windows
+        ["window", name, span, *summary, apart(starts, bucket_width(span)), counts, totals, lows, highs]
+        for name, span, *summary, starts, counts, totals, lows, highs in windows
     ]
     return [
         kind,

@@ -12,6 +12,8 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from operator import add
 from typing import Any, ClassVar
 
 BUCKETS = 60
@@ -324,14 +326,14 @@ class Window:
             self.fold()
         open_bucket = [getattr(self, attribute) for _, _, attribute, _ in self.columns]
         closed = [getattr(self, column).tolist() for column, _, _, _ in self.columns]
-        return [self.since, self.start, self.end, *open_bucket, self.starts.tolist(), *closed]
+        return [self.since, self.start, self.end, *open_bucket, apart(self.starts, self.width), *closed]
 
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
         self.queue = array("d")
         self.since, self.start, self.end = saved[:3]
         width = len(self.columns)
-        self.starts = array("q", saved[3 + width])
+        self.starts = array("q", (start * self.width for start in accumulate(saved[3 + width])))
         for (column, code, attribute, _), value, values in zip(
             self.columns, saved[3:], saved[4 + width :], strict=False
         ):
@@ -346,6 +348,11 @@ class Window:
         self.past_low = min(self.lows, default=_INFINITE)
         self.past_high = max(self.highs, default=-_INFINITE)
         self._expect()
+
+
+def apart(starts: Sequence[int], width: int) -> list[int]:
+    """The first, and how many buckets each begins after the one before: small numbers take few bytes."""
+    return [start // width for start in starts[:1]] + [(b - a) // width for a, b in pairwise(starts)]
 
 
 class Trend(Window):
@@ -434,6 +441,18 @@ class Trend(Window):
         self.moments[at] += ts - self.starts[at]
         if ts < self.first_tss[at]:
             self.first_tss[at], self.first_values[at] = ts, value
+
+    def save(self) -> list[Any]:
+        """All of it, as plain data that `restore` takes; times of closed buckets count from their starts."""
+        saved = super().save()
+        saved[-3] = [int(moment) for moment in self.moments]
+        saved[-2] = [ts - start for ts, start in zip(self.first_tss, self.starts, strict=True)]
+        return saved
+
+    def restore(self, saved: Sequence[Any]) -> None:
+        """Become what `save` gave."""
+        super().restore(saved)
+        self.first_tss = array("q", map(add, self.first_tss, self.starts))
 
     def _points(self) -> list[tuple[int, float, float]]:
         """(readings, mean time in ms after the first bucket's start, mean) of each bucket."""

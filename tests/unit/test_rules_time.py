@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_case import NOON, SIGNALS, Watched, ms, rule, ruleset
 
-from rules import Catalogue, Cleared, Engine, Found, RuleSet, load
+from rules import Catalogue, Cleared, Engine, Found, RuleSet, StateVersionError, load
 from rules.program import Program
 from rules.state import TIMESTAMPS, DeviceState
 from rules.windows import Histogram, Trend, Window
@@ -905,3 +908,89 @@ def test_rules_that_change_are_the_same_wherever_it_is_interrupted(
         held = [ts for what, _, _, ts, _ in steps[:cut] if what == "rules"][-1:] or [0]
         gateway, last = Gateway(sets, held[0], states), cut
     assert events == undisturbed
+
+
+# --- saved state
+
+
+def encoded(format_: int, *body: object) -> bytes:
+    return bytes((format_,)) + msgspec.msgpack.encode(body)
+
+
+def test_the_first_format_is_still_read() -> None:
+    window = ["speed", 600_000, -(1 << 62), NOON, NOON + 10_000, 1, 70.0, 70.0, 70.0]
+    closed = [[NOON - 60_000, NOON - 20_000], [2, 3], [100.0, 240.0], [40.0, 80.0], [60.0, 80.0]]
+    values = {"speed": [NOON + 1_000, 70.0], "pads": [NOON, 81]}
+    slow, worn = rule("avg(speed, '10m') > 90", id="slow"), WORN.replace("rule", "worn", 1)
+    rules = ruleset(slow, worn)
+    print_ = program(rules).by_id["worn"].fingerprint
+    pending, opened = [["worn", print_, NOON, 7], ["gone", 1, NOON, 7]], [["slow", NOON - 5_000, 3]]
+    saved = encoded(1, "van", "m", True, NOON + 1_000, 500, values, pending, opened, [[*window, *closed]])
+    engine = Engine(rules)
+    engine.restore("van-1", saved)
+    assert [(e.rule, e.position) for e in engine.open_episodes("van-1")] == [("slow", 3)]
+    assert summaries(engine, "van-1") == [[6, 40, 80, 410, pytest.approx(410 / 6)]]
+    assert engine.next_due() == NOON + 600_500
+    tick_until(engine, NOON + 700_000)
+    engine.readings(9, NOON + 700_000, "van-1", "van", [(NOON + 699_000, {"speed": 1})])
+    assert [event[1:3] for event in told(engine.take())] == [("worn", "found"), ("slow", "condition")]
+
+
+@pytest.mark.parametrize("saved", [b"", b"\x00", b"\x03\x90", b"\x63"])
+def test_another_format_is_refused(saved: bytes) -> None:
+    with pytest.raises(StateVersionError, match="van-1"):
+        Engine(ruleset(WORN)).restore("van-1", saved)
+
+
+FIVE = ("oil_temperature", "coolant_temperature", "battery_voltage", "tyre_pressure", "brake_wear")
+FLEET = Catalogue.parse(
+    [
+        (
+            "van.yaml",
+            "kind: van\nlabel: {en: Van, de: Transporter}\nsignals:\n"
+            + "".join(
+                f"  {name}: {{unit: °C, range: [-40, 150], label: {{en: {name}, de: {name}}}}}\n"
+                for name in FIVE
+            ),
+        )
+    ]
+)
+
+
+def driven(texts: list[str], days: int, every: int) -> bytes:
+    """The saved state of a van that reported five signals, to a tenth of a degree, for so long."""
+    engine, chance = Engine(load([("rules.yaml", "".join(texts))], FLEET)), random.Random(7)
+    values, ts = [chance.uniform(10, 90) for _ in FIVE], NOON
+    for position in range(1, days * DAY // every + 100):
+        values = [round(value + chance.gauss(0, 0.4) + (50 - value) / 100, 1) for value in values]
+        engine.readings(position, ts, "van-1", "van", [(ts, dict(zip(FIVE, values, strict=True)))])
+        ts += every + chance.randrange(every // 10)
+    return dict(engine.dirty())["van-1"]
+
+
+def thresholds(count: int) -> list[str]:
+    """Half of them true and waiting for their `for`."""
+    limits = (f"{FIVE[i % 5]} {'>=' if i % 2 else '<'} {100 + i}" for i in range(count))
+    return [rule(limit, id=f"threshold-rule-{i:02d}", for_="100d") for i, limit in enumerate(limits)]
+
+
+def test_the_state_of_fifty_thresholds_takes_two_kilobytes() -> None:
+    saved = driven(thresholds(50), 0, 1_000)
+    assert 64 < len(saved) <= 2_048
+
+
+@pytest.mark.parametrize("every", [600_000, 7_200_000])
+def test_the_state_of_long_windows_and_trends_takes_24_kilobytes(every: int) -> None:
+    """Half of fifty rules look back over thirty days, in five ways at each of five signals."""
+    forms = (
+        "avg({}, '30d') > 140", "max({}, '30d') - min({}, '30d') > 180", "slope({}, '30d') > 9",
+        "percentile({}, 95, '30d') > 145", "days_until({}, 149, over='30d') < 0.01",
+    )  # fmt: skip
+    long = [
+        rule(form.format(name, name), id=f"window-rule-{i}-{name.replace('_', '-')}")
+        for name in FIVE
+        for i, form in enumerate(forms)
+    ]
+    assert len(long) == 25
+    saved = driven([*thresholds(25), *long], 35, every)
+    assert 12_000 < len(saved) <= 24 * 1_024
