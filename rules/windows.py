@@ -306,7 +306,14 @@ class Window:
         """Their mean, each reading counting the same; None without a reading."""
         window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
         n = window.past_n + window.n
-        return window._sum() / n if n else None
+        if not n:
+            return None
+        mean = window._sum() / n  # rounding must not bring it past readings that are all the same
+        high = window.high if window.high > window.past_high else window.past_high
+        if mean > high:
+            return high
+        low = window.low if window.low < window.past_low else window.past_low
+        return low if mean < low else mean
 
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""

@@ -620,6 +620,21 @@ def test_the_order_of_arrival_does_not_matter_to_windows(
             assert found == pytest.approx(right, rel=1e-9, abs=1e-6)
 
 
+@pytest.mark.parametrize("value", [20.1, 0.1, 0.3, -7.7])
+def test_the_mean_of_equal_readings_is_each_of_them(value: float) -> None:
+    """However they were added up, and so restarts change nothing; they do not spread at all, either."""
+    texts = (
+        rule(f"avg(speed, '1m') >= {value}", id="least"), rule(f"avg(speed, '1m') > {value}", id="more"),
+        rule(f"avg(speed, '1m') < {value} and temperature > 0", id="less"),
+        rule("baseline(temperature, '1m') > -1e9 or baseline(temperature, '1m') < 0", id="odd"),
+    )  # fmt: skip
+    van, story = Watched(*texts), []
+    for second in range(200):
+        story += van.says(f"{second}s", speed=value, temperature=abs(value)).story()
+        van = van.restarted() if second % 13 == 7 else van
+    assert story == [("found", "0s")]
+
+
 def test_what_is_later_than_allowed_has_no_effect_and_is_counted() -> None:
     engine = Engine(
         ruleset(rule("max(speed, '30d') > 90"), COUNT.replace("rule", "b", 1)), lateness_ms=60_000
@@ -837,10 +852,10 @@ def test_what_was_measured_in_another_unit_is_not_carried_over() -> None:
 
 POOL = [
     "speed > 10", "avg(speed, '1m') > 10", "avg(speed, '1m') > 11", "max(speed, '30s') > 15",
-    "slope(speed, '1m') > 0",
-    "count(wear, '1m') > 2 and speed > 5", "percentile(wear, 50, '30s') > 40", "silent('20s')", "age(speed) > 15",
-    "held(speed > 10, '20s')", "since(door_open) > 25", "times(door_open, '1m') >= 2", "usage(pads) > 30",
-    "crossed(speed, 10)", "previous(speed) > 10", "fleet(speed) > 0", "last(temperature, '20s') > 10", "door_open",
+    "slope(speed, '1m') > 0", "count(wear, '1m') > 2 and speed > 5", "percentile(wear, 50, '30s') > 40",
+    "silent('20s')", "age(speed) > 15", "held(speed > 10, '20s')", "since(door_open) > 25",
+    "times(door_open, '1m') >= 2", "usage(pads) > 30", "crossed(speed, 10)", "previous(speed) > 10",
+    "fleet(speed) > 0", "last(temperature, '20s') > 10", "door_open",
 ]  # fmt: skip
 SETS = st.lists(
     st.dictionaries(
