@@ -27,7 +27,7 @@ from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Program, RunningRule
 from rules.readings import Known, Value, plain
-from rules.state import MOST_RECENT, WARMED, DeviceState, carry, restore, save
+from rules.state import WARMED, DeviceState, carry, restore, save
 from rules.windows import NEVER, Series, Window
 from rules.world import PREFIX, World
 
@@ -475,7 +475,7 @@ class Engine:
             state.newest, state.looked, state.offset = ts, -NEVER, received - ts
         state.saw(state.program.mask_of(signals))
         state.recent.append(ts)
-        if len(state.recent) > MOST_RECENT:
+        if len(state.recent) > state.most:
             state.forget()
         state.plan = self._other
         self._take(state, position, received, ts, signals, late=late)

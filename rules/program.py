@@ -28,7 +28,7 @@ from rules.expressions import Call, Cell, Expression, Term, leaves
 from rules.generate import Generator, Test, Wake, renewed
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
-from rules.state import EMPTY, MOST_RECENT, NOTHING
+from rules.state import EMPTY, NOTHING
 from rules.windows import NEVER, QUEUE, Histogram, Series, Trend, Window
 from rules.world import World
 
@@ -537,7 +537,7 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "        return other(state, position, received, ts, signals)",
         "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
         "    recent = state.recent; recent.append(ts)",
-        f"    if len(recent) > {MOST_RECENT}: state.forget()",
+        "    if len(recent) > state.most: state.forget()",
         "    touched = None",
         *_guards(program, known),
         *_general(program, known, generator),

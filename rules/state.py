@@ -34,7 +34,7 @@ EMPTY = (1.0, 0.0)
 TIMESTAMPS = 64
 """How many of a device's newest timestamps are known, to tell repetitions."""
 MOST_RECENT = 96
-"""Timestamps and marks kept before those beyond the newest are dropped."""
+"""Timestamps and marks kept before those beyond the newest are dropped; more where messages differ."""
 _BITS = 56
 
 _encoder = msgspec.msgpack.Encoder()
@@ -58,7 +58,7 @@ class _Hot:
     """What every message touches, next to one another in memory: with many devices that is what it costs."""
 
     __slots__ = (
-        "dirty", "due", "guards", "kind", "latest", "low", "newest", "offset", "packed", "plan", "recent",
+        "dirty", "due", "guards", "kind", "latest", "low", "most", "newest", "offset", "packed", "plan", "recent",
         "registered",
     )  # fmt: skip
 
@@ -94,6 +94,7 @@ class DeviceState(_Hot):
         """Begin anew with a kind's signals, cells and rules."""
         self.program = program
         self.recent = array("q")
+        self.most = MOST_RECENT
         self.plan: Plan = program.no_plan
         self.values: list[Known | None] = [None] * len(program.names)
         self.times = [-NEVER] * len(program.names)
@@ -162,11 +163,24 @@ class DeviceState(_Hot):
 
     def brought(self, ts: int) -> int:
         """The signals that have come with a timestamp already, as bits by slot."""
-        found = 0
-        for seen, mask in self._seen():
-            if seen == ts:
-                found |= mask
-        return found
+        recent, found, at = self.recent, 0, -1
+        while True:
+            try:
+                at = recent.index(ts, at + 1)
+            except ValueError:
+                return found
+            found |= self._mask_at(at)
+
+    def _mask_at(self, at: int) -> int:
+        """The signals that came with the timestamp at this place."""
+        recent, mask = self.recent, 0
+        while recent[at] >= 0:
+            at -= 1
+        while at >= 0 and recent[at] < 0:
+            part, bits = divmod(-1 - recent[at], 1 << _BITS)
+            mask |= bits << (part * _BITS)
+            at -= 1
+        return mask
 
     def forget(self) -> None:
         """Keep the newest timestamps only."""
@@ -174,11 +188,19 @@ class DeviceState(_Hot):
         if recent[0] < 0 <= min(recent[1:]):  # all of them with the same signals
             del recent[1:-TIMESTAMPS]
         else:
-            self.remember(list(self._seen())[-TIMESTAMPS:])
+            times = [at for at, entry in enumerate(recent) if entry >= 0]
+            if len(times) > TIMESTAMPS:
+                oldest = times[-TIMESTAMPS]
+                mask = self._mask_at(oldest)
+                del recent[:oldest]
+                newer, self.recent = recent, array("q")
+                self.saw(mask)
+                self.recent += newer
+        self.most = max(MOST_RECENT, len(self.recent) + MOST_RECENT - TIMESTAMPS)
 
     def remember(self, seen: list[tuple[int, int]]) -> None:
         """Begin with these."""
-        self.recent, last = array("q"), None
+        self.recent, self.most, last = array("q"), MOST_RECENT, None
         for ts, mask in seen:
             if mask != last:
                 self.saw(mask)

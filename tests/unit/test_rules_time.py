@@ -96,6 +96,7 @@ def test_so_many_timestamps_are_known(shapes: int) -> None:
     for second in range(300):
         signals = {"speed": 1} if second % shapes == 0 else {"speed": 1, "pads": 1}
         van.says(f"{second}s", **signals)
+    assert len(van.engine._states["van-1"].recent) <= 2 * TIMESTAMPS + 32
     for second in range(300 - TIMESTAMPS, 300):
         van.says(f"{second}s", received="301s", speed=1)
     assert (van.engine.duplicates, counted(van)) == (TIMESTAMPS, 300)
