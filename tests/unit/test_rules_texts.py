@@ -103,7 +103,7 @@ def test_any_text_is_either_an_expression_or_a_fault_with_its_place(text: str) -
     except ExpressionFault as raised:
         fault = raised
     if fault is None:
-        assert found.signals
+        assert found.signals or found.clocked
     else:
         assert 0 <= fault.offset <= len(text)
         assert fault.message

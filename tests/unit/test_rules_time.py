@@ -451,7 +451,7 @@ CLOCKED = st.sampled_from(
 SIMPLE = st.sampled_from(
     [
         "speed > 10", "door_open", "temperature > 10", "count(speed, '1m') < 2",
-        "max(temperature, '30s') > 10",
+        "max(temperature, '1m') > 10",
         "times(door_open, '1m') >= 2", "change(speed, '1m') > 3", "usage(pads) > 30",
         "percentile(wear, 50, '1m') > 40",
     ]
