@@ -654,15 +654,16 @@ class Engine:
     ) -> None:
         """Evaluate rules; then see whether the reading has brought something to its end, or has come sooner
         after its ts than those before it."""
+        at = state.passed  # a late reading does not turn time back
         ripe = state.newest >= state.due
         if touched:
-            self._step(state, touched, state.newest, position, received)
+            self._step(state, touched, at, position, received)
         if ripe or state.newest >= state.due:
             state.unpack()
             state.flush()
-            self._fall_due(state, state.newest, position, received, asked=state.newest)
+            self._fall_due(state, at, position, received, asked=at)
             clocked = [rule.slot for rule in state.program.clocked]
-            self._step(state, clocked, state.newest, position, received)
+            self._step(state, clocked, at, position, received)
             self._schedule(state)
         elif state.offset < state.low:
             self._expect(state, state.due, state.wake)

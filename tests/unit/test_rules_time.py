@@ -404,6 +404,12 @@ def test_a_reading_that_turns_time_back_is_waited_for_anew() -> None:
     assert van.story() == [("cleared", "60s"), ("found", "660s")]
 
 
+def test_a_late_reading_does_not_turn_time_back() -> None:
+    van = Watched(rule("silent('20s')"), rule("age(speed) <= '30s'", id="young")).says("1s", speed=1)
+    van.silence_until("32s").says("0s", received="33s", door_open=False).silence_until("60s")
+    assert van.story() == [("found", "1s"), ("found", "21s"), ("cleared", "31.001s")]
+
+
 def test_messages_of_one_timestamp_end_silence_each() -> None:
     van = Watched(rule("silent('10m')")).says("0m", pads=1).silence_until("11m")
     van.says("0m", received="12m", speed=1).silence_until("40m")
