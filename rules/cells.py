@@ -222,7 +222,10 @@ class Phase:
 
     def times(self, at: int) -> int:
         """How often it became true within the span."""
-        return self.turns.count(at) if self.turns is not None else 0
+        turns = self.turns
+        if turns is None:
+            return 0
+        return turns.past_n + turns.n if at < turns.expiry else turns.count(at)
 
     def leaves(self, at: int) -> int:
         """When fewer turns lie within the span, after a time."""
