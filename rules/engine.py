@@ -40,6 +40,9 @@ CLOCK_RIGHT_MS = 60_000
 """A device whose newest reading was further ahead of its reception has a clock that is wrong. A reading that
 lies this close to its reception is by a clock that has been set right, and counts as the newest."""
 
+EARLY, SHORT_WAIT_MS = 8, 600_000
+"""A timer is looked at an eighth of its time too early, if that is longer than this."""
+
 MOST_WAKES = 1_000
 """Moments looked at one by one after a silence; of a longer one only the end counts."""
 
@@ -113,7 +116,7 @@ class Engine:
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
             "moved": self._moved, "expired": self._expired, "turn": self._turn,
-            "roll": self._roll, "retime": self._retime,
+            "roll": self._roll, "retime": self._retime, "first": self._first,
         }  # fmt: skip
         self._world = World({}, geography)
         self._equip(rules)
@@ -220,7 +223,7 @@ class Engine:
         program, slot = state.program, state.program.slots[signal]
         cells = [cell for cell in state.cold if program.cells[cell][1] == program.names[slot]]
         for cell in cells:
-            kept: Any = state.cells[cell]
+            kept = state.own(cell)
             kept.clear(-NEVER)
             for ts, raw in readings:
                 value = program.usable[slot](raw)
@@ -328,7 +331,7 @@ class Engine:
             state.values[slot], state.times[slot] = None, now
             program.cross(state, slot, None)
             for cell in program.cells_of[slot]:
-                state.cells[cell].clear(now)
+                state.own(cell).clear(now)
             series = state.series[slot]
             if series is not None:
                 series.closed()
@@ -379,7 +382,7 @@ class Engine:
                     return at
                 state.heaped = None
                 heapq.heappop(heap)
-                self._expect(state, state.due, state.wake)
+                self._expect(state, state.due, state.wake, early=0)
             else:
                 heapq.heappop(heap)
         return None
@@ -496,8 +499,9 @@ class Engine:
         state.times = [min(time, ts) for time in state.times]
         state.pending = {slot: (min(began, ts), at) for slot, (began, at) in state.pending.items()}
         state.recent = array("q")
-        for cell in state.cells:
-            cell.set_back(ts)
+        for cell, blank in zip(state.cells, state.program.blank, strict=True):
+            if cell is not blank:
+                cell.set_back(ts)
         for series in state.series:
             if series is not None:
                 series.closed()
@@ -542,11 +546,9 @@ class Engine:
         value = program.usable[slot](raw)
         if value is not None:
             number = cast(float, value) if program.numbers[slot] else 0.0
-            cells: list[Any] = [state.cells[cell] for cell in program.takers[slot]]
-            taken = [cell.add(ts, number, state.newest) for cell in cells]
-            series = state.series[slot]
-            if series is not None:
-                covered, changed = series.add(ts, number, state.newest)
+            taken = [state.own(cell).add(ts, number, state.newest) for cell in program.takers[slot]]
+            if program.shared[slot]:
+                covered, changed = state.own_series(slot).add(ts, number, state.newest)
                 taken.append(covered)
                 if program.steady(state, slot, changed):
                     touched.update(program.level_rules[slot])
@@ -566,8 +568,12 @@ class Engine:
 
     def _roll(self, state: DeviceState, slot: int, ts: int) -> bool:
         """A bucket of a signal's windows has ended before `ts`; gives whether rules have to be evaluated."""
-        changed = cast(Series, state.series[slot]).roll(ts)
+        changed = state.own_series(slot).roll(ts)
         return bool(changed) and state.program.steady(state, slot, changed)
+
+    def _first(self, state: DeviceState, cell: int, ts: int, value: float) -> None:
+        """A reading for a window that is empty."""
+        state.own(cell).add(ts, value, ts)
 
     def _expired(
         self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: set[int]
@@ -759,15 +765,20 @@ class Engine:
         )
         self._expect(state, -NEVER if silent else wake, wake)
 
-    def _expect(self, state: DeviceState, due: int, wake: int) -> None:
-        """Something happens with a reading at the device time `due` or later, or at the time `wake`."""
+    def _expect(self, state: DeviceState, due: int, wake: int, early: int = EARLY) -> None:
+        """Something happens with a reading at the device time `due` or later, or at the time `wake`.
+
+        The heap's entry is `early`, by a part of the time until then: devices whose readings come sooner and
+        sooner after their ts would otherwise get a new one with each.
+        """
         state.due, state.wake = due, wake
         if wake == NEVER:
             state.low = -NEVER
             return
         at = wake + state.offset
         if state.heaped is None or at < state.heaped:
-            state.heaped = at
+            wait = wake - state.newest
+            state.heaped = at = at - (wait // early if early and wait > SHORT_WAIT_MS else 0)
             heapq.heappush(self._timer_heap, (at, state.device))
             if len(self._timer_heap) > 2 * len(self._states) + 64:
                 self._tidy_heap()

@@ -203,9 +203,7 @@ class Generator:
                 return self._truth(term.terms[0], not wanted)
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
-                return (
-                    f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=self._cost))})"
-                )
+                return f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=self._cost))})"
             case Compare():
                 return self._compare(term, wanted)
             case Call(function="held") if wanted:
@@ -219,7 +217,9 @@ class Generator:
             case Logic():
                 return sum(self._cost(inner) for inner in term.terms)
             case Compare() | Arithmetic():
-                return sum(self._cost(side) for side in (term.left, term.right) if not isinstance(side, tuple))
+                return sum(
+                    self._cost(side) for side in (term.left, term.right) if not isinstance(side, tuple)
+                )
             case Over():
                 return _DEAR.get(term.function, 4) + 5 * (self._slots[term.signal.name] in self._local)
             case Call():

@@ -156,7 +156,7 @@ class Program:
             for name in self.names
         ]
 
-    def _maker(self, cell: Cell) -> Callable[[DeviceState], Kept]:
+    def _maker(self, cell: Cell) -> Callable[[Any], Kept]:
         what, of, span = cell
         match what:
             case "window":
@@ -210,6 +210,17 @@ class Program:
             if slot in direct
             else tuple(cell for cell in self.cells_of[slot] if self.cells[cell][0] == "window")
             for slot in range(len(self.names))
+        ]
+        self.series_of: list[int | None] = [None] * len(self.cells)
+        for slot, cells in enumerate(self.shared):
+            for cell in cells:
+                self.series_of[cell] = slot
+        self.blank: list[Any] = [
+            make(None) if cell[0] != "peer" else None
+            for make, cell in zip(self.makers, self.cells, strict=True)
+        ]
+        self.blank_series = [
+            Series([self.blank[cell] for cell in cells]) if cells else None for cells in self.shared
         ]
         self.takers: list[tuple[int, ...]] = [
             tuple(cell for cell in cells if cell not in self.shared[slot])
@@ -387,7 +398,7 @@ class Program:
             if phase.signals & signals:
                 kept, on = cast(Phase, state.cells[phase.cell]), phase.test(state, ts)
                 if on is not kept.on:
-                    kept.turn(ts, on)
+                    state.own(phase.cell).turn(ts, on)
                 touched.update(phase.rules)
 
     def turn_late(
@@ -400,6 +411,7 @@ class Program:
             if not phase.signals & signals or ts <= kept.since:
                 continue
             if self.as_if(state, phase.untrue if kept.on else phase.test, ts, readings):
+                kept = state.own(phase.cell)
                 kept.since, kept.ever = ts, True
                 touched.update(phase.rules)
 
@@ -650,11 +662,16 @@ def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]
     if queued:
         source.append(f"reading = (ts, {value})")
     for cell in queued:
-        source.append(f"c = state.cells[{cell}]; queue = c.queue; queue.extend(reading)")
-        source.append(f"if len(queue) >= {2 * QUEUE} or c.expiry == {NEVER}: c.fold()")
+        source += [
+            f"c = state.cells[{cell}]",
+            f"if c.expiry == {NEVER}: first(state, {cell}, ts, {value})",
+            "else:",
+            "    queue = c.queue; queue.extend(reading)",
+            f"    if len(queue) >= {2 * QUEUE}: c.fold()",
+        ]
     for cell in program.takers[slot]:
         if cell not in queued:
-            source.append(f"state.cells[{cell}].add(ts, {value}, ts)")
+            source.append(f"state.own({cell}).add(ts, {value}, ts)")
     return [indent + line for line in source]
 
 
@@ -715,7 +732,7 @@ def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
     return [
         f"            on = {generator.truth(phase.term)}",
         f"            if on is not {c}.on:",
-        f"                {c}.turn(ts, on)",
+        f"                state.own({phase.cell}).turn(ts, on)",
         f"                touched.update({sorted(phase.rules)})",
     ]
 

@@ -99,11 +99,10 @@ class DeviceState(_Hot):
         self.values: list[Known | None] = [None] * len(program.names)
         self.times = [-NEVER] * len(program.names)
         self.guards: list[Any] = list(program.first_guards)
-        self.cells: list[Kept] = [make(self) for make in program.makers]
-        self.series: list[Series | None] = [
-            Series([cast(Any, self.cells[slot]) for slot in slots]) if slots else None
-            for slots in program.shared
-        ]
+        self.cells: list[Kept] = list(program.blank)  # its own from the first reading on
+        self.series: list[Series | None] = list(program.blank_series)
+        for peer in program.peers:
+            self.own(peer)
         self.latest = array("d", bytes(8 * len(program.names)))
         self.packed: tuple[int, ...] = ()  # signals of `newest` that are not unpacked yet
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
@@ -112,6 +111,25 @@ class DeviceState(_Hot):
         self.due = -NEVER  # a reading of this device time or later brings something to its end
         self.wake = NEVER  # so does this device time alone
         self.low = -NEVER  # an offset below this makes that earlier than `heaped`
+
+    def own(self, cell: int) -> Any:
+        """What is kept of the past, to be written to; before the first reading all devices share empty ones."""
+        program = self.program
+        if self.cells[cell] is program.blank[cell]:
+            if program.series_of[cell] is None:
+                self.cells[cell] = program.makers[cell](self)
+            else:
+                self.own_series(cast(int, program.series_of[cell]))
+        return self.cells[cell]
+
+    def own_series(self, slot: int) -> Series:
+        """The same for all windows of a signal that get their readings together."""
+        program = self.program
+        if self.series[slot] is program.blank_series[slot]:
+            for cell in program.shared[slot]:
+                self.cells[cell] = program.makers[cell](self)
+            self.series[slot] = Series([cast(Any, self.cells[cell]) for cell in program.shared[slot]])
+        return cast(Series, self.series[slot])
 
     def unpack(self) -> None:
         """Bring `values` and `times` up to the newest message. What passed the guards is usable."""
@@ -334,9 +352,9 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
         if rule_id in program.by_id:
             state.open[program.by_id[rule_id].slot] = (began, position)
     by_key: dict[Cell, list[Any]] = {(what, of, span): saved for what, of, span, *saved in kept}
-    for key, cell in zip(program.cells, state.cells, strict=True):
+    for slot, key in enumerate(program.cells):
         if by_key.get(key):
-            cell.restore(by_key[key])
+            state.own(slot).restore(by_key[key])
     if newest != -NEVER:
         known = by_key.keys() - {tuple(key) for key in cold}
         state.cold = tuple(
@@ -357,7 +375,7 @@ def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Prog
     carried.heaped = state.heaped
     for slot, (cell, key) in enumerate(zip(carried.cells, carried.program.cells, strict=True)):
         if isinstance(cell, Previous) and key not in known:
-            _begin(carried, slot, cell)
+            _begin(carried, slot)
     return carried
 
 
@@ -379,16 +397,17 @@ def _forget_changed(state: DeviceState, program: Program) -> None:
                     state.cells[phase.cell] = state.program.makers[phase.cell](state)
         for cell in state.program.cells_of[slot]:
             if other or (now.range != before.range and state.program.cells[cell][0] == "histogram"):
-                state.cells[cell].clear(-NEVER)
+                state.own(cell).clear(-NEVER)
                 state.cells[cell] = state.program.makers[cell](state)
 
 
-def _begin(state: DeviceState, cell: int, kept: Previous) -> None:
+def _begin(state: DeviceState, cell: int) -> None:
     """What a signal's newest value tells already."""
     slot = state.program.slots[state.program.cells[cell][1]]
     value = state.values[slot]
     if value is not None:
-        kept.add(state.times[slot], cast(float, value) if state.program.numbers[slot] else 0.0, 0)
+        number = cast(float, value) if state.program.numbers[slot] else 0.0
+        state.own(cell).add(state.times[slot], number, 0)
 
 
 WARMED = ("window", "trend", "histogram")
