@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from rules.catalogue import RuleSet
 from rules.cells import Peer, PeerGroup
@@ -28,7 +28,7 @@ from rules.places import Geography
 from rules.program import Program, RunningRule
 from rules.readings import Known, Value, plain
 from rules.state import WARMED, DeviceState, carry, restore, save
-from rules.windows import NEVER, Series, Window
+from rules.windows import NEVER, Window
 from rules.world import PREFIX, World
 
 ClearReason: TypeAlias = Literal["condition", "reset", "kind", "refuted", "rule"]
@@ -186,7 +186,7 @@ class Engine:
             self._schedule(carried)
 
     def _begin(self, state: DeviceState, before: Program, position: int, received: int) -> None:
-        """Look at the rules that are new and wait for time to pass; what they waited for before now is past."""
+        """Look at the rules that are new and wait for time to pass; what they waited for before is past."""
         if state.newest == -NEVER:
             return
         now = max(state.passed, state.device_time(received))
@@ -576,26 +576,24 @@ class Engine:
         state.own(cell).add(ts, value, ts)
 
     def _expired(
-        self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: set[int]
+        self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: Sequence[int]
     ) -> None:
         """A window, whose signal is not among those that came, may have lost its oldest bucket. Rules that
         mention none of these wait for their own signals."""
         window = cast(Window, state.cells[cell])
-        if ts < window.expiry:
-            return
         program = state.program
         slot = program.slots[program.cells[cell][1]]
         series = state.series[slot]
         if series is None or window not in series.windows:
             window.expire(ts)
-            touched.update(mentioning.intersection(program.rules_of[cell]))
+            touched.update(set(mentioning).intersection(program.rules_of[cell]))
             return
         series.flush()
         window.expire(ts)
         if program.steady(state, slot, [window]):
             rules = program.level_rules[slot]
-            touched.update(mentioning.intersection(rules))
-            if not mentioning.issuperset(rules):
+            touched.update(set(mentioning).intersection(rules))
+            if not set(mentioning).issuperset(rules):
                 series.closed()
 
     def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:

@@ -203,7 +203,8 @@ class Generator:
                 return self._truth(term.terms[0], not wanted)
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
-                return f"({joint.join(self._truth(inner, wanted) for inner in sorted(term.terms, key=self._cost))})"
+                terms = sorted(term.terms, key=self._cost)
+                return f"({joint.join(self._truth(inner, wanted) for inner in terms)})"
             case Compare():
                 return self._compare(term, wanted)
             case Call(function="held") if wanted:

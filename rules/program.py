@@ -179,8 +179,8 @@ class Program:
         return self._groups.setdefault((self.kind, model, signal), PeerGroup())
 
     def _share(self) -> None:
-        """By signal: the windows that get their readings together, if no comparison needs them one by one, and
-        no rule is told without them as a rule. What is compared with a level otherwise is so with every
+        """By signal: the windows that get their readings together, if no comparison needs each of them, and
+        no rule can mostly be told without them. What is compared with a level otherwise is so with every
         reading."""
         single = {
             rule.slot
@@ -484,7 +484,7 @@ def _room(window: Window, function: str, cuts: Sequence[float]) -> int:
     two levels, however they come; gives how many of them do. Adds to its `sides` where it is now: how many
     of the levels it has reached, -1 if that is not known.
 
-    Where all its readings lie between the same two levels it is calm: whichever of them leave, it stays there.
+    Where all its readings lie between the same two levels it is calm: whichever leave, it stays there.
     """
     n = window.past_n + window.n
     if function == "count":
@@ -617,7 +617,8 @@ def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
         "        touched = set()",
         *([f"        if rolled: touched.update({sorted(levels)})"] if levels else []),
         *(
-            f"        expired(state, {cell}, ts, touched, {set(mentioning)})"
+            f"        if ts >= state.cells[{cell}].expiry:"
+            f" expired(state, {cell}, ts, touched, {sorted(mentioning)})"
             for cell in _others(program, slots)
         ),
         *(line for number, slot in known for line in _moved(program, number, slot)),

@@ -216,7 +216,8 @@ def test_a_wrong_example_is_a_fault(examples: str, says: str) -> None:
 
 def test_what_the_package_offers() -> None:
     offered = """
-        Backtest Catalogue check Cleared ClearReason Contact Display Engine Episode Example ExampleResult Fault
+        Backtest Catalogue check Cleared ClearReason Contact Display Engine Episode Example ExampleResult
+        Fault
         Found Function FUNCTIONS Kind Known KnownDevice load Rule rule_schema RuleErrors RulesError RuleSet
         run_examples Signal signal_schema SignalErrors SignalType span_ms StateVersionError TextErrors Truth
         Value Wear
