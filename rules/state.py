@@ -113,7 +113,7 @@ class DeviceState(_Hot):
         self.low = -NEVER  # an offset below this makes that earlier than `heaped`
 
     def own(self, cell: int) -> Any:
-        """What is kept of the past, to be written to; until the first reading all devices share empty ones."""
+        """What is kept of the past, to be written to; until the first reading devices share empty ones."""
         program = self.program
         if self.cells[cell] is program.blank[cell]:
             if program.series_of[cell] is None:
