@@ -757,11 +757,11 @@ class Engine:
             wake = min(wake, began + rules[slot].for_ms)
         for rule in clocked:
             wake = min(wake, rule.wake(state, at))
-        passed = at > state.newest  # a silence may have been looked at: with a message another begins
-        silent = any(
-            r.ends_silence and (passed or r.slot in state.open or r.slot in state.pending) for r in clocked
+        early = bool(clocked) and at > state.newest  # the next reading may end a silence, or turn time back
+        early = early or any(
+            r.ends_silence and (r.slot in state.open or r.slot in state.pending) for r in clocked
         )
-        self._expect(state, -NEVER if silent else wake, wake)
+        self._expect(state, -NEVER if early else wake, wake)
 
     def _expect(self, state: DeviceState, due: int, wake: int, early: int = EARLY) -> None:
         """Something happens with a reading at the device time `due` or later, or at the time `wake`.

@@ -404,6 +404,16 @@ def test_a_reading_that_turns_time_back_is_waited_for_anew() -> None:
     assert van.story() == [("cleared", "60s"), ("found", "660s")]
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_reading_that_turns_time_back_is_looked_at_with_or_without_a_restart(restart: bool) -> None:
+    van = Watched(rule("age(speed) > 15", for_="5s")).says("0s", speed=1).says("8s", pads=1)
+    van.silence_until("25s").says("14s", received="26s", door_open=False)
+    story = van.story()
+    van = van.restarted() if restart else van
+    story += van.silence_until("60s").story()
+    assert story == [("found", "20.001s"), ("cleared", "14s"), ("found", "20.001s")]
+
+
 def test_a_late_reading_does_not_turn_time_back() -> None:
     van = Watched(rule("silent('20s')"), rule("age(speed) <= '30s'", id="young")).says("1s", speed=1)
     van.silence_until("32s").says("0s", received="33s", door_open=False).silence_until("60s")
