@@ -23,6 +23,7 @@ from rules.expressions import (
     Over,
     Term,
     cells_of,
+    leaves,
 )
 from rules.windows import NEVER
 from rules.world import Codes, World
@@ -62,6 +63,10 @@ _DEAR: Mapping[str, int] = {
 """What functions cost, beside others'."""
 
 
+def _windowed(leaf: Term) -> bool:
+    return isinstance(leaf, Over) or (isinstance(leaf, Call) and leaf.function == "times")
+
+
 def finite(number: float) -> float | None:
     """The result of a calculation; None if it has left what a float can hold."""
     return number if -1e308 < number < 1e308 else None
@@ -84,7 +89,11 @@ def opposite(truth: bool | None) -> bool | None:
 
 def least(at: int, *times: int) -> int:
     """The earliest of some times that is later than `at`."""
-    return min((time for time in times if time > at), default=NEVER)
+    found = NEVER
+    for time in times:
+        if at < time < found:
+            found = time
+    return found
 
 
 class Generator:
@@ -147,10 +156,23 @@ class Generator:
         exec(compile("\n".join(self._source), "<conditions>", "exec"), scope)
         return scope
 
-    def wake(self, expressions: list[Expression]) -> str:
-        """Code for the next time after `at` at which one of them can change without a reading."""
-        times = [code for expression in expressions for code in self._wakes(expression.term)]
+    def wake(self, expression: Expression) -> str:
+        """Code for the next time after `at` at which the expression can change without a reading."""
+        times = self._guarded_wakes(expression.term)
         return f"least(at, {', '.join(dict.fromkeys(times))})" if times else str(NEVER)
+
+    def _guarded_wakes(self, term: Term) -> list[str]:
+        """Windows of an `and` need not be waited for while a comparison without windows is not true: it is
+        looked at again when that becomes true."""
+        if not isinstance(term, Logic) or term.operator != "and":
+            return self._wakes(term)
+        dear = [inner for inner in term.terms if any(_windowed(leaf) for leaf in leaves(inner))]
+        cheap = [inner for inner in term.terms if inner not in dear]
+        times, waits = ([code for inner in group for code in self._wakes(inner)] for group in (cheap, dear))
+        if cheap and waits:
+            so = " and ".join(self._truth(inner, True) for inner in cheap)
+            waits = [f"(least(at, {', '.join(waits)}) if {so} else -1)"]
+        return [*times, *waits]
 
     def _wakes(self, term: Term) -> list[str]:
         match term:
@@ -168,8 +190,8 @@ class Generator:
             case Last(span=int() as span):
                 return [f"T[{self._slots[term.signal.name]}] + {span + 1}"]
             case Over():
-                leaves = f"C[{self._cells[cells_of(term)[0]]}].leaves(at)"
-                return [leaves, _NEXT_QUARTER] if term.function == "days_until" else [leaves]
+                losing = f"C[{self._cells[cells_of(term)[0]]}].leaves(at)"
+                return [losing, _NEXT_QUARTER] if term.function == "days_until" else [losing]
             case Call(function="silent"):
                 return [f"s.newest + {term.span}"]
             case Call(function="held"):

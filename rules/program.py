@@ -237,7 +237,7 @@ class Program:
             generator.add(f"over{slot}", over_code(generator, rule), f"failed{slot}")
             generator.add(f"when{slot}", generator.true(rule.when), f"failed{slot}")
             generator.add(f"untrue{slot}", generator.false(rule.when), f"failed{slot}")
-            generator.add(f"wake{slot}", generator.wake(expressions_of(rule)), f"failed{slot}", "1 << 62")
+            generator.add(f"wake{slot}", wake_code(generator, rule, slot), f"failed{slot}", "1 << 62")
         functions = generator.functions(names)
         return [self._running(rule, slot, functions) for slot, rule in enumerate(rules)]
 
@@ -463,6 +463,15 @@ class Program:
                 self._seen.clear()
             self._seen.add(names)
         return found
+
+
+def wake_code(generator: Generator, rule: Rule, slot: int) -> str:
+    """Code for the next time at which a rule can change without a reading; its `clear` matters while an
+    episode is open."""
+    when = generator.wake(rule.when)
+    if rule.clear is None:
+        return when
+    return f"least(at, {when}, {generator.wake(rule.clear)} if {slot} in s.open else -1)"
 
 
 def over_code(generator: Generator, rule: Rule) -> str:
