@@ -1,5 +1,6 @@
 """What goes wrong around the gateway: each time one line says what and what to do, and nothing is lost."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -284,9 +285,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int) -> Path:
+    """Leave so many bytes free; the gateway may take some of them meanwhile."""
     ballast = disk / "ballast"
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    ballast.write_bytes(bytes(max(0, free - leave)))
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):  # no space left: full enough
+        while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave:
+            file.write(bytes(min(65_536, free - leave)))
     return ballast
 
 

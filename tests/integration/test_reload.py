@@ -224,6 +224,7 @@ def test_a_rule_is_explained_for_a_device_now_and_at_a_time_past(gateway: Edited
     assert "True: its episode has been open since" in said
     assert "Front brake pads at least 80 %: yes   [pad_wear_front >= 80]" in said.replace("\u00a0", " "), said
     then = rfc3339(now - HOUR)
+    wait_until(lambda: gateway.total("touchpoint_messages_recorded_total") >= 2, "recorded", 30, every=0.05)
     before = gateway.command(
         "rules", "explain", "pads", "--device", "car-1", "--at", then, "--json", status=1
     )
