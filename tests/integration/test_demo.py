@@ -136,6 +136,8 @@ def test_ctrl_c_before_the_first_page_is_there_leaves_nothing_either(tmp_path: P
         env=environment({}) | {"TMPDIR": str(tmp_path / "temp")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # As from a terminal: what a shell starts in the background ignores Ctrl-C until it says otherwise.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_until(lambda: any((tmp_path / "temp").iterdir()), "it has begun", 30)
     children = list(below(process.pid))
