@@ -115,7 +115,7 @@ async def test_every_rule_stands_with_what_it_found_or_would_have_told(
     await lab.database.write(lambda r: r.rule_sets.broke({"brake-pads-rear-worn": 3}, NOW))
     page = await shown(lab, "/operator/rules")
     assert "2 rules in force" in page
-    front, rear = page.split("brake-pads-rear-worn")[0], page.split("brake-pads-rear-worn")[1]
+    front, rear = page.split('href="/operator/rules/brake-pads-rear-worn"')
     assert '<td class="num">1<br><span class="muted">1 product</span></td><td class="num">1</td>' in front
     assert "would have told one owner of 2 findings" in rear
     assert '<td class="num">2<br><span class="muted">2 products</span></td><td class="num">–</td>' in rear
