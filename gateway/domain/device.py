@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rules.readings import Value
 
@@ -26,6 +27,8 @@ class Device:
     workshop: str | None = None
     """id of the workshop its owner chose for it"""
     firmware: str | None = None
+    plan: Mapping[str, Any] | None = None
+    """a service plan: {"name", "until": ISO date, "services": [..] (empty: all)}"""
     created: int = 0
 
     @property

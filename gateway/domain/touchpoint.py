@@ -20,7 +20,7 @@ class State(StrEnum):
     FULFILLED = "fulfilled"  # the job is done
     WITHDRAWN = "withdrawn"  # it became untrue, or consent ended, before it was answered
     EXPIRED = "expired"  # nobody answered in time
-    CLOSED = "closed"  # the owner ended it (not now, already done, noted)
+    CLOSED = "closed"  # the owner ended it (not now, never, already done, noted)
 
 
 LIVE = (State.DEFERRED, State.OPEN, State.ANSWERED, State.BOOKED)
@@ -33,7 +33,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.OPEN: frozenset(
         {State.DEFERRED, State.ANSWERED, State.BOOKED, State.WITHDRAWN, State.EXPIRED, State.CLOSED}
     ),
-    State.ANSWERED: frozenset({State.BOOKED, State.FULFILLED, State.CLOSED}),
+    State.ANSWERED: frozenset({State.OPEN, State.BOOKED, State.FULFILLED, State.CLOSED}),
     State.BOOKED: frozenset({State.OPEN, State.FULFILLED, State.CLOSED}),
     State.FULFILLED: frozenset(),
     State.WITHDRAWN: frozenset(),
@@ -73,10 +73,24 @@ class Slot:
     end: int
     bay: str | None = None
     held_until: int | None = None
+    buffer_ms: int = 0
+    """how long the bay stays taken after `end`"""
+    arrive_until: int | None = None
+    """end of the arrival window that begins at `start`; None: at the workshop"""
 
     @property
     def id(self) -> str:
         return f"{self.workshop}@{self.start}"
+
+
+ACTIONS = ("book", "not_now", "snooze", "never", "already_done", "noted", "call_me")
+"""What answers a touchpoint: one of these holds, once."""
+
+REQUESTS = ("other_time", "other_workshop")
+"""What an owner may ask for without answering: the matter stays open, with other proposals."""
+
+EXTRA_WORK = ("approve", "decline")
+"""What answers a workshop's question for extra work; the touchpoint stays booked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,14 +98,22 @@ class Answer:
     """What the owner chose, on whichever channel."""
 
     action: str
-    """book, not_now, already_done, noted, call_me"""
+    """one of ACTIONS; taken in also: `book:<slot id>`, one of REQUESTS"""
     channel: str
-    """page, web_push, display, api, call_centre"""
+    """page, web_push, display, email, api, call_centre"""
     at: int
     by: str
     """owner id, or who answered for the owner"""
     slot: str | None = None
     comment: str | None = None
+    until: int | None = None
+    """snooze, not_now: when the matter returns, ms"""
+    done_at: int | None = None
+    """already_done: when, ms; None while nobody said"""
+    workshop: str | None = None
+    """already_done: where, if it was a workshop that is known here; other_workshop: which"""
+    place: str | None = None
+    """already_done: where, in the owner's words"""
 
     def same_choice(self, other: Answer) -> bool:
         """Whether both chose the same, wherever and whenever."""
@@ -116,7 +138,7 @@ class Touchpoint:
     state: State
     created: int
     wake_at: int | None = None
-    """when a deferred one is decided again, ms"""
+    """when a deferred one is decided again, and when a closed one (not now) returns, ms"""
     sent_at: int | None = None
     expires_at: int | None = None
     answer: Answer | None = None
@@ -124,6 +146,8 @@ class Touchpoint:
     slots: tuple[Slot, ...] = ()
     """the proposals the owner was shown; checked again at the tap"""
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    workshop: str | None = None
+    """the workshop the owner chose for this matter; None: the product's own"""
 
     @property
     def live(self) -> bool:

@@ -16,8 +16,15 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import AppointmentState, Service
+from gateway.domain.appointment import (
+    AppointmentState,
+    ExtraState,
+    HomeVisits,
+    OpeningException,
+    Service,
+)
 from gateway.domain.delivery import DeliveryState
+from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
 from rules.readings import Known
 
@@ -113,6 +120,8 @@ consents = sa.Table(
     _flag("granted"),
     _ms("at"),
     _text("source"),
+    _text("text", null=True),
+    _text("by", null=True),
     sa.Index("consents_owner", "owner", "purpose", "at"),
     sqlite_autoincrement=True,
 )
@@ -125,6 +134,7 @@ preferences = sa.Table(
     _text("quiet_to"),
     _json("channels", tuple[str, ...]),
     _json("muted", tuple[str, ...]),
+    _json("muted_at", Mapping[str, str]),
     _whole("weekly_budget"),
     sa.PrimaryKeyConstraint("owner"),
 )
@@ -158,6 +168,7 @@ devices = sa.Table(
     _text("warranty_until", null=True),
     _text("workshop", null=True),
     _text("firmware", null=True),
+    _json("plan", Mapping[str, Any], null=True),
     _ms("created"),
     _text("search"),  # id, name, model, plate and serial, case folded
     sa.Index("devices_owner", "owner", "id"),
@@ -174,6 +185,61 @@ ownerships = sa.Table(
     sa.Index("ownerships_device", "device", "since"),
     sa.Index("ownerships_owner", "owner"),
     sqlite_autoincrement=True,
+)
+
+_NOW = sa.text("until IS NULL")
+_ASKED = sa.text("until IS NULL AND asked")
+
+device_people = sa.Table(
+    "device_people",
+    metadata,
+    _sequence(),
+    _text("device", sa.ForeignKey("devices.id")),
+    _text("owner", sa.ForeignKey("owners.id")),
+    sa.Column("role", Coded(Part), nullable=False),
+    _flag("asked"),
+    _flag("may_answer"),
+    _flag("sees"),
+    _ms("since"),
+    _ms("until", null=True),
+    _text("by"),
+    sa.Index("device_people_device", "device", "until"),
+    sa.Index("device_people_owner", "owner", "since"),
+    sa.Index("device_people_once", "device", "owner", unique=True, sqlite_where=_NOW, postgresql_where=_NOW),
+    sa.Index("device_people_asked", "device", unique=True, sqlite_where=_ASKED, postgresql_where=_ASKED),
+    sqlite_autoincrement=True,
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    _id(),
+    _text("device", sa.ForeignKey("devices.id")),
+    _text("by"),
+    sa.Column("role", Coded(Part), nullable=False),
+    _flag("asked"),
+    _flag("may_answer"),
+    _flag("sees"),
+    _ms("created"),
+    _ms("expires"),
+    _text("name"),
+    _text("taken_by", sa.ForeignKey("owners.id"), null=True),
+    _ms("ended", null=True),
+    sa.Index("invitations_device", "device", "ended"),
+)
+
+access_log = sa.Table(
+    "access_log",
+    metadata,
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("by"),
+    _text("what"),
+    _whole("day"),
+    _text("role"),
+    _text("why"),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("owner", "by", "what", "day"),
+    sa.Index("access_log_owner", "owner", "day", "at"),
 )
 
 facts = sa.Table(
@@ -233,6 +299,7 @@ touchpoints = sa.Table(
     _ms("closed_at", null=True),
     _json("slots", tuple[Slot, ...]),
     _json("evidence", Mapping[str, Any]),
+    _text("workshop", null=True),
     sa.Index("touchpoints_owner", "owner", "id"),
     sa.Index("touchpoints_owner_sent", "owner", "sent_at"),
     sa.Index("touchpoints_device", "device", "rule", "state"),
@@ -258,6 +325,7 @@ ledger = sa.Table(
     _text("touchpoint", null=True),
     sa.Index("ledger_id", "id", unique=True),
     sa.Index("ledger_owner", "owner", "seq"),
+    sa.Index("ledger_device", "device", "seq"),
     sa.Index("ledger_touchpoint", "touchpoint", "seq"),
     sa.Index("ledger_finding", "finding", "seq"),
     sqlite_autoincrement=True,
@@ -277,9 +345,17 @@ workshops = sa.Table(
     _json("services", tuple[Service, ...]),
     _text("books"),
     _ms("created"),
+    _json("exceptions", tuple[OpeningException, ...]),
+    _text("country", null=True),
+    _text("region", null=True),
+    _json("skills", Mapping[str, tuple[str, ...]]),
+    _whole("answer_hours"),
+    _whole("replacement_cars", null=True),
+    _json("home", HomeVisits, null=True),
+    _text("email", null=True),
 )
 
-_BUSY = sa.text("state IN ('requested', 'confirmed', 'done')")
+_BUSY = sa.text("state IN ('requested', 'confirmed', 'checked_in', 'in_work', 'ready', 'done')")
 
 appointments = sa.Table(
     "appointments",
@@ -299,10 +375,26 @@ appointments = sa.Table(
     _json("diagnosis", Mapping[str, Any]),
     _ms("done_at", null=True),
     _json("work", Mapping[str, Any]),
+    _json("services", tuple[str, ...]),
+    _ms("buffer_ms"),
+    _ms("arrive_until", null=True),
+    _text("address", null=True),
+    _text("stay", null=True),
+    _json("terms", Mapping[str, Any]),
+    _ms("answer_by", null=True),
+    _ms("remind_at", null=True),
+    _json("wished", tuple[int, ...]),
+    _json("offered", tuple[int, ...]),
+    _text("reason", null=True),
+    _json("progress", Mapping[str, int]),
+    _whole("sequence"),
     sa.Index("appointments_end", "workshop", "end", "start"),  # what is still to come, or lies in a day
     sa.Index("appointments_owner", "owner", "start", "id"),
     sa.Index("appointments_device", "device", "start", "id"),
     sa.Index("appointments_touchpoint", "touchpoint"),
+    sa.Index("appointments_answer", "state", "answer_by"),
+    sa.Index("appointments_remind", "remind_at"),
+    sa.Index("appointments_pending", "workshop", "state", "answer_by"),
     # The second line behind `Workshops.book`; on SQLite triggers guard whole overlaps as well.
     sa.Index(
         "appointments_slot",
@@ -324,9 +416,47 @@ holds = sa.Table(
     _ms("start"),
     _ms("end"),
     _ms("until"),
+    _ms("buffer_ms"),
     sa.PrimaryKeyConstraint("touchpoint", "workshop", "bay", "start"),
     sa.Index("holds_workshop", "workshop", "end", "start"),
     sa.Index("holds_until", "until"),
+)
+
+busy_times = sa.Table(
+    "busy_times",
+    metadata,
+    _sequence(),
+    _text("workshop", sa.ForeignKey("workshops.id")),
+    _text("bay", null=True),
+    _ms("start"),
+    _ms("end"),
+    _text("source"),
+    _text("uid", null=True),
+    sa.Index("busy_times_end", "workshop", "end", "start"),
+    sa.Index("busy_times_source", "workshop", "source"),
+    sqlite_autoincrement=True,
+)
+
+extra_work = sa.Table(
+    "extra_work",
+    metadata,
+    _id(),
+    _text("appointment", sa.ForeignKey("appointments.id")),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("reason"),
+    _whole("price"),
+    _text("currency"),
+    _text("photo", null=True),  # an attachment's id
+    _whole("minutes"),
+    sa.Column("state", Coded(ExtraState), nullable=False),
+    _ms("asked_at"),
+    _ms("answer_by"),
+    _ms("answered_at", null=True),
+    _text("by", null=True),
+    _text("channel", null=True),
+    sa.Index("extra_work_appointment", "appointment", "asked_at"),
+    sa.Index("extra_work_owner", "owner", "state"),
+    sa.Index("extra_work_answer", "state", "answer_by"),
 )
 
 outbox = sa.Table(
@@ -380,6 +510,53 @@ feedback = sa.Table(
     _ms("answered_at", null=True),
     sa.Index("feedback_owner", "owner", "id"),
     sa.Index("feedback_touchpoint", "touchpoint", "id"),
+)
+
+links = sa.Table(
+    "links",
+    metadata,
+    _id(),
+    _text("hash"),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("purpose"),
+    _text("about"),
+    _ms("created"),
+    _ms("expires_at"),
+    _ms("used_at", null=True),
+    sa.Index("links_hash", "hash", unique=True),
+    sa.Index("links_owner", "owner"),
+    sa.Index("links_expires", "expires_at"),
+)
+
+attachments = sa.Table(
+    "attachments",
+    metadata,
+    _id(),
+    _text("owner", sa.ForeignKey("owners.id"), null=True),
+    _text("device", null=True),
+    _text("kind"),
+    _text("media_type"),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    _ms("created"),
+    sa.Index("attachments_owner", "owner", "id"),
+    sa.Index("attachments_device", "device", "id"),
+)
+
+owner_reports = sa.Table(
+    "owner_reports",
+    metadata,
+    _id(),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("device"),
+    _text("text"),
+    _text("photo", sa.ForeignKey("attachments.id"), null=True),
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _json("around", Mapping[str, Any]),
+    _ms("created"),
+    sa.Index("owner_reports_owner", "owner", "id"),
+    sa.Index("owner_reports_device", "device", "id"),
+    sa.Index("owner_reports_photo", "photo"),
+    sa.Index("owner_reports_touchpoint", "touchpoint"),
 )
 
 quarantine = sa.Table(
