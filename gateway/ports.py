@@ -16,6 +16,7 @@ from gateway.domain.appointment import Appointment, AppointmentState, Hold, Work
 from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Outcome
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
+from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.rule_sets import Activation, Sources
@@ -244,6 +245,11 @@ class Devices(Protocol):
 
     def ownerships(self, device_id: str) -> list[Ownership]: ...
     def owner_at(self, device_id: str, ts: int) -> str | None: ...
+    def people(self, device_id: str) -> list[Person]:
+        """Everybody who belongs to it now, its owner first; exactly one of them is asked. Empty for a
+        device that nobody owns."""
+        ...
+
     def facts(self, device_id: str) -> Facts:
         """Empty facts for a device that never reported."""
         ...
@@ -527,6 +533,59 @@ class RuleSets(Protocol):
         ...
 
 
+class People(Protocol):
+    """Who shares a device with its owner, who was invited to, and who looked at an owner's data."""
+
+    def of(self, device: str) -> list[Person]:
+        """Who shares it now, in the order they came; its owner is none of them (see `Devices.people`)."""
+        ...
+
+    def history(self, device: str) -> list[Person]:
+        """Everybody who ever shared it."""
+        ...
+
+    def parts(self, owner: str) -> list[Person]:
+        """Everything somebody shares or ever shared."""
+        ...
+
+    def join(self, person: Person) -> None:
+        """ConflictError for somebody who belongs to it already."""
+        ...
+
+    def change(self, person: Person) -> None:
+        """Role and rights of somebody who belongs to it now. Raises NotFoundError."""
+        ...
+
+    def leave(self, device: str, owner: str | None, at: int) -> int:
+        """Ends one person's part, or everybody's; gives how many."""
+        ...
+
+    def invite(self, invitation: Invitation) -> None: ...
+    def invitation(self, invitation_id: str) -> Invitation:
+        """Raises NotFoundError."""
+        ...
+
+    def invitations(self, device: str) -> list[Invitation]:
+        """Those that were neither taken up nor called back."""
+        ...
+
+    def end_invitation(self, invitation_id: str, at: int, taken_by: str | None = None) -> bool:
+        """Taken up or called back; False when it had ended."""
+        ...
+
+    def looked(self, look: Look) -> bool:
+        """Note once per owner, who, what and day; whether it is new."""
+        ...
+
+    def known(self, looks: list[Look]) -> list[Look]:
+        """Those of them that are noted."""
+        ...
+
+    def looks(self, owner: str, *, limit: int = 100) -> list[Look]:
+        """Newest first."""
+        ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -539,6 +598,7 @@ class Records(Protocol):
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    people: People
 
     def position(self, reader: str) -> int:
         """A reader's committed position, 0 when it never committed."""

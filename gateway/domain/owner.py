@@ -38,6 +38,10 @@ class Consent:
     """ms"""
     source: str
     """who recorded it: owner, operator, import, demo"""
+    text: str | None = None
+    """version of the text that stood beside the choice"""
+    by: str | None = None
+    """owner id, or the name of who took it down for them"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,11 @@ import msgspec
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.people import SqlPeople
 from gateway.adapters.database.rows import MANY, Shape, Transaction, contains, search_text
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.domain.household import Part, Person
 from gateway.ports import DatabaseUnavailableError
 
 _DEVICE = Shape(Device, tables.devices)
@@ -40,6 +42,7 @@ class SqlDevices:
     def __init__(self, transaction: Transaction) -> None:
         self._on = transaction
         self._connection = transaction.connection
+        self._people = SqlPeople(transaction)
 
     def add(self, device: Device) -> None:
         if not self._on.insert_once(tables.devices, _row(device), "id"):
@@ -88,6 +91,7 @@ class SqlDevices:
         self._connection.execute(
             sa.update(tables.ownerships).where(c.device == device_id, c.until.is_(None)).values(until=at)
         )
+        self._people.leave(device_id, None, at)
         self._change(device_id, {"owner": owner})
         if owner is not None:
             self._begin_ownership(device_id, owner, at)
@@ -111,6 +115,24 @@ class SqlDevices:
             .limit(1)
         )
         return self._connection.scalar(query)
+
+    def people(self, device_id: str) -> list[Person]:
+        c = tables.ownerships.c
+        running = _OWNERSHIP.select.where(c.device == device_id, c.until.is_(None)).order_by(c.seq.desc())
+        theirs = _OWNERSHIP.first(self._connection, running)
+        if theirs is None:
+            return []
+        others = self._people.of(device_id)
+        owner = Person(
+            device=device_id,
+            owner=theirs.owner,
+            role=Part.OWNER,
+            asked=not any(person.asked for person in others),
+            may_answer=True,
+            sees=True,
+            since=theirs.since,
+        )
+        return [owner, *others]
 
     def facts(self, device_id: str) -> Facts:
         found = self._facts(_FACTS_ROWS.where(tables.facts.c.device == device_id))

@@ -13,6 +13,7 @@ from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
 from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
+from gateway.adapters.database.people import SqlPeople
 from gateway.adapters.database.quarantine import SqlQuarantine
 from gateway.adapters.database.rows import Transaction
 from gateway.adapters.database.rule_sets import SqlRuleSets
@@ -24,6 +25,7 @@ from gateway.ports import (
     Feedbacks,
     Outbox,
     Owners,
+    People,
     Quarantine,
     RuleSets,
     Tokens,
@@ -50,6 +52,7 @@ class SqlRecords:
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    people: People
 
     def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
         self.transaction = transaction = Transaction(connection, now)
@@ -63,6 +66,7 @@ class SqlRecords:
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
         self.rule_sets = SqlRuleSets(transaction)
+        self.people = SqlPeople(transaction)
 
     def position(self, reader: str) -> int:
         return self._connection.scalar(_POSITION, {"reader": reader}) or 0

@@ -1,0 +1,106 @@
+"""Who belongs to a device, who was invited to, and who looked at what."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import Shape, Transaction
+from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.domain.household import Invitation, Look, Person
+
+_PERSON = Shape(Person, tables.device_people)
+_INVITATION = Shape(Invitation, tables.invitations)
+_LOOK = Shape(Look, tables.access_log)
+
+
+class SqlPeople:
+    """See `gateway.ports.People`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    def of(self, device: str) -> list[Person]:
+        c = tables.device_people.c
+        query = _PERSON.select.where(c.device == device, c.until.is_(None)).order_by(c.since, c.seq)
+        return _PERSON.all(self._connection, query)
+
+    def history(self, device: str) -> list[Person]:
+        c = tables.device_people.c
+        return _PERSON.all(
+            self._connection, _PERSON.select.where(c.device == device).order_by(c.since, c.seq)
+        )
+
+    def parts(self, owner: str) -> list[Person]:
+        c = tables.device_people.c
+        return _PERSON.all(self._connection, _PERSON.select.where(c.owner == owner).order_by(c.since, c.seq))
+
+    def join(self, person: Person) -> None:
+        if any(known.owner == person.owner for known in self.of(person.device)):
+            raise ConflictError(f"{person.owner} belongs to {person.device} already.", person)
+        self._connection.execute(sa.insert(tables.device_people).values(_PERSON.row(person)))
+        self._on.changed("device", person.device)
+
+    def change(self, person: Person) -> None:
+        c = tables.device_people.c
+        values = {"role": person.role, "asked": person.asked, "may_answer": person.may_answer}
+        statement = (
+            sa.update(tables.device_people)
+            .where(c.device == person.device, c.owner == person.owner, c.until.is_(None))
+            .values(values | {"sees": person.sees})
+        )
+        if not self._connection.execute(statement).rowcount:
+            raise NotFoundError(f"{person.owner} does not belong to {person.device}.")
+        self._on.changed("device", person.device)
+
+    def leave(self, device: str, owner: str | None, at: int) -> int:
+        c = tables.device_people.c
+        statement = sa.update(tables.device_people).where(c.device == device, c.until.is_(None))
+        if owner is not None:
+            statement = statement.where(c.owner == owner)
+        gone = self._connection.execute(statement.values(until=at)).rowcount
+        if gone:
+            self._on.changed("device", device)
+        return gone
+
+    # --- invitations
+
+    def invite(self, invitation: Invitation) -> None:
+        self._connection.execute(sa.insert(tables.invitations).values(_INVITATION.row(invitation)))
+
+    def invitation(self, invitation_id: str) -> Invitation:
+        found = _INVITATION.by_id(self._connection, invitation_id)
+        if found is None:
+            raise NotFoundError(f"There is no invitation {invitation_id}.")
+        return found
+
+    def invitations(self, device: str) -> list[Invitation]:
+        c = tables.invitations.c
+        query = _INVITATION.select.where(c.device == device, c.ended.is_(None)).order_by(c.id)
+        return _INVITATION.all(self._connection, query)
+
+    def end_invitation(self, invitation_id: str, at: int, taken_by: str | None = None) -> bool:
+        c = tables.invitations.c
+        statement = sa.update(tables.invitations).where(c.id == invitation_id, c.ended.is_(None))
+        return self._connection.execute(statement.values(ended=at, taken_by=taken_by)).rowcount == 1
+
+    # --- who looked
+
+    def looked(self, look: Look) -> bool:
+        return self._on.insert_once(tables.access_log, _LOOK.row(look), "owner", "by", "what", "day")
+
+    def known(self, looks: list[Look]) -> list[Look]:
+        return [look for look in looks if self._connection.execute(_known(look)).first() is not None]
+
+    def looks(self, owner: str, *, limit: int = 100) -> list[Look]:
+        c = tables.access_log.c
+        query = _LOOK.select.where(c.owner == owner).order_by(c.day.desc(), c.at.desc()).limit(limit)
+        return _LOOK.all(self._connection, query)
+
+
+def _known(look: Look) -> sa.Select[tuple[int]]:
+    c = tables.access_log.c
+    return sa.select(c.at).where(
+        c.owner == look.owner, c.by == look.by, c.what == look.what, c.day == look.day
+    )
