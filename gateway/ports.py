@@ -13,12 +13,16 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.domain.access import Token
 from gateway.domain.appointment import Appointment, AppointmentState, Hold, Workshop
+from gateway.domain.case import Case, CaseKind, CaseState
+from gateway.domain.calendars import CalendarEvent, CalendarSettings, Feed, InboundMail, Invitation, Party
 from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Outcome
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
 from gateway.domain.household import Invitation, Look, Person
+from gateway.domain.links import Link
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.report import Attachment, Report
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from rules.readings import Value
@@ -458,6 +462,43 @@ class Feedbacks(Protocol):
     ) -> list[Feedback]: ...
 
 
+class Cases(Protocol):
+    """What somebody has to look after until the customer has heard what came of it."""
+
+    def add(self, case: Case) -> None: ...
+    def get(self, case_id: str) -> Case:
+        """Raises NotFoundError."""
+        ...
+
+    def save(self, case: Case) -> None:
+        """Replace the row; checks CASE_MOVES against the stored state, ConflictError otherwise."""
+        ...
+
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        workshop: str | None = None,
+        device: str | None = None,
+        touchpoint: str | None = None,
+        kind: CaseKind | None = None,
+        states: Sequence[CaseState] = (),
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Case]:
+        """Newest first by id; `after` is the last id of the page before."""
+        ...
+
+    def pending(self, limit: int = 100, *, workshop: str | None = None) -> list[Case]:
+        """Those that somebody still has to do something for: whose customer waits first, then those whose
+        customer has heard; the earliest deadline first, so overdue ones lead."""
+        ...
+
+    def counts(self, now: int) -> Mapping[str, tuple[int, int]]:
+        """{kind: (pending, overdue)}."""
+        ...
+
+
 class Quarantine(Protocol):
     """Messages that could not be decoded; unique by journal position, written by assess alone."""
 
@@ -586,6 +627,102 @@ class People(Protocol):
         ...
 
 
+class Links(Protocol):
+    """One-time links, by the hash of their secret."""
+
+    def add(self, link: Link) -> None: ...
+    def find(self, secret_hash: str) -> Link | None: ...
+    def use(self, link_id: str, at: int) -> bool:
+        """Used up now; False when it was already."""
+        ...
+
+    def forget(self, before: int) -> int:
+        """Delete those that expired before; gives how many."""
+        ...
+
+
+class Attachments(Protocol):
+    """Pictures that belong to matters."""
+
+    def add(self, attachment: Attachment) -> None: ...
+    def get(self, attachment_id: str) -> Attachment:
+        """Raises NotFoundError."""
+        ...
+
+
+class Reports(Protocol):
+    """What owners reported themselves."""
+
+    def add(self, report: Report) -> None: ...
+    def of_touchpoint(self, touchpoint_id: str) -> Report | None: ...
+    def with_photo(self, attachment_id: str) -> Report | None: ...
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        device: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Report]:
+        """Newest first by id."""
+        ...
+
+
+class Calendars(Protocol):
+    """How workshops are reached, what stands in others' calendars, feeds, and mail that came in."""
+
+    def settings(self, workshop: str) -> CalendarSettings:
+        """The defaults for a workshop that chose nothing."""
+        ...
+
+    def put_settings(self, settings: CalendarSettings) -> None: ...
+    def due_feeds(self, now: int, limit: int = 10) -> list[CalendarSettings]:
+        """Workshops whose own calendar is to be read now, longest due first."""
+        ...
+
+    def next_feed(self) -> int | None:
+        """When the next one is due."""
+        ...
+
+    def broken_feeds(self, limit: int = 100) -> list[CalendarSettings]:
+        """Workshops whose own calendar cannot be read."""
+        ...
+
+    def event(self, appointment: str) -> CalendarEvent | None: ...
+    def put_event(self, event: CalendarEvent) -> None: ...
+    def invitation(self, appointment: str, party: Party) -> Invitation | None:
+        """The newest one of that party."""
+        ...
+
+    def invitation_by_token(self, token_hash: str) -> Invitation | None: ...
+    def put_invitation(self, invitation: Invitation) -> None: ...
+    def feed(self, party: Party, subject: str) -> Feed | None: ...
+    def feed_by_token(self, token_hash: str) -> Feed | None: ...
+    def put_feed(self, feed: Feed) -> None: ...
+    def add_mail(self, mail: InboundMail) -> bool:
+        """Insert once by Message-ID and recipient; False for a duplicate."""
+        ...
+
+    def has_mail(self, message_id: str, recipient: str) -> bool: ...
+    def mail(self, mail_id: str) -> InboundMail:
+        """Raises NotFoundError."""
+        ...
+
+    def mails(
+        self, *, waiting: bool = False, after: str | None = None, limit: int = 100
+    ) -> list[InboundMail]:
+        """Newest first; `waiting`: only those that somebody has to look at."""
+        ...
+
+    def waiting_mails(self, most: int) -> int:
+        """How many wait for somebody to look at them, counted up to `most`."""
+        ...
+
+    def see_mail(self, mail_id: str, at: int) -> None:
+        """It was dealt with; the message itself is kept no longer. Raises NotFoundError."""
+        ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -595,9 +732,14 @@ class Records(Protocol):
     workshops: Workshops
     outbox: Outbox
     feedback: Feedbacks
+    cases: Cases
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    calendars: Calendars
+    links: Links
+    attachments: Attachments
+    reports: Reports
     people: People
 
     def position(self, reader: str) -> int:
@@ -611,7 +753,7 @@ class Records(Protocol):
 
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
-        "device", "facts", "ledger", "feedback", "quarantine", "rules"; key: the id (of a ledger line its
+        "device", "facts", "ledger", "feedback", "case", "quarantine", "rules"; key: the id (of a ledger line its
         owner's), "" for several facts or messages at once. The repositories note their own. Visible when
         committed."""
         ...

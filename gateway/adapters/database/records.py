@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.calendars import SqlCalendars
+from gateway.adapters.database.cases import SqlCases
 from gateway.adapters.database.devices import SqlDevices
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
@@ -21,6 +23,8 @@ from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
 from gateway.ports import (
+    Calendars,
+    Cases,
     Devices,
     Feedbacks,
     Outbox,
@@ -49,9 +53,11 @@ class SqlRecords:
     workshops: Workshops
     outbox: Outbox
     feedback: Feedbacks
+    cases: Cases
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    calendars: Calendars
     people: People
 
     def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
@@ -63,9 +69,11 @@ class SqlRecords:
         self.workshops = SqlWorkshops(transaction)
         self.outbox = SqlOutbox(transaction)
         self.feedback = SqlFeedbacks(transaction)
+        self.cases = SqlCases(transaction)
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
         self.rule_sets = SqlRuleSets(transaction)
+        self.calendars = SqlCalendars(transaction)
         self.people = SqlPeople(transaction)
 
     def position(self, reader: str) -> int:

@@ -23,6 +23,8 @@ from gateway.domain.appointment import (
     OpeningException,
     Service,
 )
+from gateway.domain.case import CaseKind, CaseState, Note
+from gateway.domain.calendars import Party, Reach
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
@@ -559,6 +561,33 @@ owner_reports = sa.Table(
     sa.Index("owner_reports_touchpoint", "touchpoint"),
 )
 
+cases = sa.Table(
+    "cases",
+    metadata,
+    _id(),
+    sa.Column("kind", Coded(CaseKind), nullable=False),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("device", null=True),
+    _text("touchpoint", null=True),
+    _text("appointment", null=True),
+    _text("workshop", null=True),
+    sa.Column("state", Coded(CaseState), nullable=False),
+    _text("responsible"),
+    _ms("opened_at"),
+    _ms("due_at"),
+    _ms("answered_at", null=True),
+    _ms("closed_at", null=True),
+    _text("text"),
+    _json("data", Mapping[str, Any]),
+    _text("outcome", null=True),
+    _json("history", tuple[Note, ...]),
+    sa.Index("cases_due", "state", "due_at", "id"),
+    sa.Index("cases_owner", "owner", "id"),
+    sa.Index("cases_touchpoint", "touchpoint"),
+    sa.Index("cases_device", "device", "id"),
+    sa.Index("cases_workshop", "workshop", "state", "due_at"),
+)
+
 quarantine = sa.Table(
     "quarantine",
     metadata,
@@ -631,6 +660,86 @@ rule_errors = sa.Table(
     sa.Column("count", sa.BigInteger, nullable=False),
     _ms("last_at"),
     sa.PrimaryKeyConstraint("rule"),
+)
+
+calendar_settings = sa.Table(
+    "calendar_settings",
+    metadata,
+    _text("workshop", sa.ForeignKey("workshops.id")),
+    _text("email", null=True),
+    sa.Column("reach", Coded(Reach), nullable=False),
+    _text("language"),
+    _text("busy_url", null=True),
+    _text("busy_etag", null=True),
+    _text("busy_modified", null=True),
+    _ms("busy_due_at", null=True),
+    _ms("busy_taken_at", null=True),
+    _whole("busy_count"),
+    _text("busy_problem", null=True),
+    _text("busy_detail", null=True),
+    sa.PrimaryKeyConstraint("workshop"),
+    sa.Index("calendar_settings_due", "busy_due_at"),
+)
+
+calendar_events = sa.Table(
+    "calendar_events",
+    metadata,
+    _text("appointment", sa.ForeignKey("appointments.id")),
+    _text("uid"),
+    _whole("sequence"),
+    _ms("start"),
+    _ms("end"),
+    _text("status"),
+    _ms("changed"),
+    sa.PrimaryKeyConstraint("appointment"),
+)
+
+calendar_invitations = sa.Table(
+    "calendar_invitations",
+    metadata,
+    _text("token_hash"),
+    _text("appointment", sa.ForeignKey("appointments.id")),
+    sa.Column("party", Coded(Party), nullable=False),
+    _text("address"),
+    _ms("created"),
+    sa.Column("reply_sequence", sa.Integer, nullable=True),
+    _ms("reply_stamp", null=True),
+    _text("partstat", null=True),
+    sa.PrimaryKeyConstraint("token_hash"),
+    sa.Index("calendar_invitations_appointment", "appointment", "party"),
+)
+
+calendar_feeds = sa.Table(
+    "calendar_feeds",
+    metadata,
+    sa.Column("party", Coded(Party), nullable=False),
+    _text("subject"),
+    _whole("turn"),
+    _text("token_hash"),
+    _ms("created"),
+    sa.PrimaryKeyConstraint("party", "subject"),
+    sa.Index("calendar_feeds_token", "token_hash", unique=True),
+)
+
+inbound_mail = sa.Table(
+    "inbound_mail",
+    metadata,
+    _id(),
+    _ms("at"),
+    _text("message_id"),
+    _text("sender"),
+    _text("recipient"),
+    _text("subject"),
+    _text("outcome"),
+    _text("reason"),
+    _json("params", Mapping[str, Any]),
+    _text("appointment", null=True),
+    _text("owner", null=True),
+    sa.Column("raw", sa.LargeBinary, nullable=True),
+    _ms("seen_at", null=True),
+    sa.Index("inbound_mail_message", "message_id", "recipient", unique=True),
+    sa.Index("inbound_mail_open", "outcome", "seen_at", "id"),
+    sa.Index("inbound_mail_owner", "owner"),
 )
 
 positions = sa.Table(
