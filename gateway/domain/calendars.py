@@ -68,7 +68,7 @@ class CalendarEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Invitation:
+class CalendarInvitation:
     """One party's invitation to one appointment. Who knows the token of its address answers it."""
 
     token_hash: str

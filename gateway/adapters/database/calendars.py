@@ -6,12 +6,19 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
-from gateway.domain.calendars import CalendarEvent, CalendarSettings, Feed, InboundMail, Invitation, Party
+from gateway.domain.calendars import (
+    CalendarEvent,
+    CalendarSettings,
+    Feed,
+    InboundMail,
+    CalendarInvitation,
+    Party,
+)
 from gateway.domain.errors import NotFoundError
 
 _SETTINGS = Shape(CalendarSettings, tables.calendar_settings)
 _EVENT = Shape(CalendarEvent, tables.calendar_events)
-_INVITATION = Shape(Invitation, tables.calendar_invitations)
+_INVITATION = Shape(CalendarInvitation, tables.calendar_invitations)
 _FEED = Shape(Feed, tables.calendar_feeds)
 _MAIL = Shape(InboundMail, tables.inbound_mail)
 
@@ -56,16 +63,16 @@ class SqlCalendars:
 
     # --- invitations
 
-    def invitation(self, appointment: str, party: Party) -> Invitation | None:
+    def invitation(self, appointment: str, party: Party) -> CalendarInvitation | None:
         c = tables.calendar_invitations.c
         query = _INVITATION.select.where(c.appointment == appointment, c.party == party)
         return _INVITATION.first(self._connection, query.order_by(c.created.desc()))
 
-    def invitation_by_token(self, token_hash: str) -> Invitation | None:
+    def invitation_by_token(self, token_hash: str) -> CalendarInvitation | None:
         query = _INVITATION.select.where(tables.calendar_invitations.c.token_hash == token_hash)
         return _INVITATION.first(self._connection, query)
 
-    def put_invitation(self, invitation: Invitation) -> None:
+    def put_invitation(self, invitation: CalendarInvitation) -> None:
         self._on.put(tables.calendar_invitations, _INVITATION.row(invitation), "token_hash")
 
     # --- feeds

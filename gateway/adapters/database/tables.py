@@ -23,8 +23,8 @@ from gateway.domain.appointment import (
     OpeningException,
     Service,
 )
-from gateway.domain.case import CaseKind, CaseState, Note
 from gateway.domain.calendars import Party, Reach
+from gateway.domain.case import CaseKind, CaseState, Note
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
