@@ -6,6 +6,7 @@ TouchpointError
 ├── NotFoundError        what was asked for is not there
 ├── NotAllowedError      the caller may not do this
 ├── InvalidError         the request cannot be taken as it is; says which field and what is allowed
+├── GoneError            it was there once: a link that is used or has expired
 ├── ConflictError        it contradicts what already holds; carries what holds
 └── SlotTakenError       the chosen slot is gone; carries the next ones
 """
@@ -29,6 +30,14 @@ class NotAllowedError(TouchpointError):
 
 class InvalidError(TouchpointError):
     """The request cannot be taken as it is; the message names the field and what is allowed."""
+
+
+class GoneError(TouchpointError):
+    """It was there once: a link that is used or has expired; `what` is what it was."""
+
+    def __init__(self, message: str, what: Any = None) -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class ConflictError(TouchpointError):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+SEVERITIES = ("advice", "warning", "critical")
+"""From the least to the gravest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +58,27 @@ class Preferences:
     channels: tuple[str, ...] = ("web_push", "display")
     muted: tuple[str, ...] = ()
     """rule ids that the owner does not want to hear of"""
+    muted_at: Mapping[str, str] = field(default_factory=dict)
+    """{rule: severity it had when it was muted}: what is graver gets through again"""
     weekly_budget: int = 2
     """service messages an owner allows a week (stated to the owner, enforced by the budget step)"""
+
+    def mutes(self, rule: str, severity: str) -> bool:
+        """Whether a finding of this rule stays silent. Muting ends when severity rises; where it is not known
+        at which severity a rule was muted, what is critical gets through."""
+        if rule not in self.muted or severity == "critical":
+            return False
+        return SEVERITIES.index(severity) <= SEVERITIES.index(self.muted_at.get(rule, "warning"))
+
+    def muting(self, rule: str, severity: str) -> Preferences:
+        """The same, with a rule muted at this severity."""
+        muted = tuple(dict.fromkeys((*self.muted, rule)))
+        return replace(self, muted=muted, muted_at={**self.muted_at, rule: severity})
+
+    def unmuting(self, rule: str) -> Preferences:
+        """The same, with a rule heard again."""
+        muted = tuple(one for one in self.muted if one != rule)
+        return replace(self, muted=muted, muted_at={r: s for r, s in self.muted_at.items() if r != rule})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

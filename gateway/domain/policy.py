@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gateway.domain.working_time import WorkingTime
 from rules import Rule, RuleSet
 
 
@@ -63,6 +64,20 @@ class RuleInfo:
         )
 
 
+OWNER_REPORT = RuleInfo(
+    id="owner-report",
+    version=1,
+    kind="",
+    purpose="report",
+    severity="warning",
+    touchpoint_kind="appointment",
+    service="diagnosis",
+    expires_ms=None,
+    source="The owner said that something is wrong.",
+)
+"""What stands for a rule where the owner has found it: no rule set holds it."""
+
+
 class RuleBook(Mapping[str, RuleInfo]):
     """The rules in force, by id. One set takes another's place as a whole, for whoever holds the book."""
 
@@ -74,7 +89,7 @@ class RuleBook(Mapping[str, RuleInfo]):
         self._rules = _infos(rules)
 
     def __getitem__(self, rule: str) -> RuleInfo:
-        return self._rules[rule]
+        return OWNER_REPORT if rule == OWNER_REPORT.id else self._rules[rule]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rules)
@@ -128,3 +143,11 @@ class Policy:
     """how long one process has a delivery to itself"""
     ask_after_ms: int = 18 * 3_600_000
     """how long after a job the one question is asked (moved out of quiet hours)"""
+    responsible: str = "after-sales"
+    """account or team that a new case is given to"""
+    working_time: WorkingTime = field(default_factory=WorkingTime)
+    """when the operator's people work: deadlines are counted in it"""
+    deadline_hours: Mapping[str, int] = field(
+        default_factory=lambda: {"complaint": 8, "low_score": 16, "call_me": 4, "update_failed": 16}
+    )
+    """{kind of case: working hours until the customer hears from somebody}"""

@@ -13,6 +13,7 @@ from gateway.adapters.database.cases import SqlCases
 from gateway.adapters.database.devices import SqlDevices
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
+from gateway.adapters.database.links import SqlAttachments, SqlLinks, SqlReports
 from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
 from gateway.adapters.database.people import SqlPeople
@@ -23,14 +24,17 @@ from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
 from gateway.ports import (
+    Attachments,
     Calendars,
     Cases,
     Devices,
     Feedbacks,
+    Links,
     Outbox,
     Owners,
     People,
     Quarantine,
+    Reports,
     RuleSets,
     Tokens,
     Touchpoints,
@@ -57,6 +61,9 @@ class SqlRecords:
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    links: Links
+    attachments: Attachments
+    reports: Reports
     calendars: Calendars
     people: People
 
@@ -73,6 +80,9 @@ class SqlRecords:
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
         self.rule_sets = SqlRuleSets(transaction)
+        self.links = SqlLinks(transaction)
+        self.attachments = SqlAttachments(transaction)
+        self.reports = SqlReports(transaction)
         self.calendars = SqlCalendars(transaction)
         self.people = SqlPeople(transaction)
 
