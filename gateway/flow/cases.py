@@ -1,0 +1,161 @@
+"""cases: somebody is responsible by a time, and a case ends only with what the customer hears."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gateway.domain.case import PENDING, Case, CaseKind, CaseState, Note, check_case_move
+from gateway.domain.errors import InvalidError
+from gateway.domain.ids import new_id
+from gateway.domain.policy import Policy
+from gateway.flow import outgoing
+from gateway.ports import Records
+
+TEXT_MAX = 2_000
+"""Characters of a note or an answer that are taken."""
+
+SYSTEM = "system"
+"""Who opened what nobody typed."""
+
+_DEFAULT = Policy()
+
+
+def open_case(
+    records: Records,
+    *,
+    kind: CaseKind | str,
+    owner: str,
+    device: str | None = None,
+    touchpoint: str | None = None,
+    workshop: str | None = None,
+    appointment: str | None = None,
+    responsible: str | None = None,
+    due_at: int | None = None,
+    text: str = "",
+    now: int,
+    policy: Policy = _DEFAULT,
+    by: str = SYSTEM,
+    data: Mapping[str, Any] | None = None,
+) -> Case:
+    """Open a case, or note it in the one of the same kind that is still pending about the same touchpoint.
+
+    Who is responsible and by when (`policy.deadline_hours` of working time) follow from the settings
+    unless given. The owner's ledger says that somebody looks after it, and by when they hear.
+    """
+    kind = CaseKind(kind)
+    told = text.strip()[:TEXT_MAX]
+    pending = _pending(records, kind, touchpoint)
+    if pending is not None:
+        return _save(records, pending, Note(at=now, by=by, what="again", text=told))
+    case = Case(
+        id=new_id(now),
+        kind=kind,
+        owner=owner,
+        device=device,
+        touchpoint=touchpoint,
+        workshop=workshop,
+        appointment=appointment,
+        responsible=responsible or policy.responsible,
+        opened_at=now,
+        due_at=due_at if due_at is not None else due(kind, now, policy),
+        text=told,
+        data=dict(data or {}),
+        history=(Note(at=now, by=by, what="opened", text=told),),
+    )
+    records.cases.add(case)
+    _line(records, case, f"case_{kind}", now)
+    return case
+
+
+def due(kind: CaseKind, now: int, policy: Policy) -> int:
+    """By when the customer of a case opened now hears from somebody."""
+    return policy.working_time.after(now, policy.deadline_hours.get(kind, 8))
+
+
+def _pending(records: Records, kind: CaseKind, touchpoint: str | None) -> Case | None:
+    if touchpoint is None:
+        return None
+    found = records.cases.page(touchpoint=touchpoint, kind=kind, states=PENDING, limit=1)
+    return found[0] if found else None
+
+
+def note(records: Records, case_id: str, text: str, *, by: str, now: int) -> Case:
+    """Write something into the history; the customer does not see it. Raises NotFoundError, InvalidError."""
+    return _save(
+        records, records.cases.get(case_id), Note(at=now, by=by, what="noted", text=_said(text, "text"))
+    )
+
+
+def give(records: Records, case_id: str, responsible: str, *, by: str, now: int) -> Case:
+    """Somebody else is responsible from now on. Raises NotFoundError, InvalidError."""
+    to = _said(responsible, "responsible")[:100]
+    case = replace(records.cases.get(case_id), responsible=to)
+    return _save(records, case, Note(at=now, by=by, what="given", text=to))
+
+
+def answer_case(
+    records: Records, case_id: str, text: str, *, by: str, now: int, policy: Policy = _DEFAULT
+) -> Case:
+    """The customer hears from somebody, and the case goes on. Raises NotFoundError, InvalidError,
+    ConflictError when it is closed."""
+    return _tell(records, case_id, CaseState.ANSWERED, text, by, now, policy)
+
+
+def close_case(
+    records: Records, case_id: str, outcome: str, *, by: str, now: int, policy: Policy = _DEFAULT
+) -> Case:
+    """The customer hears what came of it, and the case is over. Raises NotFoundError, InvalidError when
+    there is nothing for the customer to hear, ConflictError when it is closed."""
+    return _tell(records, case_id, CaseState.CLOSED, outcome, by, now, policy)
+
+
+def _tell(
+    records: Records, case_id: str, state: CaseState, text: str, by: str, now: int, policy: Policy
+) -> Case:
+    heard = _said(text, "outcome" if state is CaseState.CLOSED else "text")
+    case = records.cases.get(case_id)
+    check_case_move(case, state)
+    told = replace(
+        case,
+        state=state,
+        outcome=heard,
+        answered_at=case.answered_at if case.answered_at is not None else now,
+        closed_at=now if state is CaseState.CLOSED else None,
+    )
+    told = _save(records, told, Note(at=now, by=by, what=str(state), text=heard))
+    _line(records, told, f"case_{state}", now, said=heard)
+    _queue(records, told, now, policy)
+    return told
+
+
+def _queue(records: Records, case: Case, now: int, policy: Policy) -> None:
+    """What the customer hears goes to their phones; a reply they wait for costs no budget."""
+    if case.touchpoint is None:
+        return
+    quiet = outgoing.quiet_hours(
+        outgoing.wishes(records, case.owner, policy), records.owners.get(case.owner).time_zone
+    )
+    touchpoint = records.touchpoints.get(case.touchpoint)
+    outgoing.queue_push(records, touchpoint, "case", now, due_at=quiet.moved_out(now), case=case.id)
+
+
+def _save(records: Records, case: Case, entry: Note) -> Case:
+    saved = replace(case, history=(*case.history, entry))
+    records.cases.save(saved)
+    return saved
+
+
+def _line(records: Records, case: Case, code: str, now: int, **params: Any) -> None:
+    about: dict[str, Any] = {"owner": case.owner, "device": case.device}
+    if case.touchpoint is not None:
+        about = {"touchpoint": records.touchpoints.get(case.touchpoint)}
+    outgoing.write_line(records, code, now, **about, case=case.id, until=case.due_at, **params)
+
+
+def _said(text: str, name: str) -> str:
+    said = text.strip()[:TEXT_MAX]
+    if not said:
+        raise InvalidError(f"{name}: say what it is; it must not be empty.")
+    return said
