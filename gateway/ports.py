@@ -22,7 +22,15 @@ from gateway.domain.calendars import (
     Party,
 )
 from gateway.domain.case import Case, CaseKind, CaseState
-from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Outcome
+from gateway.domain.delivery import (
+    Attempt,
+    Delivery,
+    DeliveryOutcome,
+    DeliveryState,
+    MailAddress,
+    Outcome,
+    Reached,
+)
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
 from gateway.domain.household import Invitation, Look, Person
@@ -31,7 +39,8 @@ from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.report import Attachment, Report
 from gateway.domain.rule_sets import Activation, Sources
-from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
+from gateway.domain.touchpoint import Finding, LedgerLine, Matter, State, Touchpoint
+from gateway.domain.webhooks import Webhook
 from rules.readings import Value
 
 T = TypeVar("T")
@@ -343,6 +352,30 @@ class Touchpoints(Protocol):
         ...
 
     def deferred_for_device(self, device: str) -> list[Touchpoint]: ...
+    def matters(self, touchpoint_id: str) -> list[Matter]:
+        """The findings that the touchpoint is about: its own first, then those taken in, in their order.
+
+        Raises NotFoundError."""
+        ...
+
+    def take_in(
+        self, touchpoint_id: str, finding: Finding, service: str | None, purpose: str, at: int
+    ) -> None:
+        """One more finding that the touchpoint is about; a second time changes nothing."""
+        ...
+
+    def take_out(self, touchpoint_id: str, finding_id: str) -> None:
+        """A finding taken in earlier is no longer part of it."""
+        ...
+
+    def holding(self, finding_id: str) -> list[Touchpoint]:
+        """Those that took the finding in, newest first; not those whose own it is (`page` gives them)."""
+        ...
+
+    def deferred_for_owner(self, owner: str) -> list[Touchpoint]:
+        """By wake_at."""
+        ...
+
     def sent_since(self, owner: str, since: int) -> int:
         """How many were sent to an owner since; critical ones, which need no budget, apart."""
         ...
@@ -447,10 +480,66 @@ class Outbox(Protocol):
         """A dead letter becomes pending again, its attempts counted on; ConflictError for any other."""
         ...
 
+    def reached(self, delivery_id: str, outcome: Reached, at: int) -> bool:
+        """Note how far it has come, once; False when that was known, or there is no such delivery."""
+        ...
+
+    def outcomes(self, delivery_ids: Sequence[str]) -> Mapping[str, list[DeliveryOutcome]]:
+        """{delivery: what is known of it, oldest first}."""
+        ...
+
+    def to_target(self, channel: str, target: str, limit: int = 20) -> list[Delivery]:
+        """The newest rows to one target."""
+        ...
+
+    def ahead_of(self, delivery: Delivery) -> Delivery | None:
+        """An older row to the same target that was tried and waits for its next try."""
+        ...
+
+    def move(self, delivery_id: str, due_at: int) -> None:
+        """A pending row falls due at another time; nothing happens to any other."""
+        ...
+
+    def put_back(self, delivery_id: str, due_at: int) -> None:
+        """A leased row was not tried and is pending again."""
+        ...
+
     def next_due(self, channels: Sequence[str]) -> int | None: ...
     def counts(self, states: Sequence[DeliveryState] = ()) -> Mapping[str, int]:
         """{state: how many}, of these states or of all; see `Touchpoints.counts`."""
         ...
+
+
+class Webhooks(Protocol):
+    """Endpoints of other systems."""
+
+    def put(self, webhook: Webhook) -> None:
+        """Insert, or replace the one with the same id."""
+        ...
+
+    def get(self, webhook_id: str) -> Webhook:
+        """Raises NotFoundError."""
+        ...
+
+    def find(self, webhook_id: str) -> Webhook | None: ...
+    def remove(self, webhook_id: str) -> None: ...
+    def hearing(self, audience: str, event_type: str) -> list[Webhook]:
+        """Active ones of the audience that subscribed to the type."""
+        ...
+
+    def page(
+        self, *, audience: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[Webhook]:
+        """Newest first by id."""
+        ...
+
+
+class MailAddresses(Protocol):
+    """What is known of e-mail addresses; the spelling's case does not matter."""
+
+    def find(self, address: str) -> MailAddress | None: ...
+    def mark(self, entry: MailAddress) -> None: ...
+    def undeliverable(self, address: str) -> bool: ...
 
 
 class Feedbacks(Protocol):
@@ -730,6 +819,18 @@ class Calendars(Protocol):
         ...
 
 
+class Contacts(Protocol):
+    """What owners were contacted for, by purse."""
+
+    def add(self, owner: str, purse: str, at: int, about: str) -> None:
+        """One contact was made; `about` is the touchpoint or question it was about."""
+        ...
+
+    def times(self, owner: str, purses: Sequence[str], since: int) -> list[int]:
+        """When contacts of these purses were made after `since`, ms, oldest first."""
+        ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -743,6 +844,9 @@ class Records(Protocol):
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    webhooks: Webhooks
+    mail_addresses: MailAddresses
+    contacts: Contacts
     calendars: Calendars
     links: Links
     attachments: Attachments

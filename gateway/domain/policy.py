@@ -115,6 +115,8 @@ class Policy:
     """defaults for owners who set none; local times of the owner's zone"""
     weekly_budget: int = 2
     """service messages in seven days, for owners who set none"""
+    marketing_budget: int = 1
+    """marketing messages in seven days, a purse of its own"""
     channels: tuple[str, ...] = ("web_push", "display")
     """the operator's channels; an owner may want fewer"""
     in_use_kinds: tuple[str, ...] = ("car",)

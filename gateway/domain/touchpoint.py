@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -149,10 +149,34 @@ class Touchpoint:
     workshop: str | None = None
     """the workshop the owner chose for this matter; None: the product's own"""
 
+    waits_for: str | None = None
+    """of a deferred one: the code of the ledger line that says why"""
+
     @property
     def live(self) -> bool:
         """Whether it still needs something."""
         return self.state in LIVE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matter:
+    """One of the findings that a touchpoint is about."""
+
+    finding: str
+    rule: str
+    version: int
+    service: str | None
+    severity: str
+    purpose: str
+    added_at: int
+    """ms; of the touchpoint's own: when it was created"""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    cleared_at: int | None = None
+
+
+def services(matters: Sequence[Matter]) -> list[str]:
+    """What is to be done about them, each service once, in their order."""
+    return list(dict.fromkeys(matter.service for matter in matters if matter.service))
 
 
 def check_move(touchpoint: Touchpoint, to: State) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.contacts import SqlContacts
 from gateway.adapters.database.calendars import SqlCalendars
 from gateway.adapters.database.cases import SqlCases
+from gateway.adapters.database.delivering import SqlMailAddresses, SqlWebhooks
 from gateway.adapters.database.devices import SqlDevices
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
@@ -27,9 +29,11 @@ from gateway.ports import (
     Attachments,
     Calendars,
     Cases,
+    Contacts,
     Devices,
     Feedbacks,
     Links,
+    MailAddresses,
     Outbox,
     Owners,
     People,
@@ -38,6 +42,7 @@ from gateway.ports import (
     RuleSets,
     Tokens,
     Touchpoints,
+    Webhooks,
     Workshops,
 )
 
@@ -61,6 +66,9 @@ class SqlRecords:
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
+    webhooks: Webhooks
+    mail_addresses: MailAddresses
+    contacts: Contacts
     links: Links
     attachments: Attachments
     reports: Reports
@@ -80,6 +88,9 @@ class SqlRecords:
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
         self.rule_sets = SqlRuleSets(transaction)
+        self.webhooks = SqlWebhooks(transaction)
+        self.mail_addresses = SqlMailAddresses(transaction)
+        self.contacts = SqlContacts(transaction)
         self.links = SqlLinks(transaction)
         self.attachments = SqlAttachments(transaction)
         self.reports = SqlReports(transaction)

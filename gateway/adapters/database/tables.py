@@ -25,9 +25,10 @@ from gateway.domain.appointment import (
 )
 from gateway.domain.calendars import Party, Reach
 from gateway.domain.case import CaseKind, CaseState, Note
-from gateway.domain.delivery import DeliveryState
+from gateway.domain.delivery import DeliveryState, Reached
 from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
+from gateway.domain.webhooks import EndpointState, SigningSecret
 from rules.readings import Known
 
 FACTS_FORMAT = 1
@@ -311,6 +312,85 @@ touchpoints = sa.Table(
     sa.Index("touchpoints_wake", "state", "wake_at"),
     sa.Index("touchpoints_expires", "state", "expires_at"),
     sa.Index("touchpoints_created", "created"),
+    _text("waits_for", null=True),
+    _ms("answered_at", null=True),  # the answer's, to be looked up
+    sa.Index("touchpoints_owner_state", "owner", "state", "wake_at"),
+    sa.Index("touchpoints_answered", "rule", "answered_at"),
+    sa.Index("touchpoints_rule_sent", "rule", "sent_at"),
+)
+
+touchpoint_findings = sa.Table(
+    "touchpoint_findings",
+    metadata,
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("finding", sa.ForeignKey("findings.id")),
+    _text("service", null=True),
+    _text("purpose"),
+    _ms("added_at"),
+    sa.PrimaryKeyConstraint("touchpoint", "finding"),
+    sa.Index("touchpoint_findings_finding", "finding"),
+)
+
+contacts = sa.Table(
+    "contacts",
+    metadata,
+    _sequence(),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("purse"),
+    _ms("at"),
+    _text("about"),
+    sa.Index("contacts_owner", "owner", "at"),
+    sa.Index("contacts_about", "about"),
+    sqlite_autoincrement=True,
+)
+
+rule_paces = sa.Table(
+    "rule_paces",
+    metadata,
+    _text("rule"),
+    _whole("per_day"),
+    _ms("since"),
+    _whole("declined"),
+    _whole("answered"),
+    sa.PrimaryKeyConstraint("rule"),
+)
+
+pace_places = sa.Table(
+    "pace_places",
+    metadata,
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("rule"),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("touchpoint"),
+    sa.Index("pace_places_rule", "rule", "at"),
+)
+
+recalls = sa.Table(
+    "recalls",
+    metadata,
+    _id(),
+    _text("kind"),
+    _text("reference", null=True),
+    _json("title", Mapping[str, str]),
+    _json("body", Mapping[str, str]),
+    _text("service", null=True),
+    _text("severity"),
+    _ms("created"),
+    _text("by"),
+    sa.Index("recalls_created", "created", "id"),
+)
+
+recall_devices = sa.Table(
+    "recall_devices",
+    metadata,
+    _sequence(),
+    _text("recall", sa.ForeignKey("recalls.id")),
+    _text("device"),
+    _text("finding", null=True),  # None until it was raised
+    sa.Index("recall_devices_once", "recall", "device", unique=True),
+    sa.Index("recall_devices_device", "device"),
+    sa.Index("recall_devices_finding", "finding", "seq"),
+    sqlite_autoincrement=True,
 )
 
 ledger = sa.Table(
@@ -483,6 +563,7 @@ outbox = sa.Table(
     sa.Index("outbox_due", "channel", "state", "due_at", "seq"),
     sa.Index("outbox_state", "state", "seq"),
     sa.Index("outbox_touchpoint", "touchpoint"),
+    sa.Index("outbox_target", "channel", "target", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -497,6 +578,40 @@ attempts = sa.Table(
     _text("detail"),
     sa.Index("attempts_delivery", "delivery", "seq"),
     sqlite_autoincrement=True,
+)
+
+delivery_outcomes = sa.Table(
+    "delivery_outcomes",
+    metadata,
+    _text("delivery", sa.ForeignKey("outbox.id")),
+    sa.Column("outcome", Coded(Reached), nullable=False),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("delivery", "outcome"),
+)
+
+mail_addresses = sa.Table(
+    "mail_addresses",
+    metadata,
+    _text("address"),  # lower case
+    _text("state"),
+    _text("reason"),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("address"),
+)
+
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    _id(),
+    _text("audience"),
+    _text("url"),
+    _json("types", tuple[str, ...]),
+    _json("secrets", tuple[SigningSecret, ...]),  # in the clear: signing needs them
+    sa.Column("state", Coded(EndpointState), nullable=False),
+    _ms("created"),
+    _ms("disabled_at", null=True),
+    _text("reason", null=True),
+    sa.Index("webhooks_audience", "audience", "state"),
 )
 
 feedback = sa.Table(

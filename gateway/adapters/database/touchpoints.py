@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction, count_states
 from gateway.domain.errors import ConflictError, NotFoundError
-from gateway.domain.touchpoint import LIVE, Finding, LedgerLine, State, Touchpoint, check_move
+from gateway.domain.touchpoint import LIVE, Finding, LedgerLine, Matter, State, Touchpoint, check_move
 
 _FINDING = Shape(Finding, tables.findings)
 _TOUCHPOINT = Shape(Touchpoint, tables.touchpoints)
@@ -151,6 +151,40 @@ class SqlTouchpoints:
         query = _TOUCHPOINT.select.where(c.device == device, *_among([State.DEFERRED])).order_by(c.id)
         return _TOUCHPOINT.all(self._connection, query)
 
+    def deferred_for_owner(self, owner: str) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.owner == owner, c.state == State.DEFERRED).order_by(c.wake_at)
+        return _TOUCHPOINT.all(self._connection, query)
+
+    # --- bundles
+
+    def matters(self, touchpoint_id: str) -> list[Matter]:
+        own, taken = self._connection.execute(_OWN, {"id": touchpoint_id}).first(), _TAKEN
+        if own is None:
+            raise NotFoundError(f"There is no touchpoint {touchpoint_id}.")
+        rows = [own, *self._connection.execute(taken, {"id": touchpoint_id})]
+        return [Matter(**row._mapping) for row in rows]
+
+    def take_in(
+        self, touchpoint_id: str, finding: Finding, service: str | None, purpose: str, at: int
+    ) -> None:
+        row = {"touchpoint": touchpoint_id, "finding": finding.id, "service": service, "purpose": purpose}
+        self._on.insert_once(tables.touchpoint_findings, row | {"added_at": at}, "touchpoint", "finding")
+        self._on.changed("touchpoint", touchpoint_id)
+
+    def take_out(self, touchpoint_id: str, finding_id: str) -> None:
+        c = tables.touchpoint_findings.c
+        statement = sa.delete(tables.touchpoint_findings)
+        self._connection.execute(statement.where(c.touchpoint == touchpoint_id, c.finding == finding_id))
+        self._on.changed("touchpoint", touchpoint_id)
+
+    def holding(self, finding_id: str) -> list[Touchpoint]:
+        taken = tables.touchpoint_findings
+        query = _TOUCHPOINT.select.join_from(
+            taken, tables.touchpoints, tables.touchpoints.c.id == taken.c.touchpoint
+        ).where(taken.c.finding == finding_id)
+        return sorted(_TOUCHPOINT.all(self._connection, query), key=lambda t: t.id, reverse=True)
+
     def sent_since(self, owner: str, since: int) -> int:
         c = tables.touchpoints.c
         query = sa.select(sa.func.count()).where(
@@ -200,6 +234,31 @@ class SqlTouchpoints:
             rules.setdefault(rule, _step(rule, 0)).update(zip(_STEPS, numbers, strict=True))
         return [rules[rule] for rule in sorted(rules)]
 
+
+def _matters(*columns: Any) -> sa.Select[Any]:
+    f = tables.findings.c
+    return sa.select(f.id.label("finding"), f.rule, f.version, f.severity, f.evidence, f.cleared_at, *columns)
+
+
+_OWN = (
+    _matters(
+        tables.touchpoints.c.service,
+        tables.touchpoints.c.purpose,
+        tables.touchpoints.c.created.label("added_at"),
+    )
+    .join_from(tables.touchpoints, tables.findings, tables.findings.c.id == tables.touchpoints.c.finding)
+    .where(tables.touchpoints.c.id == sa.bindparam("id"))
+)
+_TAKEN = (
+    _matters(*(tables.touchpoint_findings.c[name] for name in ("service", "purpose", "added_at")))
+    .join_from(
+        tables.touchpoint_findings,
+        tables.findings,
+        tables.findings.c.id == tables.touchpoint_findings.c.finding,
+    )
+    .where(tables.touchpoint_findings.c.touchpoint == sa.bindparam("id"))
+    .order_by(tables.touchpoint_findings.c.added_at, tables.touchpoint_findings.c.finding)
+)
 
 _STEPS = ("sent", "answered", "booked", "fulfilled", "declined", "silent")
 
@@ -255,4 +314,5 @@ def _about(touchpoint: str) -> sa.ColumnElement[bool]:
 
 def _row(touchpoint: Touchpoint) -> dict[str, Any]:
     answer = touchpoint.answer
-    return _TOUCHPOINT.row(touchpoint, action=answer.action if answer else None)
+    said, at = (answer.action, answer.at) if answer else (None, None)
+    return _TOUCHPOINT.row(touchpoint, action=said, answered_at=at)
