@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from gateway.domain.access import Token
-from gateway.domain.appointment import Appointment, AppointmentState, Hold, Workshop
+from gateway.domain.appointment import Appointment, AppointmentState, BusyTime, ExtraWork, Hold, Workshop
 from gateway.domain.calendars import (
     CalendarEvent,
     CalendarInvitation,
@@ -387,10 +387,12 @@ class Touchpoints(Protocol):
         owner: str | None = None,
         touchpoint: str | None = None,
         finding: str | None = None,
+        shared: Sequence[tuple[str, int, int | None]] = (),
         after: str | None = None,
         limit: int = 100,
     ) -> list[LedgerLine]:
-        """Newest first; for a touchpoint the lines of its finding too."""
+        """Newest first; for a touchpoint the lines of its finding too; for an owner those of the devices
+        in `shared` too, from when until when (ms, half open)."""
         ...
 
     def counts(self, states: Sequence[State] = ()) -> Mapping[str, int]:
@@ -413,8 +415,17 @@ class Workshops(Protocol):
     def busy(
         self, workshop_id: str, start: int, end: int, now: int
     ) -> list[tuple[str, int, int, str | None]]:
-        """(bay, start, end, touchpoint id of a hold or None) of appointments in BUSY states and of holds
-        running at `now` that overlap start … end."""
+        """(bay, start, when it is free again, touchpoint id of a hold or None) of appointments in BUSY
+        states, of what the workshop's own calendars have taken, and of holds running at `now` that
+        overlap start … end."""
+        ...
+
+    def put_busy(self, workshop_id: str, source: str, times: Sequence[BusyTime]) -> None:
+        """What a feed or a system says is taken, in place of all it said before."""
+        ...
+
+    def busy_times(self, workshop_id: str, start: int, end: int) -> list[BusyTime]:
+        """By start; overlapping start … end."""
         ...
 
     def hold(self, holds: Sequence[Hold]) -> None:
@@ -443,6 +454,32 @@ class Workshops(Protocol):
         limit: int = 500,
     ) -> list[Appointment]:
         """By start; overlapping start … end."""
+        ...
+
+    def due_appointments(self, now: int, limit: int = 100) -> list[Appointment]:
+        """Those whose `answer_by` has come while one side waits, and those to be reminded of."""
+        ...
+
+    def next_appointment_due(self) -> int | None:
+        """When the next of those, or of extra work without an answer, is due."""
+        ...
+
+    def pending(self, workshop_id: str) -> list[Appointment]:
+        """Where one side waits for the other's word, the most urgent first."""
+        ...
+
+    def ask_extra(self, extra: ExtraWork) -> None: ...
+    def extra(self, extra_id: str) -> ExtraWork:
+        """Raises NotFoundError."""
+        ...
+
+    def save_extra(self, extra: ExtraWork) -> None: ...
+    def extras(self, *, appointment: str | None = None, owner: str | None = None) -> list[ExtraWork]:
+        """In the order they were asked: all of an appointment, or an owner's unanswered ones."""
+        ...
+
+    def due_extras(self, now: int, limit: int = 100) -> list[ExtraWork]:
+        """Unanswered ones whose `answer_by` has come."""
         ...
 
 
@@ -683,6 +720,11 @@ class People(Protocol):
 
     def parts(self, owner: str) -> list[Person]:
         """Everything somebody shares or ever shared."""
+        ...
+
+    def spans(self, owner: str) -> list[tuple[str, int, int | None]]:
+        """(device, since, until) of what somebody sees together with others: what they share now, and what
+        they own or owned and shared with somebody."""
         ...
 
     def join(self, person: Person) -> None:

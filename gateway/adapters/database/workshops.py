@@ -8,12 +8,27 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
-from gateway.domain.appointment import BUSY, Appointment, AppointmentState, Hold, Workshop
+from gateway.domain.appointment import (
+    BUSY,
+    PENDING,
+    Appointment,
+    AppointmentState,
+    BusyTime,
+    ExtraState,
+    ExtraWork,
+    Hold,
+    Workshop,
+)
 from gateway.domain.errors import ConflictError, NotFoundError, SlotTakenError
 
 _WORKSHOP = Shape(Workshop, tables.workshops)
 _APPOINTMENT = Shape(Appointment, tables.appointments)
 _HOLD = Shape(Hold, tables.holds)
+_BUSY_TIME = Shape(BusyTime, tables.busy_times)
+_EXTRA = Shape(ExtraWork, tables.extra_work)
+
+_LONGEST_BUFFER_MS = 86_400_000
+"""No bay needs longer after a job; so the index on `end` finds what may still take it."""
 
 
 class SqlWorkshops:
@@ -49,12 +64,54 @@ class SqlWorkshops:
     def busy(
         self, workshop_id: str, start: int, end: int, now: int
     ) -> list[tuple[str, int, int, str | None]]:
-        booked: list[tuple[str, int, int, str | None]] = [
-            (a.bay, a.start, a.end, None)
-            for a in self.appointments(workshop=workshop_id, start=start, end=end, states=BUSY, limit=-1)
+        taken = [(bay, begin, until, None) for bay, begin, until in self._booked(workshop_id, start, end)]
+        held = [
+            (h.bay, h.start, h.end + h.buffer_ms, h.touchpoint)
+            for h in self.holds(workshop_id, start - _LONGEST_BUFFER_MS, end, now)
+            if h.end + h.buffer_ms > start
         ]
-        holds = self.holds(workshop_id, start, end, now)
-        return booked + [(h.bay, h.start, h.end, h.touchpoint) for h in holds]
+        return [*taken, *self._elsewhere(workshop_id, start, end), *held]
+
+    def _booked(
+        self, workshop_id: str, start: int, end: int, *, bay: str | None = None, but: str | None = None
+    ) -> list[tuple[str, int, int]]:
+        """(bay, start, when it is free again) of appointments that take up a bay in start … end."""
+        c = tables.appointments.c
+        query = (
+            sa.select(c.bay, c.start, c.end + c.buffer_ms)
+            .where(c.workshop == workshop_id, c.end > start - _LONGEST_BUFFER_MS, c.start < end)
+            .where(c.state.in_(BUSY), c.end + c.buffer_ms > start)
+        )
+        if bay is not None:
+            query = query.where(c.bay == bay)
+        if but is not None:
+            query = query.where(c.id != but)
+        return [(found, begin, until) for found, begin, until in self._connection.execute(query)]
+
+    def _elsewhere(self, workshop_id: str, start: int, end: int) -> list[tuple[str, int, int, str | None]]:
+        """What the workshop's own calendars have taken; a time without a bay takes all of them."""
+        found = self.busy_times(workshop_id, start, end)
+        every = self.get(workshop_id).bays if any(time.bay is None for time in found) else ()
+        return [
+            (bay, time.start, time.end, None)
+            for time in found
+            for bay in ((time.bay,) if time.bay is not None else every)
+        ]
+
+    def put_busy(self, workshop_id: str, source: str, times: Sequence[BusyTime]) -> None:
+        c = tables.busy_times.c
+        self._connection.execute(
+            sa.delete(tables.busy_times).where(c.workshop == workshop_id, c.source == source)
+        )
+        rows = [_BUSY_TIME.row(time) | {"workshop": workshop_id, "source": source} for time in times]
+        if rows:
+            self._connection.execute(sa.insert(tables.busy_times), rows)
+        self._on.changed("appointment", "")
+
+    def busy_times(self, workshop_id: str, start: int, end: int) -> list[BusyTime]:
+        c = tables.busy_times.c
+        query = _BUSY_TIME.select.where(c.workshop == workshop_id, c.end > start, c.start < end)
+        return _BUSY_TIME.all(self._connection, query.order_by(c.start, c.seq))
 
     def hold(self, holds: Sequence[Hold]) -> None:
         c = tables.holds.c
@@ -86,13 +143,11 @@ class SqlWorkshops:
 
     def _check_free(self, wanted: Appointment) -> None:
         """The transaction holds the only write lock, so what is free here stays free until the commit."""
-        others = self.appointments(
-            workshop=wanted.workshop, start=wanted.start, end=wanted.end, states=BUSY, limit=-1
-        )
-        booked = any(a.bay == wanted.bay and a.id != wanted.id for a in others)
+        at, until = wanted.start, wanted.bay_until
+        booked = self._booked(wanted.workshop, at, until, bay=wanted.bay, but=wanted.id)
         held = any(
-            h.bay == wanted.bay and h.touchpoint != wanted.touchpoint
-            for h in self.holds(wanted.workshop, wanted.start, wanted.end, self._on.now())
+            h.bay == wanted.bay and h.touchpoint != wanted.touchpoint and h.end + h.buffer_ms > at
+            for h in self.holds(wanted.workshop, at - _LONGEST_BUFFER_MS, until, self._on.now())
         )
         if booked or held:
             raise SlotTakenError("This time has just been taken.")
@@ -144,8 +199,63 @@ class SqlWorkshops:
             query = query.where(sa.or_(c.start > last.start, sa.and_(c.start == last.start, c.id > last.id)))
         return _APPOINTMENT.all(self._connection, query)
 
+    def due_appointments(self, now: int, limit: int = 100) -> list[Appointment]:
+        c = tables.appointments.c
+        lapsing = _APPOINTMENT.select.where(c.state.in_(PENDING), c.answer_by <= now).limit(limit)
+        reminding = _APPOINTMENT.select.where(c.remind_at <= now).limit(limit)
+        found = [*_APPOINTMENT.all(self._connection, lapsing), *_APPOINTMENT.all(self._connection, reminding)]
+        return list({a.id: a for a in found}.values())[:limit]
+
+    def next_appointment_due(self) -> int | None:
+        c = tables.appointments.c
+        extra = tables.extra_work.c
+        questions = [
+            *(sa.select(sa.func.min(c.answer_by)).where(c.state == state) for state in PENDING),
+            sa.select(sa.func.min(c.remind_at)),
+            sa.select(sa.func.min(extra.answer_by)).where(extra.state == ExtraState.ASKED),
+        ]
+        found = [self._connection.scalar(question) for question in questions]
+        return min((at for at in found if at is not None), default=None)
+
+    def pending(self, workshop_id: str) -> list[Appointment]:
+        c = tables.appointments.c
+        query = _APPOINTMENT.select.where(c.workshop == workshop_id, c.state.in_(PENDING))
+        return _APPOINTMENT.all(self._connection, query.order_by(c.answer_by, c.id))
+
+    # --- extra work
+
+    def ask_extra(self, extra: ExtraWork) -> None:
+        self._connection.execute(sa.insert(tables.extra_work).values(_EXTRA.row(extra)))
+        self._on.changed("appointment", extra.appointment)
+
+    def extra(self, extra_id: str) -> ExtraWork:
+        found = _EXTRA.by_id(self._connection, extra_id)
+        if found is None:
+            raise NotFoundError(f"There is no question for extra work {extra_id}.")
+        return found
+
+    def save_extra(self, extra: ExtraWork) -> None:
+        self.extra(extra.id)
+        statement = sa.update(tables.extra_work).where(tables.extra_work.c.id == extra.id)
+        self._connection.execute(statement.values(_EXTRA.row(extra)))
+        self._on.changed("appointment", extra.appointment)
+
+    def extras(self, *, appointment: str | None = None, owner: str | None = None) -> list[ExtraWork]:
+        c = tables.extra_work.c
+        query = _EXTRA.select.order_by(c.asked_at, c.id)
+        if appointment is not None:
+            query = query.where(c.appointment == appointment)
+        if owner is not None:
+            query = query.where(c.owner == owner, c.state == ExtraState.ASKED)
+        return _EXTRA.all(self._connection, query)
+
+    def due_extras(self, now: int, limit: int = 100) -> list[ExtraWork]:
+        c = tables.extra_work.c
+        query = _EXTRA.select.where(c.state == ExtraState.ASKED, c.answer_by <= now).limit(limit)
+        return _EXTRA.all(self._connection, query)
+
 
 def _place(appointment: Appointment) -> tuple[str, str, int, int, bool]:
     """What an appointment takes up, and whether it does."""
     a = appointment
-    return a.workshop, a.bay, a.start, a.end, a.state in BUSY
+    return a.workshop, a.bay, a.start, a.bay_until, a.state in BUSY
