@@ -8,6 +8,7 @@ SettingsError   one or more settings are wrong; its text has one line per fault
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -91,7 +92,18 @@ DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+)?$"), Allowed("sqlit
 Contact = Annotated[
     str, Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$"), Allowed("mailto:address or https://…")
 ]
-ChannelName = Literal["web_push", "display"]
+ChannelName = Literal["web_push", "display", "email", "letter", "webhook"]
+Severity = ("advice", "warning", "critical")
+AFTER = re.compile(r"([0-9]{1,6})([smhd])")
+AFTER_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+Ladder = Annotated[
+    list[dict[str, str]],
+    Allowed('a list of steps such as {channel = "email", after = "24h"}, with severity where one is meant'),
+]
+Schedules = Annotated[
+    dict[str, list[Annotated[int, Field(ge=0, le=604_800)]]],
+    Allowed("a table of channel = list of seconds, each from 0 to 604800"),
+]
 
 
 def _words(annotation: Any) -> str:
@@ -251,15 +263,63 @@ class WebPush(Section):
     loopback: Flag
 
 
+class Email(Section):
+    """The email channel."""
+
+    url: Secret
+    starttls: Literal["auto", "require", "never"]
+    sender: Annotated[str, Field(pattern=r"^[^@\r\n]*[^@\s<>]+@[^@\s<>]+>?$"), Allowed("Name <user@host>")]
+    bounce_domain: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]*$"), Allowed("a domain, or empty")]
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        address = self.url.get_secret_value()
+        if address and not (re.match(r"^smtps?://\S+$", address) and _port_possible(address)):
+            yield "url", "allowed is smtp://[user:password@]host[:port] or smtps://…, or empty"
+        elif address.startswith("smtps:") and self.starttls == "require":
+            yield "starttls", "smtps:// is encrypted from the first byte: leave starttls at auto"
+
+
+class Webhook(Section):
+    """The webhook channel."""
+
+    allow_hosts: Annotated[list[str], Allowed("a list of host names")]
+    timeout_s: Annotated[int, Field(ge=1, le=60)]
+
+
 class Deliver(Section):
     """How what leaves the house is sent."""
 
     channels: list[ChannelName]
+    ladder: Ladder
+    retries: Schedules
     retry_s: Annotated[
         list[Annotated[int, Field(ge=0, le=604_800)]], Allowed("a list of seconds, each from 0 to 604800")
     ]
     lease_s: Annotated[int, Field(ge=1, le=3_600)]
     web_push: WebPush
+    email: Email
+    webhook: Webhook
+
+    def steps(self) -> Iterator[tuple[str, int, str | None]]:
+        """(channel, milliseconds after it was sent, severity or None) of the ladder."""
+        for step in self.ladder:
+            after = AFTER.fullmatch(step.get("after", "0s"))
+            if after is not None:
+                yield step["channel"], int(after[1]) * AFTER_UNIT_MS[after[2]], step.get("severity")
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        for step in self.ladder:
+            if step.get("channel") not in get_args(ChannelName):
+                yield "ladder", f"channel is one of {', '.join(get_args(ChannelName))}"
+            elif set(step) - {"channel", "after", "severity"}:
+                yield "ladder", "a step has channel, after and severity"
+            elif not AFTER.fullmatch(step.get("after", "0s")):
+                yield "ladder", "after is a number with s, m, h or d: 24h"
+            elif step.get("severity", "advice") not in Severity:
+                yield "ladder", f"severity is one of {', '.join(Severity)}"
+        for channel in self.retries:
+            if channel not in (*get_args(ChannelName), "journal"):
+                yield "retries", f"{channel} is no channel"
 
 
 class Moments(Section):

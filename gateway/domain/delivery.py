@@ -24,9 +24,9 @@ class Delivery:
 
     id: str
     channel: str
-    """web_push, display, journal"""
+    """web_push, display, email, letter, webhook, journal"""
     target: str
-    """push subscription id, device id, or "journal\""""
+    """push subscription id, device id, e-mail address, owner id (a letter), webhook endpoint, or "journal\""""
     key: str
     """what replaces what: an effect is queued once per (channel, target, key)"""
     payload: Mapping[str, Any] = field(default_factory=dict)
@@ -51,6 +51,39 @@ class Attempt:
     """sent, retry, dropped, dead"""
     detail: str
     """status code or error, one line"""
+
+
+class Reached(StrEnum):
+    """How far a delivery is known to have come. A channel says what it can know, and nothing more."""
+
+    SENT = "sent"  # the channel took it
+    DELIVERED = "delivered"  # it is where the owner can see it: the browser or the receiver says so
+    SEEN = "seen"  # somebody opened it
+    ANSWERED = "answered"  # the answer came through it
+    FAILED = "failed"  # it will not arrive: refused, bounced, given up
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryOutcome:
+    """One thing that is known of a delivery, and since when."""
+
+    delivery: str
+    outcome: Reached
+    at: int
+    """ms"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailAddress:
+    """What is known of an e-mail address beyond its spelling."""
+
+    address: str
+    """lower case"""
+    state: str
+    """undeliverable, or good again after somebody said so"""
+    reason: str
+    """what the mail server said, one line"""
+    at: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

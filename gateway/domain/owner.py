@@ -55,7 +55,8 @@ class Preferences:
     """local time HH:MM at which quiet hours begin"""
     quiet_to: str = "07:00"
     """local time HH:MM at which they end; equal to quiet_from means none"""
-    channels: tuple[str, ...] = ("web_push", "display")
+    channels: tuple[str, ...] = ("web_push", "display", "email", "letter", "webhook")
+    """webhook: the manufacturer's own app"""
     muted: tuple[str, ...] = ()
     """rule ids that the owner does not want to hear of"""
     muted_at: Mapping[str, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gateway.domain.working_time import WorkingTime
+from gateway.domain.purposes import PURPOSES
 from rules import Rule, RuleSet
 
 
@@ -103,6 +104,27 @@ def _infos(rules: RuleSet) -> dict[str, RuleInfo]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rung:
+    """A step of the ladder on which an owner who does not answer is reached."""
+
+    channel: str
+    after_ms: int = 0
+    """from the moment the matter is sent"""
+    severity: str | None = None
+    """for matters of this severity alone, in place of the channel's other step"""
+
+
+LADDER = (
+    Rung(channel="web_push"),
+    Rung(channel="display"),
+    Rung(channel="webhook"),
+    Rung(channel="email", after_ms=24 * 3_600_000),
+    Rung(channel="email", severity="critical"),
+    Rung(channel="letter", after_ms=7 * 86_400_000),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """Everything the deciding steps are allowed to know besides the records.
 
@@ -117,8 +139,14 @@ class Policy:
     """service messages in seven days, for owners who set none"""
     marketing_budget: int = 1
     """marketing messages in seven days, a purse of its own"""
-    channels: tuple[str, ...] = ("web_push", "display")
-    """the operator's channels; an owner may want fewer"""
+    channels: tuple[str, ...] = ("web_push", "display", "letter", "webhook")
+    """the operator's channels; an owner may want fewer. E-mail joins them where a mail server is named"""
+    ladder: tuple[Rung, ...] = LADDER
+    """which channel when, as long as nobody answers"""
+    retry_schedules_s: Mapping[str, tuple[int, ...]] = field(
+        default_factory=lambda: {"email": (60, 300, 1800, 7200, 28_800, 86_400)}
+    )
+    """channels with a schedule of their own, in place of `retry_schedule_s`"""
     in_use_kinds: tuple[str, ...] = ("car",)
     """device kinds whose critical findings are dangerous in use; those of others are dangerous at once"""
     driving_check_ms: int = 15 * 60_000
@@ -153,3 +181,5 @@ class Policy:
         default_factory=lambda: {"complaint": 8, "low_score": 16, "call_me": 4, "update_failed": 16}
     )
     """{kind of case: working hours until the customer hears from somebody}"""
+    purposes: Mapping[str, str] = field(default_factory=lambda: PURPOSES)
+    """{purpose: version of its text}: what owners are asked to agree to"""

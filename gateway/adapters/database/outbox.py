@@ -10,11 +10,12 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction, count_states
-from gateway.domain.delivery import Attempt, Delivery, DeliveryState
+from gateway.domain.delivery import Attempt, Delivery, DeliveryOutcome, DeliveryState, Reached
 from gateway.domain.errors import ConflictError, NotFoundError
 
 _DELIVERY = Shape(Delivery, tables.outbox)
 _ATTEMPT = Shape(Attempt, tables.attempts)
+_OUTCOME = Shape(DeliveryOutcome, tables.delivery_outcomes)
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.LEASED)
 
@@ -124,6 +125,58 @@ class SqlOutbox:
             )
         self._store([delivery_id], {"state": DeliveryState.PENDING, "due_at": now, "lease_until": None})
         self._on.changed("outbox", delivery_id)
+
+    def reached(self, delivery_id: str, outcome: Reached, at: int) -> bool:
+        outcomes = tables.delivery_outcomes
+        known = sa.select(tables.outbox.c.id).where(tables.outbox.c.id == delivery_id)
+        if self._connection.scalar(known) is None:
+            return False
+        row = {"delivery": delivery_id, "outcome": outcome, "at": at}
+        added = self._on.insert_once(outcomes, row, "delivery", "outcome")
+        if added:
+            self._on.changed("outbox", delivery_id)
+        return added
+
+    def outcomes(self, delivery_ids: Sequence[str]) -> Mapping[str, list[DeliveryOutcome]]:
+        c = tables.delivery_outcomes.c
+        found: dict[str, list[DeliveryOutcome]] = {}
+        if delivery_ids:
+            query = _OUTCOME.select.where(c.delivery.in_(delivery_ids))
+            order = list(Reached)
+            known = _OUTCOME.all(self._connection, query)
+            for one in sorted(known, key=lambda o: (o.at, order.index(o.outcome))):
+                found.setdefault(one.delivery, []).append(one)
+        return found
+
+    def to_target(self, channel: str, target: str, limit: int = 20) -> list[Delivery]:
+        c = tables.outbox.c
+        query = _DELIVERY.select.where(c.channel == channel, c.target == target)
+        return _DELIVERY.all(self._connection, query.order_by(c.seq.desc()).limit(limit))
+
+    def ahead_of(self, delivery: Delivery) -> Delivery | None:
+        c = tables.outbox.c
+        own = sa.select(c.seq).where(c.id == delivery.id).scalar_subquery()
+        query = _DELIVERY.select.where(
+            c.channel == delivery.channel,
+            c.target == delivery.target,
+            c.seq < own,
+            c.state == DeliveryState.PENDING,
+            c.attempts > 0,
+        )
+        return _DELIVERY.first(self._connection, query.order_by(c.seq))
+
+    def move(self, delivery_id: str, due_at: int) -> None:
+        c = tables.outbox.c
+        statement = sa.update(tables.outbox).where(c.id == delivery_id, c.state == DeliveryState.PENDING)
+        self._connection.execute(statement.values(due_at=due_at))
+        self._on.changed("outbox", delivery_id)
+
+    def put_back(self, delivery_id: str, due_at: int) -> None:
+        c = tables.outbox.c
+        statement = sa.update(tables.outbox).where(c.id == delivery_id, c.state == DeliveryState.LEASED)
+        self._connection.execute(
+            statement.values(state=DeliveryState.PENDING, due_at=due_at, lease_until=None)
+        )
 
     def next_due(self, channels: Sequence[str]) -> int | None:
         c = tables.outbox.c

@@ -181,7 +181,13 @@ class PreferencesIn(In):
 
     quiet_from: LocalTime = "21:00"
     quiet_to: LocalTime = "07:00"
-    channels: tuple[Literal["web_push", "display"], ...] = ("web_push", "display")
+    channels: tuple[Literal["web_push", "display", "email", "letter", "webhook"], ...] = (
+        "web_push",
+        "display",
+        "email",
+        "letter",
+        "webhook",
+    )
     muted: tuple[Id, ...] = Field((), description="Rules the owner does not want to hear of.", max_length=200)
     weekly_budget: int = Field(2, ge=0, le=100, description="Service messages a week.")
 

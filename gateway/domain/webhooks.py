@@ -1,0 +1,107 @@
+"""Endpoints of other systems that are told what happens (Standard Webhooks)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from gateway.domain.moments import DAY_MS
+
+MANUFACTURER = "manufacturer"
+"""The audience of the manufacturer's own systems."""
+
+SECRET_PREFIX = "whsec_"
+SECRET_BYTES = 32
+"""Standard Webhooks asks for 24 to 64."""
+
+ROTATION_MS = DAY_MS
+"""How long the former secret still signs after a new one was made."""
+
+TYPES = (
+    "finding.found",
+    "touchpoint.sent",
+    "touchpoint.answered",
+    "touchpoint.closed",
+    "appointment.requested",
+    "appointment.confirmed",
+    "appointment.declined",
+    "appointment.countered",
+    "appointment.owner_countered",
+    "appointment.rescheduled",
+    "appointment.cancelled",
+    "appointment.checked_in",
+    "appointment.in_work",
+    "appointment.ready",
+    "appointment.done",
+    "appointment.no_show",
+    "appointment.extra_work_asked",
+    "appointment.extra_work_answered",
+    "appointment.reminder",
+)
+"""What can be subscribed to, besides `appointment.*` and the like."""
+
+TEST = "webhook.test"
+"""Sent when somebody asks whether an endpoint works; nobody subscribes to it."""
+
+
+def workshop_audience(workshop_id: str) -> str:
+    """The audience that the systems of one workshop are."""
+    return f"workshop:{workshop_id}"
+
+
+class EndpointState(StrEnum):
+    """Whether an endpoint is sent to."""
+
+    ACTIVE = "active"  # it is
+    DISABLED = "disabled"  # not any more: it said 410, or somebody turned it off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SigningSecret:
+    """A key that an endpoint and we share."""
+
+    text: str
+    """whsec_ and base64"""
+    until: int | None = None
+    """ms until which it still signs; None: the newest one"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Webhook:
+    """An endpoint, and what it wants to hear."""
+
+    id: str
+    audience: str
+    """manufacturer, or workshop:<id>"""
+    url: str
+    types: tuple[str, ...] = ()
+    """event types; "appointment.*" for all of a kind; empty for everything the audience may hear"""
+    secrets: tuple[SigningSecret, ...] = ()
+    """newest first"""
+    state: EndpointState = EndpointState.ACTIVE
+    created: int = 0
+    disabled_at: int | None = None
+    reason: str | None = None
+    """why it is disabled, for people"""
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it subscribed to this type."""
+        if not self.types:
+            return True
+        return event_type in self.types or f"{event_type.partition('.')[0]}.*" in self.types
+
+    def signing(self, now: int) -> tuple[str, ...]:
+        """The secrets that sign now, newest first."""
+        return tuple(secret.text for secret in self.secrets if secret.until is None or secret.until > now)
+
+    def rotated(self, now: int, random: Callable[[int], bytes]) -> Webhook:
+        """With a new secret; the one before signs for a day more, older ones no longer."""
+        former = tuple(replace(s, until=now + ROTATION_MS) for s in self.secrets if s.until is None)
+        return replace(self, secrets=(new_secret(random), *former))
+
+
+def new_secret(random: Callable[[int], bytes]) -> SigningSecret:
+    """A secret nobody knows yet; `random` gives so many unguessable bytes."""
+    return SigningSecret(text=SECRET_PREFIX + base64.b64encode(random(SECRET_BYTES)).decode())
