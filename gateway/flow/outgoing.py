@@ -29,6 +29,7 @@ from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
 WEB_PUSH, DISPLAY, JOURNAL = "web_push", "display", "journal"
+EMAIL, LETTER, WEBHOOK = "email", "letter", "webhook"
 
 URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
 """RFC 8030 section 5.3 by severity."""
@@ -117,6 +118,81 @@ def queue_push(
         expires = touchpoint.expires_at if stale is None else begins + stale
         records.outbox.add(replace(delivery, due_at=begins, expires_at=expires))
     return len(subscriptions)
+
+
+def queue_mail(
+    records: Records,
+    *,
+    to: str,
+    about: str,
+    subject: str,
+    text: str,
+    now: int,
+    html: str | None = None,
+    calendar: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    owner: str | None = None,
+    touchpoint: str | None = None,
+    key: str | None = None,
+    due_at: int | None = None,
+    expires_at: int | None = None,
+) -> str | None:
+    """A mail as it stands, to anybody: invitations, replies, reminders. Gives the delivery's id; None when
+    nothing is queued, for the address is known to be undeliverable, or `key` was queued to it before.
+
+    `calendar` is {"method": "REQUEST", "ics": …}; without `html` the text is laid out as a plain page.
+    It ends by itself, not with its touchpoint: what was promised is said even when the matter is closed."""
+    address = to.strip()
+    if not address or records.mail_addresses.undeliverable(address):
+        return None
+    delivery_id = new_id(now)
+    mail = {"subject": subject, "text": text, "html": html, "headers": dict(headers or {})}
+    delivery = Delivery(
+        id=delivery_id,
+        channel=EMAIL,
+        target=address.lower(),
+        key=key or f"{about}:{delivery_id}",
+        payload={"about": about, "mail": {**mail, "to": address, "calendar": dict(calendar or {}) or None}},
+        touchpoint=touchpoint,
+        owner=owner,
+        due_at=now if due_at is None else due_at,
+        created=now,
+        expires_at=expires_at,
+    )
+    return delivery_id if records.outbox.add(delivery) else None
+
+
+def queue_event(
+    records: Records,
+    audience: str,
+    event_type: str,
+    data: Mapping[str, Any],
+    now: int,
+    *,
+    key: str | None = None,
+    touchpoint: str | None = None,
+    owner: str | None = None,
+) -> int:
+    """A thin event (ids and states; who wants more asks the API) for every endpoint of the audience
+    (`manufacturer` or `workshop:<id>`) that wants this type; gives for how many. With `key` once only."""
+    endpoints = records.webhooks.hearing(audience, event_type)
+    for endpoint in endpoints:
+        delivery_id = new_id(now)
+        body = {"type": event_type, "timestamp": rfc3339(now), "data": dict(data)}
+        records.outbox.add(
+            Delivery(
+                id=delivery_id,
+                channel=WEBHOOK,
+                target=endpoint.id,
+                key=key or f"{event_type}:{delivery_id}",
+                payload={"about": "event", "event": body},
+                touchpoint=touchpoint,
+                owner=owner,
+                due_at=now,
+                created=now,
+            )
+        )
+    return len(endpoints)
 
 
 def queue_reset(records: Records, touchpoint: Touchpoint, signals: tuple[str, ...], now: int) -> None:
