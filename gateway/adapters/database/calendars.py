@@ -8,10 +8,10 @@ from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
 from gateway.domain.calendars import (
     CalendarEvent,
+    CalendarInvitation,
     CalendarSettings,
     Feed,
     InboundMail,
-    CalendarInvitation,
     Party,
 )
 from gateway.domain.errors import NotFoundError
@@ -45,7 +45,10 @@ class SqlCalendars:
         return _SETTINGS.all(self._connection, _SETTINGS.select.where(due <= now).order_by(due).limit(limit))
 
     def next_feed(self) -> int | None:
-        return self._connection.scalar(sa.select(sa.func.min(tables.calendar_settings.c.busy_due_at)))
+        due: int | None = self._connection.scalar(
+            sa.select(sa.func.min(tables.calendar_settings.c.busy_due_at))
+        )
+        return due
 
     def broken_feeds(self, limit: int = 100) -> list[CalendarSettings]:
         c = tables.calendar_settings.c
