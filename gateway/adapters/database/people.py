@@ -36,6 +36,13 @@ class SqlPeople:
         c = tables.device_people.c
         return _PERSON.all(self._connection, _PERSON.select.where(c.owner == owner).order_by(c.since, c.seq))
 
+    def spans(self, owner: str) -> list[tuple[str, int, int | None]]:
+        p, o = tables.device_people.c, tables.ownerships.c
+        running = sa.select(p.device, p.since, p.until).where(p.owner == owner, p.sees, p.until.is_(None))
+        shared = sa.exists().where(p.device == o.device)
+        owned = sa.select(o.device, o.since, o.until).where(o.owner == owner, shared)
+        return [tuple(row) for row in self._connection.execute(sa.union_all(running, owned))]
+
     def join(self, person: Person) -> None:
         if any(known.owner == person.owner for known in self.of(person.device)):
             raise ConflictError(f"{person.owner} belongs to {person.device} already.", person)

@@ -204,20 +204,42 @@ class SqlTouchpoints:
         owner: str | None = None,
         touchpoint: str | None = None,
         finding: str | None = None,
+        shared: Sequence[tuple[str, int, int | None]] = (),
         after: str | None = None,
         limit: int = 100,
     ) -> list[LedgerLine]:
         c = tables.ledger.c
         query = _LINE.select.order_by(c.seq.desc()).limit(limit)
+        if after is not None:
+            query = query.where(c.seq < sa.select(c.seq).where(c.id == after).scalar_subquery())
+        if shared and owner is not None:
+            return self._ledger_of_several(query, owner, shared, limit)
         if owner is not None:
             query = query.where(c.owner == owner)
         if touchpoint is not None:
             query = query.where(_about(touchpoint))
         if finding is not None:
             query = query.where(c.finding == finding)
-        if after is not None:
-            query = query.where(c.seq < sa.select(c.seq).where(c.id == after).scalar_subquery())
         return _LINE.all(self._connection, query)
+
+    def _ledger_of_several(
+        self,
+        query: sa.Select[Any],
+        owner: str,
+        shared: Sequence[tuple[str, int, int | None]],
+        limit: int,
+    ) -> list[LedgerLine]:
+        """One walk along an index for each, so that none has to be sorted as a whole."""
+        c = tables.ledger.c
+        queries = [query.where(c.owner == owner)]
+        for device, since, until in shared:
+            spanned = query.where(c.device == device, c.at >= since)
+            queries.append(spanned if until is None else spanned.where(c.at < until))
+        found = {}
+        for one in queries:
+            for *values, seq in self._connection.execute(one.add_columns(c.seq)):
+                found[seq] = LedgerLine(**dict(zip(_LINE.names, values, strict=True)))
+        return [found[seq] for seq in sorted(found, reverse=True)[:limit]]
 
     # --- figures
 

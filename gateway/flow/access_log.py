@@ -1,0 +1,103 @@
+"""access_log: an owner's ledger says who looked at or received their data, when and why.
+
+Written once per owner, person, thing and day, in the transaction that reads the data or before it is
+answered, so that nobody sees anything of an owner that the owner's ledger does not tell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.errors import NotFoundError
+from gateway.domain.household import Look
+from gateway.domain.moments import DAY_MS
+from gateway.flow import outgoing
+from gateway.ports import Records
+
+RECEIVED = "received"
+
+
+def looked(
+    records: Records,
+    owner: str | None,
+    *,
+    by: str,
+    role: str,
+    what: str,
+    why: str,
+    now: int,
+    **params: Any,
+) -> bool:
+    """Somebody looks at something of an owner's: `what` is "product:car-1", "diagnosis:<appointment>",
+    "matter:<touchpoint>", "owner:<id>", …; `why` a word of `ledger.why` in config/messages, or a sentence.
+
+    Call it before the data is answered. Gives whether a line was written: the same again on the same day
+    writes none. Without an owner there is nobody to tell.
+    """
+    if owner is None:
+        return False
+    return _note(records, "looked", owner, by=by, role=role, what=what, why=why, now=now, **params)
+
+
+def received(
+    records: Records,
+    owner: str | None,
+    *,
+    by: str,
+    role: str,
+    what: str,
+    why: str,
+    now: int,
+    **params: Any,
+) -> bool:
+    """Something of an owner's is sent to somebody (webhook, mail, calendar); as `looked`. Call it where it
+    is queued, with `start` for the time of a visit."""
+    if owner is None:
+        return False
+    what = f"{RECEIVED}:{what}"
+    return _note(records, RECEIVED, owner, by=by, role=role, what=what, why=why, now=now, **params)
+
+
+def look_of(owner: str, *, by: str, role: str, what: str, why: str, now: int) -> Look:
+    """The look as it is kept."""
+    return Look(owner=owner, by=by, what=what, day=now // DAY_MS, role=role, why=why, at=now)
+
+
+def _note(
+    records: Records,
+    code: str,
+    owner: str,
+    *,
+    by: str,
+    role: str,
+    what: str,
+    why: str,
+    now: int,
+    device: str | None = None,
+    **params: Any,
+) -> bool:
+    if not records.people.looked(look_of(owner, by=by, role=role, what=what, why=why, now=now)):
+        return False
+    thing, _, about = what.removeprefix(f"{RECEIVED}:").partition(":")
+    found = records.devices.find(device) if device else None
+    told: dict[str, Any] = {
+        "by": by,
+        "role": role,
+        "name": _name(records, role, by),
+        "thing": thing,
+        "about": about,
+        "why": why,
+    }
+    if found is not None:
+        told["product"] = found.title
+    outgoing.write_line(records, code, now, owner=owner, device=device, **told, **params)
+    return True
+
+
+def _name(records: Records, role: str, by: str) -> str:
+    if role != "workshop":
+        return by
+    try:
+        return records.workshops.get(by).name
+    except NotFoundError:
+        return by

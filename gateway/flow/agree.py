@@ -1,0 +1,112 @@
+"""agree: an owner agrees to a purpose, or withdraws; withdrawing takes effect on everything queued, at once.
+
+In one transaction: the entry of the history, deferred and open touchpoints, their holds, and every row
+that waits to be sent to the owner on any channel, later steps of the ladder and questions included. A row
+that is being sent at this moment is looked at again right before it is (deliver renders it from the records
+as they are then).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.domain.delivery import DeliveryState
+from gateway.domain.owner import Consent
+from gateway.domain.policy import Policy
+from gateway.domain.purposes import BASES, Basis
+from gateway.domain.touchpoint import Touchpoint
+from gateway.flow import consents, decide, outgoing
+from gateway.ports import Records
+
+QUEUED = (DeliveryState.PENDING, DeliveryState.LEASED)
+STAYS = (outgoing.DISPLAY, outgoing.JOURNAL)
+"""Rows that go on: a display is to be cleared, and the rules are to hear that a counter was reset."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class By:
+    """Who recorded it, and what stood beside the choice."""
+
+    name: str
+    """owner id, or the name of who took it down"""
+    source: str
+    """owner, operator, link, import, …"""
+    text: str | None = None
+    """version of the text that was shown; the configured one when None"""
+
+
+def agree(
+    records: Records, owner_id: str, purpose: str, granted: bool, by: By, now: int, policy: Policy
+) -> bool:
+    """Record a choice with what follows from it; False when it says what holds already.
+
+    Raises InvalidError for a purpose that rests on a duty, NotFoundError for an owner who is not there.
+    """
+    records.owners.get(owner_id)
+    consents.check(purpose)
+    before = consents.newest_of(records, owner_id, purpose)
+    if before is not None and before.granted == granted:
+        return False
+    entry = Consent(
+        owner=owner_id,
+        purpose=purpose,
+        granted=granted,
+        at=now,
+        source=by.source,
+        text=by.text or policy.purposes.get(purpose),
+        by=by.name,
+    )
+    records.owners.consent(entry)
+    ended = 0 if granted else withdrawn(records, owner_id, purpose, now, policy)
+    code = "consent_granted" if granted else "consent_withdrawn"
+    outgoing.write_line(records, code, now, owner=owner_id, purpose=purpose, by=by.source, count=ended)
+    return True
+
+
+def withdrawn(records: Records, owner_id: str, purpose: str, now: int, policy: Policy) -> int:
+    """End everything of that purpose that is queued or unanswered; gives how many matters ended."""
+    if purpose == consents.SURVEY:
+        return _questions_end(records, owner_id, now)
+    ended, after = 0, None
+    while page := records.touchpoints.page(owner=owner_id, after=after, limit=200):
+        after = page[-1].id
+        for touchpoint in page:
+            ended += _ends(records, touchpoint, purpose, now)
+    return ended
+
+
+def _ends(records: Records, touchpoint: Touchpoint, purpose: str, now: int) -> int:
+    """1 when a matter that nobody answered ends with its purpose; what came along with another matter is
+    taken out of it."""
+    unanswered = touchpoint.state in decide.UNANSWERED
+    if touchpoint.purpose != purpose:
+        taken = records.touchpoints.matters(touchpoint.id) if unanswered else []
+        for matter in taken[1:]:
+            if matter.purpose == purpose:
+                records.touchpoints.take_out(touchpoint.id, matter.finding)
+        return 0
+    drop_queued(records, touchpoint.id)
+    if unanswered:
+        decide.withdraw(records, touchpoint, "no_consent", now)
+    return int(unanswered)
+
+
+def drop_queued(records: Records, touchpoint_id: str) -> int:
+    """Whatever waits to be sent to the owner for a touchpoint, on every channel; gives how many rows."""
+    waiting = records.outbox.page(touchpoint=touchpoint_id, states=QUEUED, limit=1_000)
+    channels = {row.channel for row in waiting if row.channel not in STAYS}
+    return sum(records.outbox.drop_pending(touchpoint_id, channel=name) for name in sorted(channels))
+
+
+def _questions_end(records: Records, owner_id: str, now: int) -> int:
+    """Rows with a question are dropped; the question itself stays on the page nobody has to open."""
+    ended = 0
+    for asked in records.feedback.page(owner=owner_id, limit=1_000):
+        if asked.answered_at is None and asked.touchpoint:
+            ended += 1 if drop_queued(records, asked.touchpoint) else 0
+    return ended
+
+
+def basis(purpose: str) -> Basis:
+    """What a purpose rests on."""
+    return BASES.get(purpose, Basis.CONSENT)

@@ -1,0 +1,58 @@
+"""consents: what an owner agreed to, per purpose, with its history, and what that allows.
+
+A purpose rests on consent (nothing without it), on the owner not having objected (an offer's own visit is
+handed to its workshop, a question follows a job), or on a legal duty (recalls). Which purposes there are
+stands in the configuration, what each is for and what ends with it in the messages. What follows when one
+is withdrawn is in agree.py.
+"""
+
+from __future__ import annotations
+
+from gateway.domain.appointment import Appointment
+from gateway.domain.errors import InvalidError, NotFoundError
+from gateway.domain.owner import Consent
+from gateway.domain.purposes import BASES, Basis
+from gateway.ports import Records
+
+SHARING = "sharing_workshop"
+"""handing an owner's diagnosis to the workshop that the visit is booked with"""
+SURVEY = "survey"
+
+
+def allowed(records: Records, owner_id: str, purpose: str) -> bool:
+    """Whether an owner may be contacted for a purpose now."""
+    basis = BASES.get(purpose, Basis.CONSENT)
+    if basis is Basis.DUTY:
+        return True
+    if basis is Basis.CONSENT:
+        return records.owners.granted(owner_id, purpose)
+    newest = newest_of(records, owner_id, purpose)
+    return newest is None or newest.granted
+
+
+def newest_of(records: Records, owner_id: str, purpose: str) -> Consent | None:
+    """The entry that holds; None when nobody was ever asked."""
+    return next((entry for entry in records.owners.consents(owner_id) if entry.purpose == purpose), None)
+
+
+def may_share(records: Records, appointment: Appointment) -> bool:
+    """Whether the workshop may be handed the diagnosis of a visit: neither sharing nor the purpose of the
+    matter that it came from has been withdrawn."""
+    if appointment.owner is None:
+        return True
+    if not allowed(records, appointment.owner, SHARING):
+        return False
+    if appointment.touchpoint is None:
+        return True
+    try:
+        purpose = records.touchpoints.get(appointment.touchpoint).purpose
+    except NotFoundError:
+        return False
+    newest = newest_of(records, appointment.owner, purpose)
+    return newest is None or newest.granted or BASES.get(purpose) is Basis.DUTY
+
+
+def check(purpose: str) -> None:
+    """Raise InvalidError for what nobody is asked about."""
+    if BASES.get(purpose) is Basis.DUTY:
+        raise InvalidError(f"purpose: {purpose} rests on a legal duty; the owner chooses only the channel.")

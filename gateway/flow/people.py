@@ -1,0 +1,153 @@
+"""people: who belongs to a device besides its owner, who is asked, and who may answer.
+
+A device has one person who is asked: its owner, or somebody who drives or lives with it. A touchpoint
+is addressed to that person, so it goes by their consent, budget and quiet hours; the others who may
+answer find it on their pages, and the first answer holds. When another person is asked, or the one who
+was asked leaves, what nobody answered yet goes to who is asked now and is decided again for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from gateway.domain.device import Device
+from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
+from gateway.domain.household import Part, Person
+from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
+from gateway.flow import outgoing
+from gateway.ports import Records
+
+UNANSWERED = (State.DEFERRED, State.OPEN)
+
+
+# --- who ------------------------------------------------------------------------------------------
+
+
+def asked(records: Records, device: str | Device) -> str | None:
+    """The owner id of who is asked about a device; None when it is nobody's."""
+    device_id = device if isinstance(device, str) else device.id
+    return next((p.owner for p in records.devices.people(device_id) if p.asked), None)
+
+
+def part(records: Records, device: str, owner_id: str | None) -> Person | None:
+    """What somebody is to a device now; None for a stranger."""
+    return next((p for p in records.devices.people(device) if p.owner == owner_id), None)
+
+
+def may_answer(records: Records, device: str, owner_id: str) -> bool:
+    """Whether somebody may answer for a device: its owner, who is asked, and whom the owner allowed."""
+    person = part(records, device, owner_id)
+    return person is not None and (person.asked or person.may_answer)
+
+
+def sees(records: Records, device: str, owner_id: str | None) -> bool:
+    """Whether somebody sees a device, its readings and its ledger."""
+    person = part(records, device, owner_id)
+    return person is not None and person.sees
+
+
+def ledger(
+    records: Records, owner_id: str, *, after: str | None = None, limit: int = 100
+) -> Sequence[LedgerLine]:
+    """An owner's ledger, newest first, with what was decided for others on products that they share."""
+    spans = records.people.spans(owner_id)
+    return records.touchpoints.ledger(owner=owner_id, shared=spans, after=after, limit=limit)
+
+
+# --- joining and leaving --------------------------------------------------------------------------
+
+
+def join(records: Records, person: Person, now: int) -> None:
+    """Somebody belongs to a device from now on. Raises NotFoundError, ConflictError, InvalidError."""
+    device = records.devices.get(person.device)
+    records.owners.get(person.owner)
+    if person.role is Part.OWNER:
+        raise InvalidError("role: driver or member; the owner changes by a transfer.")
+    if device.owner is None:
+        raise InvalidError(f"device: nobody owns {device.id}, so nobody can share it.")
+    if device.owner == person.owner:
+        raise ConflictError(f"{person.owner} owns {device.id}.", person)
+    if person.asked:
+        _ask_nobody_else(records, device.id)
+    records.people.join(replace(person, since=now, until=None, may_answer=person.may_answer or person.asked))
+    _tell(records, "joined", device, person, now)
+    hand_over(records, device.id, now)
+
+
+def change(records: Records, person: Person, now: int) -> None:
+    """Another role or other rights for somebody who belongs. Raises NotFoundError, InvalidError."""
+    device, before = records.devices.get(person.device), part(records, person.device, person.owner)
+    if before is None:
+        raise NotFoundError(f"{person.owner} does not belong to {person.device}.")
+    if before.role is Part.OWNER:
+        raise InvalidError("owner: is asked when nobody else is; change the person who is asked now.")
+    if person.role is Part.OWNER:
+        raise InvalidError("role: driver or member; the owner changes by a transfer.")
+    person = replace(person, since=before.since, until=None, by=before.by)
+    person = replace(person, may_answer=person.may_answer or person.asked)
+    if person == before:
+        return
+    if person.asked:
+        _ask_nobody_else(records, device.id)
+    records.people.change(person)
+    _tell(records, "part_changed", device, person, now)
+    hand_over(records, device.id, now)
+
+
+def leave(records: Records, device_id: str, owner_id: str, now: int, *, by: str) -> None:
+    """Somebody belongs to a device no more: sees and answers nothing of it from now on."""
+    device, person = records.devices.get(device_id), part(records, device_id, owner_id)
+    if person is None:
+        raise NotFoundError(f"{owner_id} does not belong to {device_id}.")
+    if person.role is Part.OWNER:
+        raise NotAllowedError("The owner leaves a product by its transfer to somebody else.")
+    records.people.leave(device_id, owner_id, now)
+    _tell(records, "left", device, replace(person, by=by), now)
+    hand_over(records, device_id, now)
+
+
+def _ask_nobody_else(records: Records, device_id: str) -> None:
+    for person in records.people.of(device_id):
+        if person.asked:
+            records.people.change(replace(person, asked=False))
+
+
+def _tell(records: Records, code: str, device: Device, person: Person, now: int) -> None:
+    """One line for the device's owner and whoever sees it, one for the person themselves."""
+    name = records.owners.get(person.owner).name
+    rights = {"asked": person.asked, "may_answer": person.may_answer, "sees": person.sees}
+    params: dict[str, Any] = {
+        "person": name,
+        "product": device.title,
+        "role": str(person.role),
+        "by": person.by,
+        **rights,
+    }
+    outgoing.write_line(records, code, now, owner=device.owner, device=device.id, **params)
+    outgoing.write_line(records, f"{code}_you", now, owner=person.owner, **params)
+
+
+# --- handing over ---------------------------------------------------------------------------------
+
+
+def hand_over(records: Records, device_id: str, now: int) -> None:
+    """What nobody answered goes to who is asked now, and is decided again at once by their wishes."""
+    now_asked = asked(records, device_id)
+    for touchpoint in records.touchpoints.page(device=device_id, states=UNANSWERED, limit=1_000):
+        if now_asked is not None and touchpoint.owner != now_asked:
+            _readdress(records, touchpoint, now_asked, now)
+
+
+def _readdress(records: Records, touchpoint: Touchpoint, to: str, now: int) -> None:
+    name, device = records.owners.get(to).name, records.devices.get(touchpoint.device)
+    records.workshops.release(touchpoint.id)
+    after = replace(
+        touchpoint, owner=to, state=State.DEFERRED, wake_at=now, sent_at=None, slots=(), answer=None
+    )
+    records.touchpoints.save(after)
+    outgoing.close_channels(records, touchpoint, now)
+    product: dict[str, Any] = {"person": name, "product": device.title}
+    outgoing.write_line(records, "handed_over", now, owner=touchpoint.owner, **product)
+    outgoing.write_line(records, "asked_now", now, touchpoint=after, **product)
