@@ -12,6 +12,7 @@ class Purpose(StrEnum):
     ANSWER = "answer"  # about: a touchpoint
     QUESTION = "question"  # about: a question afterwards (feedback)
     EXTRA_WORK = "extra_work"  # about: a workshop's question for extra work
+    INVITATION = "invitation"  # about: an invitation to share a product; its owner is who invites
     UNSUBSCRIBE = "unsubscribe"  # about: the purpose whose messages end (maintenance, usage, …)
 
 

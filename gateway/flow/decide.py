@@ -22,7 +22,7 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, State, Touchpoint
-from gateway.flow import book, outgoing
+from gateway.flow import book, consents, outgoing, people
 from gateway.ports import Records
 from rules import ClearReason
 
@@ -135,14 +135,14 @@ def whose(case: Case) -> Decision | None:
     """Only who owns the device now is asked, and only about what was found in their own time."""
     if case.device is None or case.owner is None:
         return Suppress("no_owner")
-    return Suppress("new_owner") if case.device.owner != case.owner_id else None
+    return Suppress("new_owner") if people.asked(case.records, case.device) != case.owner_id else None
 
 
 def agreed(case: Case) -> Decision | None:
     """Consent is per purpose; without it nobody is contacted."""
     assert case.owner_id is not None  # the steps before have seen to it
     assert case.rule is not None
-    granted = case.records.owners.granted(case.owner_id, case.rule.purpose)
+    granted = consents.allowed(case.records, case.owner_id, case.rule.purpose)
     return None if granted else Suppress("no_consent")
 
 
@@ -274,6 +274,8 @@ def _dangerous_at_once(case: Case) -> bool:
 def decide(records: Records, finding: Finding, owner_id: str | None, now: int, policy: Policy) -> str:
     """A finding that was just inserted; gives the outcome: send, defer, merge or suppress."""
     rule, device = policy.rules.get(finding.rule), records.devices.find(finding.device)
+    if device is not None and owner_id is not None and device.owner == owner_id:
+        owner_id = people.asked(records, device)  # the owner may have named somebody to be asked instead
     case = Case(
         records=records,
         finding=finding,
