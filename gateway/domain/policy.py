@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from gateway.domain.feedback import Asking
 from gateway.domain.working_time import WorkingTime
 from gateway.domain.purposes import PURPOSES
 from rules import Rule, RuleSet
@@ -173,6 +174,14 @@ class Policy:
     """how long one process has a delivery to itself"""
     ask_after_ms: int = 18 * 3_600_000
     """how long after a job the one question is asked (moved out of quiet hours)"""
+    asking: Asking = field(default_factory=Asking)
+    """which question is asked when, and which score is low"""
+    helped_ms: int = 14 * 86_400_000
+    """a finding that comes back within so long after its job shows that the job did not help"""
+    effect_ms: int = 60 * 86_400_000
+    """how long findings are watched to compare those sent with those held out"""
+    measure_every_ms: int = 300_000
+    """how long what is measured may be behind"""
     responsible: str = "after-sales"
     """account or team that a new case is given to"""
     working_time: WorkingTime = field(default_factory=WorkingTime)

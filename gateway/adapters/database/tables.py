@@ -26,6 +26,7 @@ from gateway.domain.appointment import (
 from gateway.domain.calendars import Party, Reach
 from gateway.domain.case import CaseKind, CaseState, Note
 from gateway.domain.delivery import DeliveryState, Reached
+from gateway.domain.feedback import AskState
 from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
 from gateway.domain.webhooks import EndpointState, SigningSecret
@@ -618,13 +619,19 @@ feedback = sa.Table(
     "feedback",
     metadata,
     _id(),
-    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("touchpoint", sa.ForeignKey("touchpoints.id"), null=True),
     _text("owner", sa.ForeignKey("owners.id")),
     _text("question"),
     _ms("asked_at"),
     _whole("score", null=True),
     _text("comment", null=True),
     _ms("answered_at", null=True),
+    _text("device", null=True),
+    sa.Column("state", Coded(AskState), nullable=False),
+    _ms("give_up_at", null=True),
+    _text("expected", null=True),
+    sa.Index("feedback_due", "state", "asked_at"),
+    sa.Index("feedback_scores", "question", "asked_at", "score", "expected"),
     sa.Index("feedback_owner", "owner", "id"),
     sa.Index("feedback_touchpoint", "touchpoint", "id"),
 )
@@ -674,6 +681,61 @@ owner_reports = sa.Table(
     sa.Index("owner_reports_device", "device", "id"),
     sa.Index("owner_reports_photo", "photo"),
     sa.Index("owner_reports_touchpoint", "touchpoint"),
+)
+
+nps_due = sa.Table(
+    "nps_due",
+    metadata,
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("device"),
+    _ms("at"),
+    sa.PrimaryKeyConstraint("owner"),
+    sa.Index("nps_due_at", "at"),
+)
+
+results = sa.Table(
+    "results",
+    metadata,
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("appointment"),
+    _text("workshop"),
+    _text("owner"),
+    _text("device"),
+    _text("kind"),
+    _json("rules", tuple[str, ...]),
+    _json("services", tuple[str, ...]),
+    _ms("done_at"),
+    _ms("look_at"),
+    _flag("helped", null=True),
+    _flag("in_time", null=True),
+    _flag("in_price", null=True),
+    _whole("messages", null=True),
+    _whole("contacts", null=True),
+    sa.PrimaryKeyConstraint("touchpoint"),
+    sa.Index("results_device", "device", "done_at"),
+    sa.Index("results_owner", "owner"),
+    sa.Index("results_look", "helped", "look_at"),
+    sa.Index("results_done", "done_at"),
+)
+
+measured_days = sa.Table(
+    "measured_days",
+    metadata,
+    _text("by"),  # rule, kind, model, firmware; all for the sum
+    sa.Column("day", sa.BigInteger, nullable=False),  # since 1970, UTC, of the finding
+    _text("key"),
+    _json("counts", dict[str, int]),
+    _json("times", dict[str, dict[str, int]]),
+    sa.PrimaryKeyConstraint("by", "day", "key"),
+)
+
+stale_days = sa.Table(
+    "stale_days",
+    metadata,
+    sa.Column("day", sa.BigInteger, nullable=False),
+    _ms("due_at"),
+    sa.PrimaryKeyConstraint("day"),
+    sa.Index("stale_days_due", "due_at"),
 )
 
 cases = sa.Table(
