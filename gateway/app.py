@@ -48,7 +48,7 @@ from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
 from gateway.domain.ids import new_id
 from gateway.domain.messages import Batch, Decoded
-from gateway.domain.policy import Policy, RuleBook
+from gateway.domain.policy import Policy, RuleBook, Rung
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
@@ -156,10 +156,21 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         quiet_to=settings.moments.quiet_to,
         drive_settle_ms=settings.moments.driving_hold_s * 1000,
         weekly_budget=settings.moments.weekly_budget,
-        channels=tuple(settings.deliver.channels),
+        channels=usable_channels(settings),
+        ladder=tuple(
+            Rung(channel=channel, after_ms=after, severity=severity)
+            for channel, after, severity in settings.deliver.steps()
+        ),
         retry_schedule_s=tuple(settings.deliver.retry_s),
+        retry_schedules_s={name: tuple(waits) for name, waits in settings.deliver.retries.items()},
         lease_ms=settings.deliver.lease_s * 1000,
     )
+
+
+def usable_channels(settings: configuration.Settings) -> tuple[str, ...]:
+    """The channels in use; e-mail only where a mail server is named."""
+    mail = bool(settings.deliver.email.url.get_secret_value())
+    return tuple(channel for channel in settings.deliver.channels if channel != "email" or mail)
 
 
 # --- stores -----------------------------------------------------------------------------------

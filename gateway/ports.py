@@ -500,7 +500,9 @@ class Outbox(Protocol):
 
     def get(self, delivery_id: str) -> Delivery: ...
     def attempts(self, delivery_id: str) -> list[Attempt]: ...
-    def drop_pending(self, touchpoint_id: str, *, channel: str | None = None) -> int:
+    def drop_pending(
+        self, touchpoint_id: str, *, channel: str | None = None, about: str | None = None
+    ) -> int:
         """Pending rows of a touchpoint that are not needed any more, those being sent included (a late
         failure does not bring them back, a late success still counts as sent); gives how many."""
         ...

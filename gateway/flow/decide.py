@@ -22,7 +22,7 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, State, Touchpoint
-from gateway.flow import book, consents, outgoing, people
+from gateway.flow import book, consents, ladder, outgoing, people
 from gateway.ports import Records
 from rules import ClearReason
 
@@ -388,27 +388,18 @@ def _send(case: Case, touchpoint: Touchpoint, *, new: bool) -> None:
 
 def _tell(case: Case, touchpoint: Touchpoint, nth: int) -> None:
     """Queue the channels that the owner wants, and say in the ledger which and which number it is."""
-    found_at: int | None = case.finding.found_at
-    told: list[str] = []
-    wanted = [channel for channel in case.wishes.channels if channel in case.policy.channels]
-    if outgoing.WEB_PUSH in wanted and outgoing.queue_push(
-        case.records, touchpoint, "offer", case.now, found_at=found_at
-    ):
-        told.append(outgoing.WEB_PUSH)
-        found_at = None
-    if outgoing.DISPLAY in wanted:
-        outgoing.queue_display(case.records, touchpoint, case.now, found_at=found_at)
-        told.append(outgoing.DISPLAY)
+    found_at = case.finding.found_at
+    told = ladder.begin(case.records, touchpoint, case.policy, case.now, found_at=found_at)
     _line_sent(case, touchpoint, told, nth)
 
 
 def _line_sent(case: Case, touchpoint: Touchpoint, told: list[str], nth: int) -> None:
     later = None
-    if case.display_first and outgoing.WEB_PUSH in told:
+    if case.display_first and set(told) & set(ladder.RINGING):
         later = push_moment(case.records, touchpoint.id, case.now, case.policy)
     count = {} if case.critical else {"nth": nth, "budget": case.wishes.weekly_budget}
     if later is not None:
-        told = [channel for channel in told if channel != outgoing.WEB_PUSH]
+        told = [channel for channel in told if channel not in ladder.RINGING]
         _line(case, "sent_display_first", touchpoint=touchpoint, channels=told, reason=later.code)
     else:
         _line(case, "sent" if told else "shown", touchpoint=touchpoint, channels=told, **count)

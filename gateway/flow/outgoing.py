@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain.appointment import AppointmentState, Workshop
-from gateway.domain.delivery import Delivery
+from gateway.domain.delivery import Delivery, DeliveryState, Reached
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
@@ -24,6 +24,7 @@ from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
+from gateway.domain.webhooks import MANUFACTURER
 from gateway.domain.wording import Words, touchpoint_words
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
@@ -92,11 +93,26 @@ def write_line(
     )
 
 
-def queue_display(records: Records, touchpoint: Touchpoint, now: int, *, found_at: int | None = None) -> None:
+def queue_display(
+    records: Records,
+    touchpoint: Touchpoint,
+    now: int,
+    *,
+    found_at: int | None = None,
+    due_at: int | None = None,
+) -> None:
     """The device's display is to be brought up to date with the touchpoint."""
     records.outbox.drop_pending(touchpoint.id, channel=DISPLAY)
     payload = {"found_at": found_at} if found_at is not None else {}
-    records.outbox.add(_delivery(touchpoint, DISPLAY, touchpoint.device, "display", now, payload))
+    row = _delivery(touchpoint, DISPLAY, touchpoint.device, "display", now, payload)
+    records.outbox.add(replace(row, due_at=due_at or now))
+
+
+def offer_row(
+    touchpoint: Touchpoint, channel: str, target: str, now: int, payload: Mapping[str, Any]
+) -> Delivery:
+    """The matter itself for a channel; how it reads is made when it is sent."""
+    return _delivery(touchpoint, channel, target, "offer", now, {"about": "offer", **payload})
 
 
 def queue_push(
@@ -172,6 +188,7 @@ def queue_event(
     key: str | None = None,
     touchpoint: str | None = None,
     owner: str | None = None,
+    due_at: int | None = None,
 ) -> int:
     """A thin event (ids and states; who wants more asks the API) for every endpoint of the audience
     (`manufacturer` or `workshop:<id>`) that wants this type; gives for how many. With `key` once only."""
@@ -188,7 +205,7 @@ def queue_event(
                 payload={"about": "event", "event": body},
                 touchpoint=touchpoint,
                 owner=owner,
-                due_at=now,
+                due_at=now if due_at is None else due_at,
                 created=now,
             )
         )
@@ -241,10 +258,45 @@ def owner_moved(records: Records, owner_id: str, now: int) -> None:
 
 
 def close_channels(records: Records, touchpoint: Touchpoint, now: int) -> None:
-    """The matter is settled: nothing more is sent for it, and the display is cleared."""
+    """The matter is settled: nothing more is sent for it, the steps of the ladder that were to come are taken
+    back, other systems hear of it, and the display is cleared."""
     records.outbox.drop_pending(touchpoint.id, channel=WEB_PUSH)
+    for channel in (EMAIL, LETTER):
+        records.outbox.drop_pending(touchpoint.id, channel=channel, about="offer")
+    _tell_settled(records, touchpoint, now)
     if touchpoint.sent_at is not None:
         queue_display(records, touchpoint, now)
+
+
+def _tell_settled(records: Records, touchpoint: Touchpoint, now: int) -> None:
+    """Once for each state: that it was answered, that it is closed; and through which delivery."""
+    if touchpoint.sent_at is None:
+        return
+    named = {"touchpoint": touchpoint.id, "device": touchpoint.device, "rule": touchpoint.rule}
+    what = {**named, "state": str(touchpoint.state)}
+    if touchpoint.answer is not None:
+        what["action"] = touchpoint.answer.action
+        what["channel"] = touchpoint.answer.channel
+        _answered_through(records, touchpoint, touchpoint.answer.channel, now)
+    kind = "touchpoint.answered" if touchpoint.answer is not None else "touchpoint.closed"
+    key = f"{touchpoint.id}:{kind}:{touchpoint.state}"
+    owner, about = touchpoint.owner, touchpoint.id
+    queue_event(records, MANUFACTURER, kind, what, now, key=key, touchpoint=about, owner=owner)
+
+
+def _answered_through(records: Records, touchpoint: Touchpoint, channel: str, now: int) -> None:
+    """The newest delivery of the channel that the answer came through was answered."""
+    rows = records.outbox.page(touchpoint=touchpoint.id, states=(DeliveryState.SENT,), limit=50)
+    through = next((row for row in rows if row.channel == channel and is_offer(row)), None)
+    if through is not None:
+        records.outbox.reached(through.id, Reached.ANSWERED, now)
+
+
+def is_offer(delivery: Delivery) -> bool:
+    """Whether a row carries the matter itself, and not an appointment, a question or an event."""
+    return delivery.touchpoint is not None and (
+        delivery.channel == DISPLAY or delivery.payload.get("about") == "offer"
+    )
 
 
 def _delivery(

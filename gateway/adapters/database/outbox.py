@@ -88,11 +88,15 @@ class SqlOutbox:
         query = _ATTEMPT.select.where(c.delivery == delivery_id).order_by(c.seq)
         return _ATTEMPT.all(self._connection, query)
 
-    def drop_pending(self, touchpoint_id: str, *, channel: str | None = None) -> int:
+    def drop_pending(
+        self, touchpoint_id: str, *, channel: str | None = None, about: str | None = None
+    ) -> int:
         c = tables.outbox.c
         query = sa.select(c.id).where(c.touchpoint == touchpoint_id, c.state.in_(_WAITING))
         if channel is not None:
             query = query.where(c.channel == channel)
+        if about is not None:
+            query = query.where(c.key.startswith(f"{touchpoint_id}:{about}:", autoescape=True))
         dropped = list(self._connection.scalars(query))
         self._store(dropped, {"state": DeliveryState.DROPPED, "lease_until": None})
         for delivery_id in dropped:
