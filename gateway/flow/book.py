@@ -94,7 +94,7 @@ def proposals(records: Records, touchpoint: Touchpoint, now: int, policy: Policy
     if touchpoint.kind != "appointment":
         return ()
     device = records.devices.find(touchpoint.device)
-    workshop = outgoing.workshop_of(records, device) if device else None
+    workshop = outgoing.workshop_of(records, device, replace(touchpoint, slots=())) if device else None
     service = workshop.service(touchpoint.service) if workshop else None
     if workshop is None or service is None:
         return ()

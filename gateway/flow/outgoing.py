@@ -212,8 +212,16 @@ def queue_event(
     return len(endpoints)
 
 
-def queue_reset(records: Records, touchpoint: Touchpoint, signals: tuple[str, ...], now: int) -> None:
-    """A control entry for the journal that sets counters back: the rules and everybody who replays see it."""
+def queue_reset(
+    records: Records,
+    touchpoint: Touchpoint,
+    signals: tuple[str, ...],
+    now: int,
+    *,
+    since: int | None = None,
+) -> None:
+    """A control entry for the journal that sets counters back: the rules and everybody who replays see it.
+    `since`: when the job was done (ms), if that lies back; what was reported from then on still counts."""
     if not signals:
         return
     delivery = _delivery(touchpoint, JOURNAL, JOURNAL, "reset", now, {})
@@ -224,6 +232,8 @@ def queue_reset(records: Records, touchpoint: Touchpoint, signals: tuple[str, ..
         "signals": list(signals),
         "ts": now,
     }
+    if since is not None:
+        entry["since"] = since
     records.outbox.add(replace(delivery, payload=entry))
 
 
@@ -347,9 +357,9 @@ def matter(records: Records, touchpoint_id: str, policy: Policy) -> Matter:
 
 
 def workshop_of(records: Records, device: Device, touchpoint: Touchpoint | None = None) -> Workshop | None:
-    """The workshop whose slots are proposed, else the one its owner chose for the device."""
+    """The workshop whose slots are proposed, else the one its owner chose for the matter or the device."""
     slots = touchpoint.slots if touchpoint else ()
-    workshop = slots[0].workshop if slots else device.workshop
+    workshop = slots[0].workshop if slots else (touchpoint and touchpoint.workshop) or device.workshop
     try:
         return records.workshops.get(workshop) if workshop else None
     except NotFoundError:
