@@ -1,15 +1,16 @@
-# make demo | test | chaos | check | bench | lock | clean
+# make demo | test | chaos | promises | check | bench | lock | clean
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help demo test chaos check bench lock clean debian
+.PHONY: help demo test chaos promises check bench lock clean debian
 
 help:
 	@echo "make demo    everything on a bare machine; prints the one address to open, Ctrl-C ends it (ARGS='--port 8090')"
 	@echo "make test    installs what the tests need, then runs them all (ARGS='-k journal')"
 	@echo "make chaos   fifty kills of the running gateway; make test does twelve"
+	@echo "make promises  2,000 owners over 180 played days: nobody at night, at the wheel, too often, without consent (ARGS='--owners 200')"
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   the benchmarks, as JSON lines and a table"
 	@echo "make lock    resolves requirements*.lock anew from pyproject.toml"
@@ -36,6 +37,9 @@ test: .venv/dev.stamp debian
 chaos: .venv/dev.stamp debian
 	TOUCHPOINT_TEST_KILLS=$${KILLS:-50} TOUCHPOINT_TEST_SEED=$${SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest tests/chaos $(ARGS)
+
+promises: .venv/dev.stamp
+	@$(BIN)/python tools/promises.py $(ARGS)
 
 check: .venv/dev.stamp
 	$(BIN)/ruff check .
