@@ -192,3 +192,15 @@ class Policy:
     """{kind of case: working hours until the customer hears from somebody}"""
     purposes: Mapping[str, str] = field(default_factory=lambda: PURPOSES)
     """{purpose: version of its text}: what owners are asked to agree to"""
+    reply_address: str = ""
+    """where answers to invitations come in, replies@example.com; empty: nobody answers by mail"""
+    sender_address: str = "after-sales@example.com"
+    """who writes, and who invites where no answers come in"""
+    calendar_domain: str = "touchpoint"
+    """after the @ in the UID of events"""
+    calendar_key: bytes = b"tests alone"
+    """what makes the secrets in reply and feed addresses; made by `setup`, in the data folder"""
+    mail_kept_most: int = 10_000
+    """mails that nobody could place yet; beyond, further ones are asked to come again later"""
+    busy_every_ms: int = 15 * 60_000
+    """how often a workshop's own calendar is read"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gateway.domain.appointment import Appointment
 from gateway.domain.policy import Policy
+from gateway.flow import itip
 from gateway.ports import Records
 
 CHANGES = (
@@ -18,6 +19,8 @@ CHANGES = (
     "owner_countered",  # the owner asks for another time
     "rescheduled",  # it stands at another time
     "cancelled",  # by owner or workshop
+    "lapsed",  # nobody answered a request in time
+    "released",  # several workshops were asked, and another one was first
     "checked_in",
     "in_work",
     "ready",
@@ -38,3 +41,4 @@ def appointment_changed(
     Raises ValueError for a change that has no name here."""
     if change not in CHANGES:
         raise ValueError(f"{change!r} is no change of an appointment; one of {', '.join(CHANGES)}")
+    itip.changed(records, appointment, change, now, policy)
