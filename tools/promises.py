@@ -184,7 +184,8 @@ class Judge:
         owner = self.people[matter.owner]
         about = delivery.payload.get("message", {}).get("about") or delivery.payload.get("about", "")
         self.counts[f"{delivery.channel} {about}"] += 1
-        where = f"{delivery.channel} {about} {matter.rule} {matter.id} owner {owner.id} at {_when(at, owner.zone)}"
+        when = _when(at, owner.zone)
+        where = f"{delivery.channel} {about} {matter.rule} {matter.id} owner {owner.id} at {when}"
         kind = next((kind for device, kind in owner.products if device == matter.device), "")
         at_once = matter.severity == "critical" and kind != "car"
         if not at_once:
@@ -473,7 +474,7 @@ class Play:
             began_ts=now,
             found_at=now,
             shadow=info.shadow,
-            evidence={signal: 50 for signal in info.signals} | {"ts": now},
+            evidence=dict.fromkeys(info.signals, 50) | {"ts": now},
         )
         self.episodes[device, info.id] = finding.id
         assert records.touchpoints.add_finding(finding)
