@@ -38,17 +38,15 @@ def answer(records: Records, invitation: CalendarInvitation, said: Itip, now: in
         return "kept", "method"
     if said.method == "REFRESH":
         return act(records, invitation, said, now, policy)
-    if _said_before(invitation, said, now):
+    if _said_before(invitation, said, event.sequence, now):
         return "ignored", "said_before"
     if said.sequence < event.sequence:
         itip.send_again(records, invitation, now, policy, "outdated")
         return "ignored", "outdated"
-    if said.sequence > event.sequence:
-        return "kept", "from_the_future"
     records.calendars.put_invitation(
         replace(
             invitation,
-            reply_sequence=said.sequence,
+            reply_sequence=event.sequence,  # some calendars count up themselves, which says nothing
             reply_stamp=_stamp(said, now),
             partstat=said.partstat or said.method,
         )
@@ -60,12 +58,12 @@ def _stamp(said: Itip, now: int) -> int:
     return min(said.stamp if said.stamp is not None else now, now + CLOCKS_APART_MS)
 
 
-def _said_before(invitation: CalendarInvitation, said: Itip, now: int) -> bool:
+def _said_before(invitation: CalendarInvitation, said: Itip, sequence: int, now: int) -> bool:
     """By SEQUENCE, then DTSTAMP (RFC 5546 section 2.1.5)."""
     if invitation.reply_sequence is None or invitation.reply_stamp is None:
         return False
     before = (invitation.reply_sequence, invitation.reply_stamp)
-    return (said.sequence, _stamp(said, now)) <= before
+    return (min(said.sequence, sequence), _stamp(said, now)) <= before
 
 
 def _reply(records: Records, invitation: CalendarInvitation, said: Itip, now: int, policy: Policy) -> Taken:
