@@ -26,6 +26,7 @@ from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
 from gateway.domain.webhooks import MANUFACTURER
 from gateway.domain.wording import Words, touchpoint_words
+from gateway.flow import invitations
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -381,6 +382,11 @@ class Renderer:
 
     def render(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
         """The row with its payload complete; None when nobody needs it any more."""
+        if delivery.payload.get("about") in invitations.ABOUT:
+            speech = invitations.Speech(
+                texts=self._texts, signals=self._signals, policy=self._policy, public_url=self._public_url
+            )
+            return invitations.render(records, delivery, now, speech)
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
             return delivery
         try:
