@@ -7,7 +7,7 @@ tests in `tests/contract` that each implementation passes. Times are UTC millise
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -35,9 +35,12 @@ from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
 from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.links import Link
+from gateway.domain.measures import Followed, Tally
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
+from gateway.domain.pace import Pace
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.report import Attachment, Report
+from gateway.domain.result import Result
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.touchpoint import Finding, LedgerLine, Matter, State, Touchpoint
 from gateway.domain.webhooks import Webhook
@@ -347,8 +350,12 @@ class Touchpoints(Protocol):
         """Open or deferred ones whose expires_at has come."""
         ...
 
+    def returning(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        """Closed ones that were put off until now, oldest first."""
+        ...
+
     def next_wake(self) -> int | None:
-        """The earliest wake_at or expires_at of anything live and unanswered."""
+        """The earliest wake_at or expires_at of anything live and unanswered, or put off."""
         ...
 
     def deferred_for_device(self, device: str) -> list[Touchpoint]: ...
@@ -462,6 +469,10 @@ class Workshops(Protocol):
 
     def next_appointment_due(self) -> int | None:
         """When the next of those, or of extra work without an answer, is due."""
+        ...
+
+    def cars_given(self, workshop_id: str, start: int, end: int, *, but: str | None = None) -> list[int]:
+        """Starts (ms) of the visits in start … end for which a replacement car is given out."""
         ...
 
     def pending(self, workshop_id: str) -> list[Appointment]:
@@ -586,7 +597,38 @@ class Feedbacks(Protocol):
 
     def ask(self, feedback: Feedback) -> None: ...
     def get(self, feedback_id: str) -> Feedback: ...
-    def answer(self, feedback: Feedback) -> None: ...
+    def answer(self, feedback: Feedback) -> None:
+        """Its answer, and where it stands."""
+        ...
+
+    def due(self, now: int, limit: int = 100) -> list[Feedback]:
+        """Waiting ones whose time has come, oldest first."""
+        ...
+
+    def next_due(self) -> int | None:
+        """When the next waiting question or the next NPS question is due."""
+        ...
+
+    def claims(self, after: int, limit: int = 1_000) -> list[tuple[int, str, str, int]]:
+        """(number, owner, device, since) of ownerships in the order in which they began to be known."""
+        ...
+
+    def plan_nps(self, owner: str, device: str, at: int) -> bool:
+        """An owner will be asked; False when that is planned already."""
+        ...
+
+    def move_nps(self, owner: str, at: int | None) -> None:
+        """To another time; None for never again."""
+        ...
+
+    def nps(self, owner: str) -> tuple[str, int] | None:
+        """(device, ms) of what is planned."""
+        ...
+
+    def due_nps(self, now: int, limit: int = 100) -> list[tuple[str, str]]:
+        """(owner, device) of those who are to be asked."""
+        ...
+
     def page(
         self,
         *,
@@ -595,6 +637,82 @@ class Feedbacks(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> list[Feedback]: ...
+
+
+class Results(Protocol):
+    """What became of finished jobs."""
+
+    def add(self, result: Result) -> None:
+        """Insert once by touchpoint."""
+        ...
+
+    def get(self, touchpoint_id: str) -> Result | None: ...
+    def save(self, result: Result) -> None: ...
+    def of_device(self, device: str, since: int) -> list[Result]:
+        """Newest first."""
+        ...
+
+    def number(self, owner: str) -> int:
+        """How many jobs were finished for an owner."""
+        ...
+
+    def due(self, now: int, limit: int = 100) -> list[Result]:
+        """Those of which it can be said now whether they helped."""
+        ...
+
+    def next_look(self) -> int | None: ...
+    def messages(self, touchpoint_id: str) -> int:
+        """How many messages about it were sent to its owner, whoever paid for them."""
+        ...
+
+    def contacts(self, about: Sequence[str]) -> int:
+        """How many contacts about these touchpoints or questions the budget paid."""
+        ...
+
+    def promises(self, since: int, until: int) -> Mapping[str, tuple[int, int]]:
+        """{"time", "price", "fixed": (kept, known)} of jobs done in since … until."""
+        ...
+
+    def efforts(self, since: int, until: int) -> tuple[int, int, int]:
+        """(matters, messages, contacts) of jobs done in since … until, as far as they are counted."""
+        ...
+
+
+class Analytics(Protocol):
+    """What is measured of matters, by the day (since 1970, UTC) on which they were found."""
+
+    def stale(self, due_by: int, limit: int = 10) -> list[tuple[int, int]]:
+        """(day, since when due) of days to be measured again, the newest first."""
+        ...
+
+    def next_stale(self) -> int | None: ...
+    def lease(self, day: int, until: int) -> None:
+        """Whoever measures a day now has it until then; if something changes meanwhile, it is due again."""
+        ...
+
+    def keep(
+        self, day: int, lease: int, groups: Mapping[tuple[str, str], Tally], again_at: int | None
+    ) -> None:
+        """Replace what was measured of a day: {(by, key): tally}; it is due again at `again_at`."""
+        ...
+
+    def day(self, day: int) -> Iterator[Followed]:
+        """Every finding of a day, those of rules in shadow apart."""
+        ...
+
+    def worse(self, day: int, watched_ms: int) -> list[tuple[str, str, str, int]]:
+        """(finding of the day, rule, severity, ms) of what was found later on the same device, and worse."""
+        ...
+
+    def measured(
+        self, by: str, first: int, last: int
+    ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
+        """(day, key, counts, times) of the days first … last."""
+        ...
+
+    def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
+        """(question, score, expected, how many) of questions put in since … until."""
+        ...
 
 
 class Cases(Protocol):
@@ -759,7 +877,7 @@ class People(Protocol):
         ...
 
     def known(self, looks: list[Look]) -> list[Look]:
-        """Those of them that are noted."""
+        """What is noted under the same owner, who, what and day."""
         ...
 
     def looks(self, owner: str, *, limit: int = 100) -> list[Look]:
@@ -875,6 +993,34 @@ class Contacts(Protocol):
         ...
 
 
+class Paces(Protocol):
+    """Rules that have slowed themselves down, and the days on which their touchpoints go."""
+
+    def get(self, rule: str) -> Pace | None: ...
+    def all(self) -> list[Pace]: ...
+    def put(self, pace: Pace) -> None: ...
+    def remove(self, rule: str, now: int) -> None:
+        """Full pace again: what waited for a place wakes at `now`."""
+        ...
+
+    def place_of(self, touchpoint_id: str) -> int | None:
+        """The day (its first instant, UTC) on which the touchpoint goes, None while it has none."""
+        ...
+
+    def last_place(self, rule: str) -> tuple[int, int] | None:
+        """(the last day on which anything of the rule goes, how much)."""
+        ...
+
+    def take_place(self, touchpoint_id: str, rule: str, at: int) -> None: ...
+    def answers(self, rule: str, since: int, limit: int) -> list[str]:
+        """The actions of the rule's newest answers after `since`, newest first."""
+        ...
+
+    def sent(self, rule: str, since: int) -> int:
+        """How many of the rule's touchpoints were sent since."""
+        ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -885,12 +1031,15 @@ class Records(Protocol):
     outbox: Outbox
     feedback: Feedbacks
     cases: Cases
+    results: Results
+    analytics: Analytics
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
     webhooks: Webhooks
     mail_addresses: MailAddresses
     contacts: Contacts
+    paces: Paces
     calendars: Calendars
     links: Links
     attachments: Attachments

@@ -73,7 +73,7 @@ class Look:
     what: str
     """`kind:id`: product:car-1, diagnosis:<appointment>, matter:<touchpoint>, owner:<id>, …"""
     day: int
-    """days since the epoch on the owner's clock"""
+    """days since the epoch, UTC"""
     role: str
     why: str
     """a word (`phone`, `work_on_visit`, …) or a sentence of who looked"""

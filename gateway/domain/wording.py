@@ -223,13 +223,14 @@ def ledger_words(
     _times(speaker, line)
     if line.code == "found":
         speaker.params["found"] = _found(speaker, line.params)
+    _household(speaker, line)
     if "channels" in line.params:
         speaker.params["channels"] = _channels(speaker, line.params["channels"])
     for name in ("channel", "reason"):
         if name in line.params:
             speaker.params[name] = speaker.say(f"ledger.{name}.{line.params[name]}")
     sentence = speaker.first(f"ledger.{line.code}", "ledger.other")
-    return " ".join(part for part in (sentence, _nth(speaker, line.params)) if part)
+    return " ".join(part for part in (sentence, _nth(speaker, line.params), _answerer(speaker, line)) if part)
 
 
 def ledger_story(
@@ -275,6 +276,38 @@ def _found(speaker: _Speaker, params: Mapping[str, Any]) -> str:
 def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:
     words = [speaker.say(f"ledger.to.{channel}") for channel in channels]
     return speaker.texts.listed(speaker.language, words)
+
+
+def _household(speaker: _Speaker, line: LedgerLine) -> None:
+    """Who looked at what and why; who is what to a product; what was agreed to."""
+    params = line.params
+    if "thing" in params or line.code == "look_reason":
+        speaker.params["who"] = speaker.first(f"ledger.who.{params.get('role')}", "ledger.who.other")
+        why = str(params.get("why") or "")
+        known = speaker.texts.has(f"ledger.why.{why}")
+        speaker.params["why"] = speaker.say(f"ledger.why.{why if known else 'said'}", said=why)
+    if "thing" in params:
+        speaker.params["thing"] = speaker.first(f"ledger.thing.{params['thing']}", "ledger.thing.other")
+    if "sees" in params:
+        speaker.params["part"] = speaker.say(f"ledger.part.{params.get('role')}")
+        held = [name for name in ("asked", "may_answer", "sees") if params.get(name)]
+        words = [speaker.say(f"ledger.right.{name}") for name in held[:2] or held] or [
+            speaker.say("ledger.right.none")
+        ]
+        speaker.params["rights"] = speaker.texts.listed(speaker.language, words)
+    if "purpose" in params:
+        key = f"pages.consent.{params['purpose']}.label"
+        speaker.params["purpose"] = speaker.say(key) if speaker.texts.has(key) else params["purpose"]
+    if "muted" in params:
+        key = f"touchpoints.{params['muted']}.name"
+        speaker.params["rule_name"] = speaker.say(key) if speaker.texts.has(key) else params["muted"]
+
+
+def _answerer(speaker: _Speaker, line: LedgerLine) -> str | None:
+    """Who of a household answered what somebody else was asked."""
+    if not line.code.startswith("answered_") or not line.params.get("person"):
+        return None
+    return speaker.say("ledger.answered_by")
 
 
 def _nth(speaker: _Speaker, params: Mapping[str, Any]) -> str | None:

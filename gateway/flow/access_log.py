@@ -58,6 +58,12 @@ def received(
     return _note(records, RECEIVED, owner, by=by, role=role, what=what, why=why, now=now, **params)
 
 
+def reason_given(records: Records, owner: str, *, by: str, role: str, why: str, now: int) -> None:
+    """Who looked says why, after the fact."""
+    name = _name(records, role, by)
+    outgoing.write_line(records, "look_reason", now, owner=owner, by=by, role=role, name=name, why=why)
+
+
 def look_of(owner: str, *, by: str, role: str, what: str, why: str, now: int) -> Look:
     """The look as it is kept."""
     return Look(owner=owner, by=by, what=what, day=now // DAY_MS, role=role, why=why, at=now)

@@ -58,7 +58,7 @@ def agree(
     )
     records.owners.consent(entry)
     ended = 0 if granted else withdrawn(records, owner_id, purpose, now, policy)
-    code = "consent_granted" if granted else "consent_withdrawn"
+    code = "consent_granted" if granted else "consent_withdrawn" if ended else "consent_withdrawn_none"
     outgoing.write_line(records, code, now, owner=owner_id, purpose=purpose, by=by.source, count=ended)
     return True
 

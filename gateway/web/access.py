@@ -18,9 +18,9 @@ UnmarkedRouteError   a route says neither who may come in nor that everybody may
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from aiohttp import web
@@ -52,6 +52,17 @@ class UnmarkedRouteError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Sight:
+    """Something of an owner's that a request is shown."""
+
+    owner: str
+    what: str
+    why: str
+    device: str | None
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
     """Who is asking."""
 
@@ -62,11 +73,21 @@ class Identity:
     """to answer in; an owner's own, else what the browser asks for"""
     token: str = ""
     """id of the token, for what is kept under an Idempotency-Key"""
+    seen: list[Sight] = field(default_factory=list, compare=False)
+    """what this request is shown of owners; written into their ledgers before it is answered (looking.py)"""
 
     @property
     def staff(self) -> bool:
         """Whether it is the manufacturer's after-sales team or one of its systems: sees everything."""
         return self.role in STAFF
+
+    def saw(
+        self, owner: str | None, what: str, why: str, *, device: str | None = None, **params: Any
+    ) -> None:
+        """It is shown something of an owner's: `what` and `why` as in flow/access_log.py. Owners looking at
+        what they own or share leave no trace."""
+        if owner is not None and self.role is not Role.OWNER:
+            self.seen.append(Sight(owner=owner, what=what, why=why, device=device, params=params))
 
     @property
     def name(self) -> str:
@@ -268,7 +289,7 @@ class Gatekeeper:
         scheme, _, secret = header.partition(" ")
         identity = await self.by_secret(secret.strip()) if scheme.lower() == "bearer" else None
         if identity is not None:
-            request[WHO] = identity
+            request[WHO] = replace(identity, seen=[])
         elif allowed:
             raise unauthorized()
 
@@ -277,7 +298,7 @@ class Gatekeeper:
             secret = request.cookies.get(cookie_name(role, https=self.https))
             identity = await self.by_secret(secret) if secret else None
             if identity is not None and identity.role is role:
-                request[WHO] = replace(identity, language=self._spoken(request, identity))
+                request[WHO] = replace(identity, language=self._spoken(request, identity), seen=[])
                 break
         self._check_origin(request, signed_in=WHO in request)
 

@@ -2,8 +2,8 @@
 
 Every function takes the records and who is asking, and gives the object or raises NotFoundError:
 what is somebody else's is not there, so that ids cannot be probed. After-sales (operator and
-integration) see everything; owners their own, products for the time they owned them; workshops
-their own appointments.
+integration) see everything; owners their own and what they share, products for the time they owned or
+shared them; workshops their own appointments. What somebody else is shown of an owner's is noted with it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from dataclasses import replace
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, Workshop
 from gateway.domain.device import Device, Facts
-from gateway.domain.errors import NotFoundError
+from gateway.domain.errors import NotAllowedError, NotFoundError
 from gateway.domain.feedback import Feedback
 from gateway.domain.owner import Owner
 from gateway.domain.touchpoint import Touchpoint
+from gateway.flow import consents, people
 from gateway.ports import Records
 from gateway.web.access import Identity
 
@@ -29,14 +30,20 @@ def owner(records: Records, who: Identity, owner_id: str) -> Owner:
     """An owner: themselves, or after-sales."""
     if not who.staff and not (who.role is Role.OWNER and who.subject == owner_id):
         raise NotFoundError(f"There is no owner {owner_id}.")
-    return records.owners.get(owner_id)
+    found = records.owners.get(owner_id)
+    who.saw(owner_id, f"owner:{owner_id}", "check_owner")
+    return found
 
 
 def device(records: Records, who: Identity, device_id: str) -> Device:
-    """A registered device: its present owner, or after-sales."""
+    """A registered device: its present owner, who shares it and sees it, or after-sales."""
     found = records.devices.get(device_id)
-    if not who.staff and not (who.role is Role.OWNER and found.owner == who.subject):
+    theirs = who.role is Role.OWNER and (
+        found.owner == who.subject or people.sees(records, device_id, who.subject)
+    )
+    if not who.staff and not theirs:
         raise NotFoundError(f"There is no device {device_id}.")
+    who.saw(found.owner, f"product:{device_id}", "check_product", device=device_id)
     return found
 
 
@@ -54,12 +61,20 @@ def cut(known: Facts, spans: Sequence[Interval]) -> Facts:
     return replace(known, latest=latest)
 
 
-def intervals(records: Records, who: Identity, device_id: str) -> list[Interval]:
+def intervals(
+    records: Records, who: Identity, device_id: str, start: int | None = None, end: int | None = None
+) -> list[Interval]:
     """The times whose readings somebody may see, in order; NotFoundError when there is none.
 
-    A former owner keeps the readings of their own time, and only those.
+    A former owner keeps the readings of their own time, and only those; who shares a device reads from
+    when they joined. Whose readings of `start` … `end` after-sales is shown is told to them.
     """
     if who.staff:
+        for owned_by in records.devices.ownerships(device_id):
+            apart = end is not None and end <= owned_by.since
+            over = start is not None and owned_by.until is not None and owned_by.until <= start
+            if not apart and not over:
+                who.saw(owned_by.owner, f"readings:{device_id}", "check_product", device=device_id)
         return [(None, None)]
     spans = owned(records, who.subject, device_id) if who.role is Role.OWNER else []
     if not spans:
@@ -68,9 +83,12 @@ def intervals(records: Records, who: Identity, device_id: str) -> list[Interval]
 
 
 def owned(records: Records, owner_id: str | None, device_id: str) -> list[Interval]:
-    """The times in which a device was somebody's, in order."""
-    theirs = [o for o in records.devices.ownerships(device_id) if o.owner == owner_id]
-    return [(o.since, o.until) for o in sorted(theirs, key=lambda o: o.since)]
+    """The times in which a device was somebody's, or is shared with them, in order."""
+    theirs: list[Interval] = [
+        (o.since, o.until) for o in records.devices.ownerships(device_id) if o.owner == owner_id
+    ]
+    shares = [(p.since, p.until) for p in records.people.of(device_id) if p.owner == owner_id and p.sees]
+    return sorted([*theirs, *shares], key=lambda span: span[0] or 0)
 
 
 def within(spans: Sequence[Interval], ts: int) -> bool:
@@ -79,19 +97,58 @@ def within(spans: Sequence[Interval], ts: int) -> bool:
 
 
 def touchpoint(records: Records, who: Identity, touchpoint_id: str) -> Touchpoint:
-    """A touchpoint: its owner, or after-sales."""
+    """A touchpoint: who was asked, who shares its device, or after-sales."""
     found = records.touchpoints.get(touchpoint_id)
-    if not who.staff and not (who.role is Role.OWNER and found.owner == who.subject):
+    theirs = who.role is Role.OWNER and shown_to(
+        records, who.subject, found.owner, found.device, found.created
+    )
+    if not who.staff and not theirs:
         raise NotFoundError(f"There is no touchpoint {touchpoint_id}.")
+    who.saw(found.owner, f"matter:{touchpoint_id}", "check_matter", device=found.device)
     return found
 
 
+def answerable(records: Records, who: Identity, touchpoint_id: str) -> Touchpoint:
+    """A touchpoint that somebody may answer, which not everybody who sees it may. Raises NotAllowedError."""
+    found = touchpoint(records, who, touchpoint_id)
+    others = who.role is Role.OWNER and found.owner != who.subject
+    if others and not people.may_answer(records, found.device, who.subject or ""):
+        raise NotAllowedError("You may see this matter, but somebody else of your household answers it.")
+    return found
+
+
+def shown_to(records: Records, subject: str | None, owner: str | None, device: str | None, at: int) -> bool:
+    """Whether something of `owner` on a device, that came at `at`, is shown to somebody: their own, unless it
+    came while they shared a device that they have left; and what concerns a product that they share."""
+    if device is None or subject is None:
+        return subject is not None and owner == subject
+    if within(owned(records, subject, device), at):
+        return True
+    return owner == subject and not any(
+        p.owner == subject and p.since <= at for p in records.people.history(device)
+    )
+
+
 def appointment(records: Records, who: Identity, appointment_id: str) -> Appointment:
-    """An appointment: its owner, its workshop, or after-sales."""
+    """An appointment: its owner, who shares the product, its workshop, or after-sales. Without the diagnosis
+    for a workshop that may not be handed it any more."""
     found = records.workshops.appointment(appointment_id)
-    theirs = {Role.OWNER: found.owner, Role.WORKSHOP: found.workshop}.get(who.role)
-    if not who.staff and (theirs is None or theirs != who.subject):
+    if who.role is Role.OWNER:
+        theirs = shown_to(records, who.subject, found.owner, found.device, found.created)
+    else:
+        theirs = who.role is Role.WORKSHOP and found.workshop == who.subject
+    if not who.staff and not theirs:
         raise NotFoundError(f"There is no appointment {appointment_id}.")
+    return handed_over(records, who, found)
+
+
+def handed_over(records: Records, who: Identity, found: Appointment) -> Appointment:
+    """An appointment as it is handed to somebody, told to its owner."""
+    if who.role is Role.WORKSHOP and found.diagnosis and not consents.may_share(records, found):
+        found = replace(found, diagnosis={})
+    thing = "diagnosis" if found.diagnosis else "visit"
+    why = "prepare_visit" if who.role is Role.WORKSHOP else "check_visit"
+    who.saw(found.owner, f"{thing}:{found.id}", why, device=found.device, start=found.start)
     return found
 
 
@@ -107,6 +164,7 @@ def feedback(records: Records, who: Identity, feedback_id: str) -> Feedback:
     found = records.feedback.get(feedback_id)
     if not who.staff and not (who.role is Role.OWNER and found.owner == who.subject):
         raise NotFoundError(f"There is no feedback {feedback_id}.")
+    who.saw(found.owner, f"feedback:{feedback_id}", "check_feedback")
     return found
 
 

@@ -33,6 +33,7 @@ from gateway.web.access import (
 )
 from gateway.web.api import SUBJECTS
 from gateway.web.context import CONTEXT, Context
+from gateway.web.looking import looking
 from gateway.web.problems import Problem, problem_of
 
 PAGES = (
@@ -95,7 +96,7 @@ def make_ops_app(context: Context) -> web.Application:
 
 def _frame(context: Context) -> web.Application:
     keeper = Gatekeeper(context.database, context.clock, public_url=context.public_url)
-    app = web.Application(client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper)])
+    app = web.Application(client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper), looking])
     app[CONTEXT] = context
     app[sign_in.KEEPER] = keeper
     app.on_response_prepare.append(_secure(https=keeper.https))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
@@ -98,7 +100,8 @@ class SqlPeople:
         return self._on.insert_once(tables.access_log, _LOOK.row(look), "owner", "by", "what", "day")
 
     def known(self, looks: list[Look]) -> list[Look]:
-        return [look for look in looks if self._connection.execute(_known(look)).first() is not None]
+        found = (_LOOK.first(self._connection, _same(look)) for look in looks)
+        return [look for look in found if look is not None]
 
     def looks(self, owner: str, *, limit: int = 100) -> list[Look]:
         c = tables.access_log.c
@@ -106,8 +109,6 @@ class SqlPeople:
         return _LOOK.all(self._connection, query)
 
 
-def _known(look: Look) -> sa.Select[tuple[int]]:
+def _same(look: Look) -> sa.Select[Any]:
     c = tables.access_log.c
-    return sa.select(c.at).where(
-        c.owner == look.owner, c.by == look.by, c.what == look.what, c.day == look.day
-    )
+    return _LOOK.select.where(c.owner == look.owner, c.by == look.by, c.what == look.what, c.day == look.day)
