@@ -1,4 +1,4 @@
-"""The questions afterwards."""
+"""The questions afterwards, and who is asked one on the way."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
 from gateway.domain.errors import ConflictError, NotFoundError
-from gateway.domain.feedback import Feedback
+from gateway.domain.feedback import AskState, Feedback
 
 _FEEDBACK = Shape(Feedback, tables.feedback)
 
@@ -31,8 +31,9 @@ class SqlFeedbacks:
         return feedback
 
     def answer(self, feedback: Feedback) -> None:
-        answered = {name: getattr(feedback, name) for name in ("score", "comment", "answered_at")}
-        statement = sa.update(tables.feedback).where(tables.feedback.c.id == feedback.id).values(answered)
+        names = ("score", "comment", "answered_at", "expected", "state", "asked_at")
+        changed = {name: getattr(feedback, name) for name in names}
+        statement = sa.update(tables.feedback).where(tables.feedback.c.id == feedback.id).values(changed)
         if self._connection.execute(statement).rowcount != 1:
             raise NotFoundError(f"There is no question {feedback.id}.")
         self._on.changed("feedback", feedback.id)
@@ -54,3 +55,45 @@ class SqlFeedbacks:
         if after is not None:
             query = query.where(c.id < after)
         return _FEEDBACK.all(self._connection, query)
+
+    # --- when questions are put
+
+    def due(self, now: int, limit: int = 100) -> list[Feedback]:
+        c = tables.feedback.c
+        query = _FEEDBACK.select.where(c.state == AskState.WAITING, c.asked_at <= now)
+        return _FEEDBACK.all(self._connection, query.order_by(c.asked_at).limit(limit))
+
+    def next_due(self) -> int | None:
+        c = tables.feedback.c
+        question = sa.select(c.asked_at).where(c.state == AskState.WAITING).order_by(c.asked_at).limit(1)
+        nps = sa.select(tables.nps_due.c.at).order_by(tables.nps_due.c.at).limit(1)
+        times = (self._connection.scalar(question), self._connection.scalar(nps))
+        return min((at for at in times if at is not None), default=None)
+
+    # --- NPS
+
+    def claims(self, after: int, limit: int = 1_000) -> list[tuple[int, str, str, int]]:
+        c = tables.ownerships.c
+        query = sa.select(c.seq, c.owner, c.device, c.since).where(c.seq > after).order_by(c.seq).limit(limit)
+        return [(seq, owner, device, since) for seq, owner, device, since in self._connection.execute(query)]
+
+    def plan_nps(self, owner: str, device: str, at: int) -> bool:
+        row = {"owner": owner, "device": device, "at": at}
+        return self._on.insert_once(tables.nps_due, row, "owner")
+
+    def move_nps(self, owner: str, at: int | None) -> None:
+        table = tables.nps_due
+        if at is None:
+            self._connection.execute(sa.delete(table).where(table.c.owner == owner))
+        else:
+            self._connection.execute(sa.update(table).where(table.c.owner == owner).values(at=at))
+
+    def nps(self, owner: str) -> tuple[str, int] | None:
+        c = tables.nps_due.c
+        row = self._connection.execute(sa.select(c.device, c.at).where(c.owner == owner)).first()
+        return None if row is None else (row.device, row.at)
+
+    def due_nps(self, now: int, limit: int = 100) -> list[tuple[str, str]]:
+        c = tables.nps_due.c
+        query = sa.select(c.owner, c.device).where(c.at <= now).order_by(c.at).limit(limit)
+        return [(owner, device) for owner, device in self._connection.execute(query)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.analytics import SqlAnalytics
 from gateway.adapters.database.contacts import SqlContacts
 from gateway.adapters.database.calendars import SqlCalendars
 from gateway.adapters.database.cases import SqlCases
@@ -17,15 +18,18 @@ from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
 from gateway.adapters.database.links import SqlAttachments, SqlLinks, SqlReports
 from gateway.adapters.database.outbox import SqlOutbox
+from gateway.adapters.database.paces import SqlPaces
 from gateway.adapters.database.owners import SqlOwners
 from gateway.adapters.database.people import SqlPeople
 from gateway.adapters.database.quarantine import SqlQuarantine
+from gateway.adapters.database.results import SqlResults
 from gateway.adapters.database.rows import Transaction
 from gateway.adapters.database.rule_sets import SqlRuleSets
 from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
 from gateway.ports import (
+    Analytics,
     Attachments,
     Calendars,
     Cases,
@@ -36,9 +40,11 @@ from gateway.ports import (
     MailAddresses,
     Outbox,
     Owners,
+    Paces,
     People,
     Quarantine,
     Reports,
+    Results,
     RuleSets,
     Tokens,
     Touchpoints,
@@ -63,12 +69,15 @@ class SqlRecords:
     outbox: Outbox
     feedback: Feedbacks
     cases: Cases
+    results: Results
+    analytics: Analytics
     quarantine: Quarantine
     tokens: Tokens
     rule_sets: RuleSets
     webhooks: Webhooks
     mail_addresses: MailAddresses
     contacts: Contacts
+    paces: Paces
     links: Links
     attachments: Attachments
     reports: Reports
@@ -85,12 +94,15 @@ class SqlRecords:
         self.outbox = SqlOutbox(transaction)
         self.feedback = SqlFeedbacks(transaction)
         self.cases = SqlCases(transaction)
+        self.results = SqlResults(transaction)
+        self.analytics = SqlAnalytics(transaction)
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
         self.rule_sets = SqlRuleSets(transaction)
         self.webhooks = SqlWebhooks(transaction)
         self.mail_addresses = SqlMailAddresses(transaction)
         self.contacts = SqlContacts(transaction)
+        self.paces = SqlPaces(transaction)
         self.links = SqlLinks(transaction)
         self.attachments = SqlAttachments(transaction)
         self.reports = SqlReports(transaction)

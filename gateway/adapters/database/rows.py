@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from gateway.adapters.database import tables
+from gateway.domain.moments import DAY_MS
 
 V = TypeVar("V")
 
@@ -23,6 +24,21 @@ _TRIM_CHANGES = sa.delete(tables.changes).where(
     <= sa.select(sa.func.max(tables.changes.c.id)).scalar_subquery() - sa.bindparam("keep")
 )
 
+_SOONER = (
+    " ON CONFLICT (day) DO UPDATE SET due_at = excluded.due_at WHERE excluded.due_at < stale_days.due_at"
+)
+_STALE = sa.text(f"INSERT INTO stale_days (day, due_at) VALUES (:day, :at){_SOONER}")
+_STALE_BY_TOUCHPOINT = sa.text(
+    f"""
+    INSERT INTO stale_days (day, due_at)
+    SELECT found_at / {DAY_MS}, :at FROM findings WHERE id IN (
+        SELECT finding FROM touchpoints WHERE id IN :touched
+        UNION SELECT finding FROM touchpoint_findings WHERE touchpoint IN :touched
+    )
+    GROUP BY 1{_SOONER}
+    """
+).bindparams(sa.bindparam("touched", expanding=True))
+
 
 class Transaction:
     """One running transaction: its connection, the time, and what it changes for others to see."""
@@ -31,18 +47,33 @@ class Transaction:
         self.connection = connection
         self.now = now
         self._changes: dict[tuple[str, str], None] = {}
+        self._days: set[int] = set()
 
     def changed(self, subject: str, key: str) -> None:
         """Note a change; the same one is told once a transaction."""
         self._changes[subject, key] = None
 
+    def found_on(self, at: int) -> None:
+        """Something was found then: what is measured of that day is out of date."""
+        self._days.add(at // DAY_MS)
+
     def store_changes(self) -> int:
         """Write what was noted, in the order it was noted; gives how many."""
+        self._mark_days()
         if self._changes:
             at = self.now()
             rows = [{"at": at, "subject": subject, "key": key} for subject, key in self._changes]
             self.connection.execute(_INSERT_CHANGE, rows)
         return len(self._changes)
+
+    def _mark_days(self) -> None:
+        """Days on which something was found that has changed now are to be measured again."""
+        touched = [key for subject, key in self._changes if subject == "touchpoint" and key]
+        at = self.now()
+        if touched:
+            self.connection.execute(_STALE_BY_TOUCHPOINT, {"touched": touched, "at": at})
+        for day in self._days:
+            self.connection.execute(_STALE, {"day": day, "at": at})
 
     def trim_changes(self, keep: int) -> None:
         """Forget all changes but the newest `keep`."""

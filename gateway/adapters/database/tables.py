@@ -631,7 +631,7 @@ feedback = sa.Table(
     _ms("give_up_at", null=True),
     _text("expected", null=True),
     sa.Index("feedback_due", "state", "asked_at"),
-    sa.Index("feedback_scores", "question", "asked_at", "score", "expected"),
+    sa.Index("feedback_scores", "question", "asked_at", "state", "score", "expected"),
     sa.Index("feedback_owner", "owner", "id"),
     sa.Index("feedback_touchpoint", "touchpoint", "id"),
 )

@@ -30,6 +30,7 @@ class SqlTouchpoints:
     # --- findings
 
     def add_finding(self, finding: Finding) -> bool:
+        self._on.found_on(finding.found_at)
         return self._on.insert_once(tables.findings, _FINDING.row(finding), "id")
 
     def finding(self, finding_id: str) -> Finding | None:
@@ -133,10 +134,16 @@ class SqlTouchpoints:
         query = _TOUCHPOINT.select.where(c.state.in_((State.OPEN, State.DEFERRED)), c.expires_at <= now)
         return _TOUCHPOINT.all(self._connection, query.order_by(c.expires_at).limit(limit))
 
+    def returning(self, now: int, limit: int = 100) -> list[Touchpoint]:
+        c = tables.touchpoints.c
+        query = _TOUCHPOINT.select.where(c.state == State.CLOSED, c.wake_at <= now)
+        return _TOUCHPOINT.all(self._connection, query.order_by(c.wake_at).limit(limit))
+
     def next_wake(self) -> int | None:
         c = tables.touchpoints.c
         times = (
             self._earliest(c.wake_at, State.DEFERRED),
+            self._earliest(c.wake_at, State.CLOSED),
             self._earliest(c.expires_at, State.DEFERRED),
             self._earliest(c.expires_at, State.OPEN),
         )

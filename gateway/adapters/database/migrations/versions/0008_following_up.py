@@ -30,9 +30,8 @@ def _questions() -> None:
         feedback.add_column(sa.Column("give_up_at", sa.BigInteger(), nullable=True))
         feedback.add_column(sa.Column("expected", sa.Text(), nullable=True))
     op.create_index("feedback_due", "feedback", ["state", "asked_at"], unique=False)
-    op.create_index(
-        "feedback_scores", "feedback", ["question", "asked_at", "score", "expected"], unique=False
-    )
+    scores = ["question", "asked_at", "state", "score", "expected"]
+    op.create_index("feedback_scores", "feedback", scores, unique=False)
     op.create_table(
         "nps_due",
         sa.Column("owner", sa.Text(), nullable=False),

@@ -1,0 +1,127 @@
+"""What is measured of matters: one day of findings at a time, and sums of days."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.adapters.database import tables
+from gateway.adapters.database.rows import Transaction
+from gateway.domain.feedback import AskState
+from gateway.domain.measures import Followed, Tally
+from gateway.domain.moments import DAY_MS
+
+_DAY = sa.text(
+    """
+    SELECT f.id, f.rule, f.severity, f.found_at, f.cleared_at,
+        d.kind, d.model, d.firmware,
+        t.id AS touchpoint, t.sent_at, t.answered_at, t.action,
+        (SELECT min(o.at) FROM outbox b JOIN delivery_outcomes o ON o.delivery = b.id
+            WHERE b.touchpoint = t.id AND o.outcome IN ('seen', 'answered')) AS seen_at,
+        (SELECT min(a.created) FROM appointments a WHERE a.touchpoint = t.id) AS booked_at,
+        r.done_at, r.helped,
+        CASE WHEN t.id IS NULL THEN (SELECT count(*) FROM ledger l
+            WHERE l.finding = f.id AND l.code IN ('held_out', 'suppressed_held_out')) ELSE 0 END AS held_out
+    FROM findings f
+    LEFT JOIN devices d ON d.id = f.device
+    LEFT JOIN touchpoints t ON t.id = coalesce(
+        (SELECT tf.touchpoint FROM touchpoint_findings tf WHERE tf.finding = f.id
+            ORDER BY tf.added_at DESC LIMIT 1),
+        (SELECT x.id FROM touchpoints x WHERE x.finding = f.id ORDER BY x.id DESC LIMIT 1))
+    LEFT JOIN results r ON r.touchpoint = t.id
+    WHERE f.found_at >= :since AND f.found_at < :until AND NOT f.shadow
+    """
+).columns(helped=sa.Boolean)
+"""Every finding of a day with what became of it: a bundled one has its bundle's story."""
+
+_WORSE = sa.text(
+    """
+    SELECT f.id, g.rule, g.severity, g.found_at
+    FROM findings f JOIN findings g
+        ON g.device = f.device AND g.found_at > f.found_at AND g.found_at <= f.found_at + :watched
+    WHERE f.found_at >= :since AND f.found_at < :until AND f.severity = 'advice' AND NOT f.shadow
+        AND g.severity IN ('warning', 'critical') AND NOT g.shadow
+    """
+)
+"""What was found on the same device afterwards and was worse."""
+
+
+class SqlAnalytics:
+    """See `gateway.ports.Analytics`."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
+        self._connection = transaction.connection
+
+    # --- which days are to be measured again
+
+    def stale(self, due_by: int, limit: int = 10) -> list[tuple[int, int]]:
+        c = tables.stale_days.c
+        query = sa.select(c.day, c.due_at).where(c.due_at <= due_by).order_by(c.day.desc()).limit(limit)
+        return [(day, due) for day, due in self._connection.execute(query)]
+
+    def next_stale(self) -> int | None:
+        c = tables.stale_days.c
+        return self._connection.scalar(sa.select(c.due_at).order_by(c.due_at).limit(1))
+
+    def lease(self, day: int, until: int) -> None:
+        stale = tables.stale_days
+        self._connection.execute(sa.update(stale).where(stale.c.day == day).values(due_at=until))
+
+    def keep(
+        self, day: int, lease: int, groups: Mapping[tuple[str, str], Tally], again_at: int | None
+    ) -> None:
+        measured, stale = tables.measured_days, tables.stale_days
+        self._connection.execute(sa.delete(measured).where(measured.c.by.in_(BY), measured.c.day == day))
+        rows = [
+            {"by": by, "day": day, "key": key, "counts": tally.counts, "times": tally.times}
+            for (by, key), tally in groups.items()
+        ]
+        if rows:
+            self._connection.execute(sa.insert(measured), rows)
+        mine = sa.and_(stale.c.day == day, stale.c.due_at == lease)  # else it changed meanwhile, and stays
+        if again_at is None:
+            self._connection.execute(sa.delete(stale).where(mine))
+        else:
+            self._connection.execute(sa.update(stale).where(mine).values(due_at=again_at))
+
+    # --- what happened on a day
+
+    def day(self, day: int) -> Iterator[Followed]:
+        for row in self._connection.execute(_DAY, _span(day)).mappings():
+            yield Followed(**{**row, "held_out": bool(row["held_out"])})
+
+    def worse(self, day: int, watched_ms: int) -> list[tuple[str, str, str, int]]:
+        rows = self._connection.execute(_WORSE, {**_span(day), "watched": watched_ms})
+        return [(finding, rule, severity, at) for finding, rule, severity, at in rows]
+
+    # --- sums
+
+    def measured(
+        self, by: str, first: int, last: int
+    ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
+        c = tables.measured_days.c
+        query = sa.select(c.day, c.key, c.counts, c.times).where(c.by == by, c.day >= first, c.day <= last)
+        yield from (tuple(row) for row in self._connection.execute(query))  # type: ignore[misc]
+
+    def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
+        c = tables.feedback.c
+        query = (
+            sa.select(c.question, c.score, c.expected, sa.func.count())
+            .where(c.question.in_(("csat", "ces", "nps")), c.asked_at >= since, c.asked_at < until)
+            .where(c.state == AskState.ASKED)
+            .group_by(c.question, c.score, c.expected)
+        )
+        return [
+            (question, score, expected, n) for question, score, expected, n in self._connection.execute(query)
+        ]
+
+
+BY = ("rule", "kind", "model", "firmware", "all")
+"""What findings of a day are grouped by; all: their sum."""
+
+
+def _span(day: int) -> dict[str, Any]:
+    return {"since": day * DAY_MS, "until": (day + 1) * DAY_MS}
