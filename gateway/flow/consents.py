@@ -8,6 +8,8 @@ is withdrawn is in agree.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.domain.appointment import Appointment
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.owner import Consent
@@ -17,6 +19,8 @@ from gateway.ports import Records
 SHARING = "sharing_workshop"
 """handing an owner's diagnosis to the workshop that the visit is booked with"""
 SURVEY = "survey"
+STAYS = ("promised", "pays", "wishes")
+"""What of a diagnosis is the agreement between owner and workshop, not something that was found."""
 
 
 def allowed(records: Records, owner_id: str, purpose: str) -> bool:
@@ -50,6 +54,15 @@ def may_share(records: Records, appointment: Appointment) -> bool:
         return False
     newest = newest_of(records, appointment.owner, purpose)
     return newest is None or newest.granted or BASES.get(purpose) is Basis.DUTY
+
+
+def handed(records: Records, appointment: Appointment) -> Appointment:
+    """An appointment as its workshop may have it: without what was found where that may not be shared any
+    more. What the owner was promised stays."""
+    if not appointment.diagnosis or may_share(records, appointment):
+        return appointment
+    kept = {name: value for name, value in appointment.diagnosis.items() if name in STAYS}
+    return replace(appointment, diagnosis=kept)
 
 
 def check(purpose: str) -> None:

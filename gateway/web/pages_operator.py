@@ -22,8 +22,8 @@ from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.flow import quarantine as quarantine_flow
 from gateway.ports import Records
-from gateway.web import charts, views
-from gateway.web.access import allow
+from gateway.web import charts, rights, views
+from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.pages_owner import product_view
 from gateway.web.render import page, see, words_for
@@ -51,6 +51,7 @@ class _Page:
         self.context: Context = request.app[CONTEXT]
         self.words = words
         self.now = self.context.clock.now()
+        self.who = who(request)
 
     async def read(self, work: Callable[[Records], T]) -> T:
         return await self.context.database.read(work)
@@ -258,6 +259,8 @@ async def overview(request: web.Request) -> web.Response:
 def _load_overview(records: Records, at: _Page) -> Shown:
     open_states = (State.OPEN, State.DEFERRED, State.ANSWERED, State.BOOKED)
     live = records.touchpoints.page(states=open_states, limit=MOST_ROWS)
+    for touchpoint in live:
+        at.who.saw(touchpoint.owner, "matters", "overview")
     found = [f for f in records.touchpoints.findings(limit=RECENT) if f.found_at > at.now - FORTNIGHT_MS]
     return Shown(
         connected=records.devices.connected(at.now - DAY_MS),
@@ -512,7 +515,7 @@ async def owner(request: web.Request) -> web.Response:
 
 
 def _load_owner(records: Records, at: _Page, wanted: str, after: str | None) -> Shown:
-    found = records.owners.get(wanted)
+    found = rights.owner(records, at.who, wanted)
     live = records.touchpoints.page(owner=wanted, states=(State.OPEN,), limit=MOST_ROWS)
     return Shown(
         owner=found,
@@ -597,6 +600,7 @@ async def device(request: web.Request) -> web.Response:
             if not facts.last_seen:
                 raise NotFoundError(f"There is no device {wanted}.")
             found = Device(id=wanted, kind=facts.kind or at.context.kind_of(wanted) or "unknown")
+        at.who.saw(found.owner, f"product:{wanted}", "check_product", device=wanted)
         workshop = views.find_workshop(records, found.workshop)
         return (
             views.Product(device=found, facts=facts),

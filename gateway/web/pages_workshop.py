@@ -16,7 +16,7 @@ from gateway.domain.appointment import BUSY, Appointment, AppointmentState, Hold
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.owner import Owner
-from gateway.flow import book, follow_up
+from gateway.flow import book, consents, follow_up
 from gateway.ports import Records
 from gateway.web import charts, rights, views
 from gateway.web.access import allow, local_path, who
@@ -123,8 +123,10 @@ def _holder(records: Records, hold: Hold) -> str:
 
 def load_booking(records: Records, appointment: Appointment, context: Context) -> Booking:
     """The appointment with the matter behind it and earlier visits."""
+    appointment = consents.handed(records, appointment)
     one = _booking(records, appointment)
-    touchpoint = records.touchpoints.get(appointment.touchpoint) if appointment.touchpoint else None
+    shared = appointment.touchpoint is not None and consents.may_share(records, appointment)
+    touchpoint = records.touchpoints.get(appointment.touchpoint or "") if shared else None
     earlier = (
         records.workshops.appointments(
             workshop=appointment.workshop,
@@ -165,6 +167,7 @@ def _load(records: Records, at: _Page, day: str | None, wanted: str | None) -> S
     loaded = load_day(records, workshop, shown_day, at.now)
     if chosen is None:
         chosen = _most_telling(loaded)
+        chosen = rights.handed_over(records, at.who, chosen) if chosen else None
     requests = records.workshops.appointments(
         workshop=workshop.id, states=(AppointmentState.REQUESTED,), start=at.now
     )

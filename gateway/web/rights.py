@@ -144,9 +144,9 @@ def appointment(records: Records, who: Identity, appointment_id: str) -> Appoint
 
 def handed_over(records: Records, who: Identity, found: Appointment) -> Appointment:
     """An appointment as it is handed to somebody, told to its owner."""
-    if who.role is Role.WORKSHOP and found.diagnosis and not consents.may_share(records, found):
-        found = replace(found, diagnosis={})
-    thing = "diagnosis" if found.diagnosis else "visit"
+    if who.role is Role.WORKSHOP:
+        found = consents.handed(records, found)
+    thing = "diagnosis" if found.diagnosis.keys() - set(consents.STAYS) else "visit"
     why = "prepare_visit" if who.role is Role.WORKSHOP else "check_visit"
     who.saw(found.owner, f"{thing}:{found.id}", why, device=found.device, start=found.start)
     return found

@@ -39,7 +39,7 @@ async def list_appointments(call: Call, query: AppointmentsQuery) -> Page[Appoin
         after = query.after()
         if after is not None and not known(records, after):
             raise bad_cursor()
-        return records.workshops.appointments(
+        rows = records.workshops.appointments(
             workshop=rights.only(call.who, Role.WORKSHOP, query.workshop),
             owner=rights.only(call.who, Role.OWNER, query.owner),
             touchpoint=query.touchpoint,
@@ -50,6 +50,8 @@ async def list_appointments(call: Call, query: AppointmentsQuery) -> Page[Appoin
             after=after,
             limit=query.limit + 1,
         )
+        shown = [rights.handed_over(records, call.who, row) for row in rows[: query.limit]]
+        return [*shown, *rows[query.limit :]]
 
     return page(await call.read(work), query.limit, AppointmentOut.of, lambda appointment: appointment.id)
 

@@ -62,7 +62,12 @@ async def list_devices(call: Call, query: DevicesQuery) -> Page[DeviceOut]:
 
     def work(records: Records) -> list[Device]:
         owner = rights.only(call.who, Role.OWNER, query.owner)
-        return records.devices.page(after=query.after(), limit=query.limit + 1, owner=owner, find=query.find)
+        found = records.devices.page(
+            after=query.after(), limit=query.limit + 1, owner=owner, find=query.find
+        )
+        for device in found[: query.limit]:
+            call.who.saw(device.owner, "products", "list")
+        return found
 
     rows = await call.read(work)
     return page(rows, query.limit, DeviceOut.of_device, lambda device: device.id)
@@ -199,7 +204,7 @@ async def list_readings(call: Call, device_id: str, query: ReadingsQuery) -> Rea
     An owner reads the time in which the device was theirs. With `every`, `from` is needed; intervals
     without a number are left out.
     """
-    spans, kind = await call.read(lambda r: readable(r, call, device_id))
+    spans, kind = await call.read(lambda r: readable(r, call, device_id, query.start, query.end))
     signal = canonical(call, kind, query.signal)
     windows = clipped(spans, query)
     if query.every is not None:
@@ -207,13 +212,15 @@ async def list_readings(call: Call, device_id: str, query: ReadingsQuery) -> Rea
     return await readings(call, device_id, signal, windows, query)
 
 
-def readable(records: Records, call: Call, device_id: str) -> tuple[list[rights.Interval], str | None]:
+def readable(
+    records: Records, call: Call, device_id: str, start: int | None, end: int | None
+) -> tuple[list[rights.Interval], str | None]:
     """The times that may be read, and what kind the device is."""
     device = records.devices.find(device_id)
     if device is None and not records.devices.facts(device_id).last_seen:
         raise NotFoundError(f"There is no device {device_id}.")
     kind = device.kind if device else call.context.kind_of(device_id)
-    return rights.intervals(records, call.who, device_id), kind
+    return rights.intervals(records, call.who, device_id, start, end), kind
 
 
 def canonical(call: Call, kind: str | None, name: str) -> str:

@@ -49,6 +49,8 @@ async def list_owners(call: Call, query: OwnersQuery) -> Page[OwnerOut]:
     rows = await call.read(
         lambda r: r.owners.page(after=query.after(), limit=query.limit + 1, find=query.find)
     )
+    for owner in rows[: query.limit]:
+        call.who.saw(owner.id, f"owner:{owner.id}", "list")
     return page(rows, query.limit, OwnerOut.of, lambda owner: owner.id)
 
 

@@ -43,7 +43,10 @@ async def list_touchpoints(call: Call, query: TouchpointsQuery) -> Page[Touchpoi
             limit=query.limit + 1,
         )
 
-    return page(await call.read(work), query.limit, TouchpointOut.of, lambda touchpoint: touchpoint.id)
+    rows = await call.read(work)
+    for touchpoint in rows[: query.limit]:
+        call.who.saw(touchpoint.owner, "matters", "list")
+    return page(rows, query.limit, TouchpointOut.of, lambda touchpoint: touchpoint.id)
 
 
 @endpoints.get("/touchpoints/{touchpoint_id}", Role.OWNER, *STAFF)
@@ -69,7 +72,7 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     )
 
     def work(records: Records) -> TouchpointOut:
-        rights.touchpoint(records, call.who, touchpoint_id)
+        rights.answerable(records, call.who, touchpoint_id)
         answered = respond.answer(records, touchpoint_id, chosen, call.now, call.context.policy)
         return TouchpointOut.of(answered)
 
@@ -88,7 +91,7 @@ async def hold_slots(call: Call, touchpoint_id: str) -> TouchpointOut:
     """Keep the proposed slots for a while, because the owner is looking at them."""
 
     def work(records: Records) -> TouchpointOut:
-        rights.touchpoint(records, call.who, touchpoint_id)
+        rights.answerable(records, call.who, touchpoint_id)
         return TouchpointOut.of(book.hold(records, touchpoint_id, call.now, call.context.policy))
 
     return await call.write(work)
