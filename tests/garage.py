@@ -25,7 +25,7 @@ from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Answer, Finding, LedgerLine, Touchpoint
 from gateway.domain.wording import ledger_story
-from gateway.flow import decide, respond
+from gateway.flow import decide, respond, returning
 from gateway.ports import Records
 from rules import Catalogue, ClearReason
 
@@ -225,7 +225,7 @@ class World:
 
     async def timers(self) -> int:
         """What is due is settled."""
-        return len(await self.write(decide.settle_due, self.now, self.policy))
+        return len(await self.write(returning.settle_due, self.now, self.policy))
 
     async def answers(self, action: str, *, slot: str | None = None, channel: str = "page") -> Touchpoint:
         """The owner answers the newest touchpoint."""

@@ -45,12 +45,7 @@ def instant(text: str, now: int, zone: str) -> int:
 
     Raises InvalidError for anything else, for what has passed, and for what lies more than a year ahead.
     """
-    until = _instant(text.strip(), now, zone)
-    if until <= now:
-        raise InvalidError("until: that time has passed; choose a later one.")
-    if until > now + FARTHEST_MS:
-        raise InvalidError("until: nothing is put off for more than a year.")
-    return until
+    return checked(_instant(text.strip(), now, zone), now)
 
 
 def _instant(text: str, now: int, zone: str) -> int:
@@ -81,3 +76,12 @@ def done_day(text: str, now: int, zone: str) -> int:
     if day < today - timedelta(days=3650):
         raise InvalidError("done_on: that is more than ten years ago.")
     return min(noon, now)
+
+
+def checked(until: int, now: int) -> int:
+    """`until` (ms) where something can be put off until then. Raises InvalidError."""
+    if until <= now:
+        raise InvalidError("until: that time has passed; choose a later one.")
+    if until > now + FARTHEST_MS:
+        raise InvalidError("until: nothing is put off for more than a year.")
+    return until

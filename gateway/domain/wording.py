@@ -202,8 +202,8 @@ def _actions(
         moment = speaker.texts.when(speaker.language, slot.start, speaker.zone, "moment_button")
         yield f"book:{slot.id}", speaker.say("actions.book", moment=moment)
     if touchpoint.kind == "appointment":
-        if not slots:
-            yield "call_me", speaker.say("actions.call_me")
+        more = "other_time" if slots else "call_me"
+        yield more, speaker.say(f"actions.{more}")
     else:
         yield "noted", speaker.say("actions.noted")
         if rule is not None and rule.resets:
@@ -229,7 +229,9 @@ def ledger_words(
     for name in ("channel", "reason"):
         if name in line.params:
             speaker.params[name] = speaker.say(f"ledger.{name}.{line.params[name]}")
-    sentence = speaker.first(f"ledger.{line.code}", "ledger.other")
+    code = f"ledger.{line.code}"
+    # The fullest of its sentences whose parts are all known: where, on which day, until when.
+    sentence = speaker.first(f"{code}_there", f"{code}_on", f"{code}_until", code, "ledger.other")
     return " ".join(part for part in (sentence, _nth(speaker, line.params), _answerer(speaker, line)) if part)
 
 
@@ -263,6 +265,9 @@ def _times(speaker: _Speaker, line: LedgerLine) -> None:
             speaker.params[f"{name}_near"] = (
                 speaker.texts.time(speaker.language, at, speaker.zone) if near else speaker.params[name]
             )
+    done_on = line.params.get("done_on")
+    if isinstance(done_on, int):
+        speaker.params["done_on"] = speaker.texts.when(speaker.language, done_on, speaker.zone, "date")
 
 
 def _found(speaker: _Speaker, params: Mapping[str, Any]) -> str:

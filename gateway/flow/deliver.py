@@ -20,7 +20,7 @@ from gateway.domain.counters import Counters
 from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Gone, Outcome, Refused, Retry, Sent
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
-from gateway.flow import decide
+from gateway.flow import decide, returning
 from gateway.flow.outgoing import WEB_PUSH, Renderer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Records
 
@@ -362,7 +362,7 @@ class Timers:
         now, due = self._clock.now(), await self._next_due()
         if due is None or due > now:
             return 0
-        outcomes = await self._database.write(lambda r: decide.settle_due(r, now, self._policy))
+        outcomes = await self._database.write(lambda r: returning.settle_due(r, now, self._policy))
         for outcome in outcomes:
             self._counters.decide(outcome)
         return len(outcomes)
