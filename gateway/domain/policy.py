@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.domain.feedback import Asking
 from gateway.domain.working_time import WorkingTime
 from gateway.domain.purposes import PURPOSES
+from gateway.domain.touchpoint import Finding
 from rules import Rule, RuleSet
 
 
@@ -41,6 +42,8 @@ class RuleInfo:
     """the text of `clear`; None: an episode ends when the condition is false"""
     source: str | None = None
     """where its threshold comes from, one sentence"""
+    max_age_ms: int | None = None
+    """how old what was measured may be when it reaches us; None: as the operator set it"""
 
     @classmethod
     def of(cls, rule: Rule) -> RuleInfo:
@@ -63,6 +66,7 @@ class RuleInfo:
             for_ms=rule.for_ms,
             clear=rule.clear.text if rule.clear else None,
             source=rule.source,
+            max_age_ms=rule.max_age_ms,
         )
 
 
@@ -78,6 +82,39 @@ OWNER_REPORT = RuleInfo(
     source="The owner said that something is wrong.",
 )
 """What stands for a rule where the owner has found it: no rule set holds it."""
+
+
+RECALL_PURPOSE = "recall"
+"""What rests on a legal duty: no consent, no muting, no budget; the owner chooses only the channel."""
+
+RECALL = RuleInfo(
+    id="recall",
+    version=1,
+    kind="",
+    purpose=RECALL_PURPOSE,
+    severity="warning",
+    touchpoint_kind="appointment",
+    service=None,
+    expires_ms=2 * 365 * 86_400_000,
+    source="The manufacturer recalls it.",
+)
+"""What stands for a rule where a recall campaign names the devices; rule ids are `recall-<campaign>`."""
+
+BUILT_IN: Mapping[str, RuleInfo] = {OWNER_REPORT.id: OWNER_REPORT}
+
+
+def rule_of(rules: Mapping[str, RuleInfo], finding: Finding) -> RuleInfo | None:
+    """The rule behind a finding, None when it is no longer active. What a recall asks for stands in the
+    finding itself."""
+    rule = rules.get(finding.rule) or BUILT_IN.get(finding.rule)
+    recalled = finding.evidence.get("recall")
+    if rule is None and isinstance(recalled, Mapping):
+        service = recalled.get("service")
+        kind = "appointment" if service else "notice"
+        return replace(
+            RECALL, id=finding.rule, severity=finding.severity, service=service, touchpoint_kind=kind
+        )
+    return rule
 
 
 class RuleBook(Mapping[str, RuleInfo]):
@@ -138,6 +175,16 @@ class Policy:
     """defaults for owners who set none; local times of the owner's zone"""
     weekly_budget: int = 2
     """service messages in seven days, for owners who set none"""
+    max_age_ms: int = 7 * 86_400_000
+    """how old what was measured may be when it reaches us, for rules that say nothing"""
+    catch_up_ms: int = 15 * 60_000
+    """how long a newer reading is waited for where what was measured is older"""
+    hold_out_percent: float = 0.0
+    """of 100 products, how many are told nothing of a rule's advice, to see what telling does"""
+    pace_answers: int = 30
+    """the last answers to a rule's touchpoints that say whether it slows down"""
+    pace_declined_percent: int = 60
+    """how many of a hundred of them have to be declined"""
     marketing_budget: int = 1
     """marketing messages in seven days, a purse of its own"""
     channels: tuple[str, ...] = ("web_push", "display", "letter", "webhook")
@@ -162,6 +209,12 @@ class Policy:
     """a touchpoint without an expiry of its own expires after so long"""
     hold_ms: int = 15 * 60_000
     """how long a slot is kept after the owner opened the matter"""
+    counter_ms: int = 48 * 3_600_000
+    """how long times that a workshop offers instead are kept for the owner"""
+    remind_before_ms: int = 24 * 3_600_000
+    """how long before a visit the owner is reminded (moved out of quiet hours)"""
+    extra_answer_ms: int = 2 * 3_600_000
+    """how long a workshop waits for a word on extra work, unless it says how long"""
     proposals: int = 2
     """slots that an offer carries"""
     propose_days: int = 60

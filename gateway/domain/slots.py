@@ -39,14 +39,18 @@ Busy = tuple[str, int, int, str | None]
 
 
 def together(services: Sequence[Service]) -> Service:
-    """Several jobs as the one visit that does them all: their minutes summed, every skill and part, the
-    longest lead time; at home only if all of them are."""
+    """Several jobs as the one visit that does them all: their minutes and prices summed, every skill and
+    part, the longest lead time; at home only if all of them are."""
     first = services[0]
     if len(services) == 1:
         return first
+    prices = [(s.price_from, s.price_to, s.currency) for s in services]
+    priced = all(a is not None and b is not None and c == first.currency for a, b, c in prices)
     return replace(
         first,
         minutes=sum(s.minutes for s in services),
+        price_from=sum(a or 0 for a, _, _ in prices) if priced else None,
+        price_to=sum(b or 0 for _, b, _ in prices) if priced else None,
         lead_days=max(s.lead_days for s in services),
         buffer_minutes=max(s.buffer_minutes for s in services),
         skills=tuple(sorted({skill for s in services for skill in s.skills})),

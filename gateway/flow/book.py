@@ -1,27 +1,40 @@
-"""book: proposals, holds, appointments, from the offer to the day itself.
+"""book: proposals, holds, appointments, and how both sides come to a time.
 
 Slots in a message are proposals and are checked again at the tap; who takes a slot is decided inside
 one write transaction, and by the database's own guard behind it. A taken slot is answered with the
 next ones (`SlotTakenError`); whoever catches it refreshes the proposals in a write of its own
 (`refresh`), because the refused one is rolled back.
+
+An appointment keeps its id through everything that both sides say about it: a time that the workshop
+offers instead, one that the owner wishes for, one that both agree on. What happens on the day itself is
+in `visit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import structlog
 
 from gateway.domain import slots as arithmetic
-from gateway.domain.appointment import Appointment, AppointmentState, Hold, Service, Workshop
+from gateway.domain.appointment import (
+    PENDING,
+    STANDING,
+    Appointment,
+    AppointmentState,
+    Hold,
+    Service,
+    Workshop,
+)
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
 from gateway.domain.ids import new_id
-from gateway.domain.moments import DAY_MS
+from gateway.domain.moments import DAY_MS, HOUR_MS, MINUTE_MS, local
 from gateway.domain.policy import Policy
-from gateway.domain.touchpoint import Slot, State, Touchpoint, check_move
-from gateway.flow import outgoing
+from gateway.domain.terms import terms
+from gateway.domain.touchpoint import LIVE, Slot, State, Touchpoint, check_move, services
+from gateway.flow import announce, outgoing
 from gateway.ports import Records
 
 FIRST_LOOK_DAYS = 21
@@ -30,20 +43,92 @@ FIRST_LOOK_DAYS = 21
 REOPENED_FOR_MS = 7 * DAY_MS
 """A matter whose appointment fell through stays open at least so long."""
 
+MOST_ASKED = 3
+"""Workshops that one owner asks at once."""
+
+MOST_WISHED = 3
+"""Times that an owner wishes for at once."""
+
+STAYS = ("waits", "replacement_car", "drops_off")
+"""What the owner does meanwhile."""
+
+_S = AppointmentState
+
 TRANSITIONS: Mapping[AppointmentState, frozenset[AppointmentState]] = {
-    AppointmentState.REQUESTED: frozenset({AppointmentState.CONFIRMED, AppointmentState.CANCELLED}),
-    AppointmentState.CONFIRMED: frozenset(
-        {AppointmentState.DONE, AppointmentState.CANCELLED, AppointmentState.NO_SHOW}
+    _S.REQUESTED: frozenset({_S.CONFIRMED, _S.COUNTERED, _S.CANCELLED, _S.DECLINED, _S.LAPSED, _S.RELEASED}),
+    _S.WISHED: frozenset({_S.CONFIRMED, _S.COUNTERED, _S.CANCELLED, _S.DECLINED, _S.LAPSED, _S.RELEASED}),
+    _S.COUNTERED: frozenset({_S.CONFIRMED, _S.REQUESTED, _S.WISHED, _S.CANCELLED, _S.LAPSED, _S.RELEASED}),
+    _S.CONFIRMED: frozenset(
+        {_S.CHECKED_IN, _S.IN_WORK, _S.READY, _S.DONE, _S.COUNTERED, _S.CANCELLED, _S.NO_SHOW}
     ),
-    AppointmentState.DONE: frozenset(),
-    AppointmentState.CANCELLED: frozenset(),
-    AppointmentState.NO_SHOW: frozenset(),
+    _S.CHECKED_IN: frozenset({_S.IN_WORK, _S.READY, _S.DONE, _S.CANCELLED}),
+    _S.IN_WORK: frozenset({_S.READY, _S.DONE, _S.CANCELLED}),
+    _S.READY: frozenset({_S.IN_WORK, _S.DONE}),
+    _S.DONE: frozenset(),
+    _S.CANCELLED: frozenset(),
+    _S.DECLINED: frozenset(),
+    _S.LAPSED: frozenset(),
+    _S.RELEASED: frozenset(),
+    _S.NO_SHOW: frozenset(),
 }
 """The legal transitions of an appointment; `moved` refuses every other one."""
 
 log = structlog.get_logger()
 
-STANDING = (AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
+
+# --- the job ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What one visit to one workshop does for a touchpoint."""
+
+    services: tuple[str, ...]
+    service: Service
+    """all of them as one"""
+
+
+def services_of(records: Records, touchpoint: Touchpoint) -> tuple[str, ...]:
+    """The services of everything that the touchpoint is about, its own first."""
+    try:
+        matters = records.touchpoints.matters(touchpoint.id)
+    except NotFoundError:  # it is being decided
+        matters = []
+    own = (touchpoint.service,) if touchpoint.service else ()
+    return tuple(dict.fromkeys((*own, *services([m for m in matters if m.cleared_at is None]))))
+
+
+def job(records: Records, workshop: Workshop, touchpoint: Touchpoint) -> Job | None:
+    """The visit: all of a bundle that this workshop does in one place and one bay; None when it does not
+    offer the first of it."""
+    own = workshop.service(touchpoint.service)
+    if own is None:
+        return None
+    found = [s for s in map(workshop.service, services_of(records, touchpoint)) if s is not None]
+    fitting = [s for s in found if s.at_home == own.at_home]
+    whole = arithmetic.together(fitting)
+    if not arithmetic.bays_for(workshop, whole):
+        fitting, whole = [own], own
+    return Job(services=tuple(s.id for s in fitting), service=whole)
+
+
+def reachable(records: Records, workshop: Workshop, service: Service, owner_id: str | None) -> bool:
+    """Whether a job can be done where it is done: at home only at an address that the workshop comes to."""
+    if not service.at_home:
+        return True
+    if owner_id is None or workshop.home is None:
+        return False
+    owner = records.owners.get(owner_id)
+    return arithmetic.reaches(workshop.home, owner.address, _point(owner.wishes.get("coordinates")))
+
+
+def _point(stated: Any) -> tuple[float, float] | None:
+    """(latitude, longitude) as an owner's wishes hold it: {"latitude", "longitude"}."""
+    if not isinstance(stated, Mapping):
+        return None
+    found = (stated.get("latitude"), stated.get("longitude"))
+    good = all(isinstance(x, int | float) for x in found)
+    return (float(found[0]), float(found[1])) if good else None  # type: ignore[arg-type]  # checked
 
 
 # --- slots ------------------------------------------------------------------------------------
@@ -59,15 +144,36 @@ def free_slots(
     *,
     mine: str | None = None,
     moving: Appointment | None = None,
+    stay: str | None = None,
 ) -> list[Slot]:
     """What can be booked in start … end, from the service's lead time on. Holds of the touchpoint `mine`
-    do not count against it, nor does the appointment that is being moved."""
+    do not count against it, nor does the appointment that is being moved. With `stay` "replacement_car" only
+    days on which one is left."""
     start = max(start, arithmetic.earliest_start(workshop, service, now))
     if start >= end:
         return []
-    own = (moving.bay, moving.start, moving.end, None) if moving else None
+    own = (moving.bay, moving.start, moving.bay_until, None) if moving else None
     busy = records.workshops.busy(workshop.id, start, end + DAY_MS, now)
-    return arithmetic.free(workshop, service, start, end, [b for b in busy if b != own], mine=mine)
+    found = arithmetic.free(workshop, service, start, end, [b for b in busy if b != own], mine=mine)
+    if stay == "replacement_car" and workshop.replacement_cars is not None:
+        return _with_a_car(records, workshop, found, moving)
+    return found
+
+
+def _with_a_car(
+    records: Records, workshop: Workshop, found: Sequence[Slot], moving: Appointment | None
+) -> list[Slot]:
+    """Slots on days on which the workshop has a replacement car left."""
+    if not found:
+        return []
+    given: dict[Any, int] = {}
+    but = moving.id if moving else None
+    first, last = found[0].start - DAY_MS, found[-1].start + DAY_MS
+    for start in records.workshops.cars_given(workshop.id, first, last, but=but):
+        day = local(start, workshop.time_zone).date()
+        given[day] = given.get(day, 0) + 1
+    most = workshop.replacement_cars or 0
+    return [s for s in found if given.get(local(s.start, workshop.time_zone).date(), 0) < most]
 
 
 def propose(
@@ -79,32 +185,76 @@ def propose(
     *,
     days: int = 60,
     mine: str | None = None,
+    stay: str | None = None,
+    after: int | None = None,
 ) -> list[Slot]:
-    """Up to `n` real slots that suit different lives: see `gateway.domain.slots.choose`."""
-    for ahead in (min(days, service.lead_days + FIRST_LOOK_DAYS), days):
-        found = free_slots(records, workshop, service, now, now + ahead * DAY_MS, now, mine=mine)
+    """Up to `n` real slots that suit different lives (see `gateway.domain.slots.choose`), later than `after`
+    (ms)."""
+    wait = arithmetic.wait_days(service)
+    begin = now if after is None else max(now, after + 1)
+    chosen: list[Slot] = []
+    for ahead in (min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
+        end = begin + ahead * DAY_MS
+        found = free_slots(records, workshop, service, begin, end, now, mine=mine, stay=stay)
         chosen = arithmetic.choose(found, workshop.time_zone, n)
         if len(chosen) == n:
             break
     return chosen
 
 
-def proposals(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> tuple[Slot, ...]:
-    """Slots for a touchpoint, at the workshop its owner chose; none when it does not offer the service."""
+def proposals(
+    records: Records,
+    touchpoint: Touchpoint,
+    now: int,
+    policy: Policy,
+    *,
+    workshop: Workshop | None = None,
+    after: int | None = None,
+) -> tuple[Slot, ...]:
+    """Slots for a touchpoint, at the workshop its owner chose or the one given; none when it does not offer
+    the service, or does not come to the owner. `after` (ms): only later ones."""
     if touchpoint.kind != "appointment":
         return ()
-    device = records.devices.find(touchpoint.device)
-    workshop = outgoing.workshop_of(records, device, replace(touchpoint, slots=())) if device else None
-    service = workshop.service(touchpoint.service) if workshop else None
-    if workshop is None or service is None:
+    place = workshop or chosen_workshop(records, touchpoint)
+    visit = job(records, place, touchpoint) if place else None
+    if place is None or visit is None or not reachable(records, place, visit.service, touchpoint.owner):
         return ()
-    n, days = policy.proposals, policy.propose_days
+    stay = wished_stay(records, touchpoint.owner)
     try:
-        return tuple(propose(records, workshop, service, now, n, days=days, mine=touchpoint.id))
+        found = propose(
+            records,
+            place,
+            visit.service,
+            now,
+            policy.proposals,
+            days=policy.propose_days,
+            mine=touchpoint.id,
+            stay=stay,
+            after=after,
+        )
     except ValueError as error:
         # Opening hours that are no times: the owner is told without slots, and nothing stalls.
-        log.warning("workshop_unusable", workshop=workshop.id, why=str(error))
+        log.warning("workshop_unusable", workshop=place.id, why=str(error))
         return ()
+    return tuple(found)
+
+
+def chosen_workshop(records: Records, touchpoint: Touchpoint) -> Workshop | None:
+    """The workshop that the owner chose for this matter, else for the product."""
+    device = records.devices.find(touchpoint.device)
+    wanted = touchpoint.workshop or (device.workshop if device else None)
+    try:
+        return records.workshops.get(wanted) if wanted else None
+    except NotFoundError:
+        return None
+
+
+def wished_stay(records: Records, owner_id: str) -> str | None:
+    """What an owner said once and for all about the time of a visit; None when nothing was said."""
+    stated = records.owners.get(owner_id).wishes
+    if stated.get("stay") in STAYS:
+        return str(stated["stay"])
+    return next((stay for stay in STAYS if stated.get(stay) is True), None)
 
 
 def refresh(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Touchpoint:
@@ -139,11 +289,15 @@ def hold(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Touc
     running = {slot.held_until for slot in touchpoint.slots if slot.held_until and slot.held_until > now}
     if running or not touchpoint.slots:
         return touchpoint
-    until = now + policy.hold_ms
-    records.workshops.hold([_hold(touchpoint, slot, until) for slot in touchpoint.slots])
-    held = replace(touchpoint, slots=tuple(replace(slot, held_until=until) for slot in touchpoint.slots))
-    records.touchpoints.save(held)
-    return held
+    return _keep(records, touchpoint, touchpoint.slots, now + policy.hold_ms)
+
+
+def _keep(records: Records, touchpoint: Touchpoint, slots: Iterable[Slot], until: int) -> Touchpoint:
+    """The touchpoint with these slots, kept for it until then."""
+    kept = replace(touchpoint, slots=tuple(replace(slot, held_until=until) for slot in slots))
+    records.workshops.hold([_hold(touchpoint, slot, until) for slot in kept.slots])
+    records.touchpoints.save(kept)
+    return kept
 
 
 def _hold(touchpoint: Touchpoint, slot: Slot, until: int) -> Hold:
@@ -154,6 +308,7 @@ def _hold(touchpoint: Touchpoint, slot: Slot, until: int) -> Hold:
         start=slot.start,
         end=slot.end,
         until=until,
+        buffer_ms=slot.buffer_ms,
     )
 
 
@@ -173,21 +328,36 @@ def _bookable(
     now: int,
     *,
     moving: Appointment | None = None,
+    stay: str | None = None,
 ) -> Slot | None:
     """The slot with a bay if it is still free for this touchpoint."""
     place = _place(records, workshop)
-    service = place.service(touchpoint.service)
-    if service is None:
+    visit = job(records, place, touchpoint)
+    if visit is None or not reachable(records, place, visit.service, touchpoint.owner):
         return None
-    found = free_slots(records, place, service, start, start + 1, now, mine=touchpoint.id, moving=moving)
-    return found[0] if found else _held(records, touchpoint, place, start, now)
+    found = free_slots(
+        records, place, visit.service, start, start + 1, now, mine=touchpoint.id, moving=moving, stay=stay
+    )
+    return found[0] if found else _held(records, touchpoint, place, visit.service, start, now)
 
 
-def _held(records: Records, touchpoint: Touchpoint, place: Workshop, start: int, now: int) -> Slot | None:
-    """A slot that is held for this touchpoint stands even if its lead time began meanwhile."""
+def _held(
+    records: Records, touchpoint: Touchpoint, place: Workshop, service: Service, start: int, now: int
+) -> Slot | None:
+    """A slot that is held for this touchpoint stands even if its lead time began meanwhile, unless the job
+    has grown beyond it."""
     for held in records.workshops.holds(place.id, start, start + 1, now):
-        if held.touchpoint == touchpoint.id and held.start == start:
-            return Slot(workshop=place.id, start=start, end=held.end, bay=held.bay)
+        long_enough = held.end - held.start >= service.minutes * MINUTE_MS
+        if held.touchpoint == touchpoint.id and held.start == start and long_enough:
+            window = arithmetic.window_of(place, service)
+            return Slot(
+                workshop=place.id,
+                start=start,
+                end=held.end,
+                bay=held.bay,
+                buffer_ms=held.buffer_ms,
+                arrive_until=start + window if window else None,
+            )
     return None
 
 
@@ -201,25 +371,55 @@ def _place(records: Records, workshop: str) -> Workshop:
 # --- booking ----------------------------------------------------------------------------------
 
 
-def book(records: Records, touchpoint: Touchpoint, slot_id: str, now: int, policy: Policy) -> Appointment:
-    """Book a slot for a touchpoint. The touchpoint itself is moved by who calls (`respond.answer`).
+def book(
+    records: Records,
+    touchpoint: Touchpoint,
+    slot_id: str,
+    now: int,
+    policy: Policy,
+    *,
+    stay: str | None = None,
+) -> Appointment:
+    """Book a slot for a touchpoint, or ask up to three workshops at once: ids separated by commas. The
+    touchpoint itself is moved by who calls (`respond.answer`).
 
+    `stay` is what the owner said about the time of the visit; else the owner's wishes hold. Where several
+    are asked and one of them books at once, it is booked there and nobody else is asked.
     Raises InvalidError for what is no slot of a workshop that does this job, SlotTakenError (with the
     next proposals) when it is gone; nothing is written then.
     """
-    workshop, start = parse_slot(slot_id)
-    place = _place(records, workshop)
-    if place.service(touchpoint.service) is None:
-        raise InvalidError(f"slot: {place.name} does not offer {touchpoint.service}.")
-    slot = _bookable(records, touchpoint, workshop, start, now)
-    if slot is None:
+    if stay is not None and stay not in STAYS:
+        raise InvalidError(f"stay: {stay!r} is none of {', '.join(STAYS)}.")
+    wanted = [parse_slot(part.strip()) for part in slot_id.split(",")]
+    if len(wanted) > MOST_ASKED or len({workshop for workshop, _ in wanted}) < len(wanted):
+        raise InvalidError(f"slot: at most {MOST_ASKED} slots, each at another workshop.")
+    meanwhile = stay or wished_stay(records, touchpoint.owner)
+    found = _free_of(records, touchpoint, wanted, now, meanwhile)
+    if not found:
         raise taken(records, touchpoint, now, policy)
-    appointment = _appointment(records, touchpoint, place, slot, now)
-    records.workshops.book(appointment)
+    at_once = next((pair for pair in found if pair[0].books == "at_once"), None)
+    made = [
+        _settle_on(records, touchpoint, place, slot, now, policy, stay=meanwhile)
+        for place, slot in ([at_once] if at_once else found)
+    ]
     records.workshops.release(touchpoint.id)
-    code = "booked" if appointment.state is AppointmentState.CONFIRMED else "requested"
-    _line(records, appointment, code, now, start=appointment.start, workshop=place.name)
-    return appointment
+    _let_others_go(records, touchpoint, [a.id for a in made], now, policy)
+    return made[0]
+
+
+def _free_of(
+    records: Records, touchpoint: Touchpoint, wanted: Sequence[tuple[str, int]], now: int, stay: str | None
+) -> list[tuple[Workshop, Slot]]:
+    """The slots that are still free, with their workshops."""
+    found = []
+    for workshop, start in wanted:
+        place = _place(records, workshop)
+        if place.service(touchpoint.service) is None:
+            raise InvalidError(f"slot: {place.name} does not offer {touchpoint.service}.")
+        slot = _bookable(records, touchpoint, workshop, start, now, stay=stay)
+        if slot is not None:
+            found.append((place, slot))
+    return found
 
 
 def taken(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> SlotTakenError:
@@ -230,31 +430,108 @@ def taken(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) ->
     )
 
 
-def _appointment(
-    records: Records, touchpoint: Touchpoint, place: Workshop, slot: Slot, now: int
+def _settle_on(
+    records: Records,
+    touchpoint: Touchpoint,
+    place: Workshop,
+    slot: Slot,
+    now: int,
+    policy: Policy,
+    *,
+    stay: str | None,
 ) -> Appointment:
-    service = place.service(touchpoint.service)
-    assert service is not None  # `_bookable` gave the slot for it
-    assert slot.bay is not None
-    at_once = place.books == "at_once"
+    """The appointment at that slot: the one that both sides spoke about there already, or a new one."""
+    spoken = records.workshops.appointments(
+        touchpoint=touchpoint.id, states=(_S.COUNTERED, _S.WISHED), workshop=place.id
+    )
+    before = spoken[0] if spoken else None
+    agreed = place.books == "at_once" or (before is not None and slot.start in before.offered)
+    made = _appointment(records, touchpoint, place, slot, now, stay=stay)
+    if agreed:
+        made = replace(made, state=_S.CONFIRMED, remind_at=reminder_at(records, made, now, policy))
+    else:
+        made = replace(made, answer_by=answer_by(place, slot.start, now))
+    if before is None:
+        records.workshops.book(made)
+    else:
+        made = replace(made, id=before.id, created=before.created, sequence=before.sequence + 1)
+        records.workshops.save_appointment(made)
+    changed(records, made, "confirmed" if agreed else "requested", now, policy)
+    params = {} if agreed else {"until": made.answer_by}
+    line(records, made, "booked" if agreed else "requested", now, start=made.start, **params)
+    return made
+
+
+def answer_by(place: Workshop, start: int, now: int) -> int:
+    """By when the workshop has to say yes or no, ms: before the time itself."""
+    return max(now, min(now + place.answer_hours * HOUR_MS, start))
+
+
+def reminder_at(records: Records, appointment: Appointment, now: int, policy: Policy) -> int | None:
+    """When the owner is reminded: the day before, not in quiet hours; None when it is too late for that."""
+    if appointment.owner is None or appointment.touchpoint is None:
+        return None
+    zone = records.owners.get(appointment.owner).time_zone
+    quiet = outgoing.quiet_hours(outgoing.wishes(records, appointment.owner, policy), zone)
+    at = quiet.moved_out(appointment.start - policy.remind_before_ms)
+    return at if now < at < appointment.start else None
+
+
+def _appointment(
+    records: Records, touchpoint: Touchpoint, place: Workshop, slot: Slot, now: int, *, stay: str | None
+) -> Appointment:
+    visit = job(records, place, touchpoint)
+    assert visit is not None  # `_bookable` gave the slot for it
+    at_home = visit.service.at_home
     return Appointment(
         id=new_id(now),
         workshop=place.id,
-        service=service.id,
-        bay=slot.bay,
+        service=visit.services[0],
+        services=visit.services,
+        bay=slot.bay or "",
         start=slot.start,
         end=slot.end,
-        state=AppointmentState.CONFIRMED if at_once else AppointmentState.REQUESTED,
+        buffer_ms=slot.buffer_ms,
+        arrive_until=slot.arrive_until,
+        address=records.owners.get(touchpoint.owner).address if at_home else None,
+        stay=None if at_home else stay,
+        state=_S.REQUESTED,
         created=now,
         owner=touchpoint.owner,
         device=touchpoint.device,
         touchpoint=touchpoint.id,
-        diagnosis=diagnosis(records, touchpoint, service),
+        terms=terms_of(records, touchpoint, place, visit.services, now),
+        diagnosis=diagnosis(records, touchpoint, visit.service, place),
     )
 
 
-def diagnosis(records: Records, touchpoint: Touchpoint, service: Service) -> dict[str, Any]:
-    """What the workshop is told: what was found, with which readings, and what the owner was promised."""
+def terms_of(
+    records: Records, touchpoint: Touchpoint, place: Workshop, wanted: Sequence[str], now: int
+) -> dict[str, Any]:
+    """Who pays for each service, as it is stated now; what is stated nowhere is missing."""
+    device = records.devices.find(touchpoint.device)
+    day = local(now, place.time_zone).date().isoformat()
+    recalled = {m.service for m in _matters(records, touchpoint) if m.purpose == "recall"}
+    found = {}
+    for service in filter(None, map(place.service, wanted)):
+        said = terms(service, device, day, recall=service.id in recalled)
+        if said is not None:
+            found[service.id] = asdict(said)
+    return found
+
+
+def _matters(records: Records, touchpoint: Touchpoint) -> Sequence[Any]:
+    try:
+        return records.touchpoints.matters(touchpoint.id)
+    except NotFoundError:
+        return [touchpoint]
+
+
+def diagnosis(
+    records: Records, touchpoint: Touchpoint, service: Service, place: Workshop | None = None
+) -> dict[str, Any]:
+    """What the workshop is told: all that was found, with which readings, where their course can be read,
+    what it was here for before, and what the owner was promised."""
     device = records.devices.find(touchpoint.device)
     latest = records.devices.facts(touchpoint.device).latest
     codes = latest.get("dtc", (0, None))[1]
@@ -263,9 +540,12 @@ def diagnosis(records: Records, touchpoint: Touchpoint, service: Service) -> dic
         "rule": touchpoint.rule,
         "rule_version": touchpoint.rule_version,
         "evidence": dict(touchpoint.evidence),
+        "matters": [_told(m) for m in _matters(records, touchpoint)],
         "codes": list(codes) if isinstance(codes, list | tuple) else [codes] if codes else [],
         "odometer": latest.get("odometer", (0, None))[1],
         "firmware": device.firmware if device else None,
+        "charts": [_course(signal, latest) for signal in touchpoint.evidence if signal in latest],
+        "earlier": _earlier(records, touchpoint, place) if place else [],
         "promised": {
             "minutes": service.minutes,
             "price_from": service.price_from,
@@ -275,7 +555,34 @@ def diagnosis(records: Records, touchpoint: Touchpoint, service: Service) -> dic
     }
 
 
-# --- until the day ----------------------------------------------------------------------------
+CHARTED_MS = 90 * DAY_MS
+"""How far back the course of a signal is shown to the workshop."""
+
+
+def _course(signal: str, latest: Mapping[str, tuple[int, Any]]) -> dict[str, Any]:
+    """Which readings show what was found: `from` and `to` are ms."""
+    until = latest[signal][0]
+    return {"signal": signal, "from": until - CHARTED_MS, "to": until}
+
+
+def _told(matter: Any) -> dict[str, Any]:
+    """One of the things that were found."""
+    named = ("finding", "rule", "service", "severity")
+    return {name: getattr(matter, name) for name in named} | {"evidence": dict(matter.evidence)}
+
+
+def _earlier(records: Records, touchpoint: Touchpoint, place: Workshop) -> list[dict[str, Any]]:
+    """This owner's last visits there with this product, the newest first."""
+    found = records.workshops.appointments(
+        device=touchpoint.device, owner=touchpoint.owner, workshop=place.id, states=(_S.DONE,)
+    )
+    return [
+        {"appointment": a.id, "at": a.start, "services": list(a.jobs), "note": a.work.get("note", "")}
+        for a in reversed(found[-3:])
+    ]
+
+
+# --- both sides come to a time ----------------------------------------------------------------
 
 
 def moved(appointment: Appointment, to: AppointmentState, **changes: Any) -> Appointment:
@@ -285,67 +592,157 @@ def moved(appointment: Appointment, to: AppointmentState, **changes: Any) -> App
     return replace(appointment, state=to, **changes)
 
 
+def changed(records: Records, appointment: Appointment, change: str, now: int, policy: Policy) -> None:
+    """Everybody who is to hear of it hears of it; called once for every change."""
+    announce.appointment_changed(records, appointment, change, now, policy)
+
+
 def confirm(records: Records, appointment_id: str, now: int, policy: Policy) -> Appointment:
-    """The workshop says yes to a request; saying it again changes nothing."""
+    """The workshop says yes to a request, or to the first of the times that the owner wished for; saying it
+    again changes nothing. The others that were asked are released in the same transaction."""
     appointment = records.workshops.appointment(appointment_id)
-    if appointment.state is AppointmentState.CONFIRMED:
+    if appointment.state is _S.CONFIRMED:
         return appointment
-    confirmed = moved(appointment, AppointmentState.CONFIRMED)
+    if appointment.state is _S.WISHED:
+        return accept(records, appointment_id, appointment.start, now, policy)
+    if appointment.state is not _S.REQUESTED:
+        raise ConflictError(
+            f"This appointment is {appointment.state}; only a request is confirmed.", appointment
+        )
+    confirmed = moved(appointment, _S.CONFIRMED, answer_by=None, wished=(), offered=())
+    confirmed = replace(confirmed, remind_at=reminder_at(records, confirmed, now, policy))
     records.workshops.save_appointment(confirmed)
-    _line(records, confirmed, "confirmed", now, start=confirmed.start, workshop=_name(records, confirmed))
-    _push_answered(records, confirmed, now)
+    line(records, confirmed, "confirmed", now, start=confirmed.start)
+    _agreed(records, confirmed, "confirmed", now, policy)
     return confirmed
 
 
+def _agreed(records: Records, appointment: Appointment, change: str, now: int, policy: Policy) -> None:
+    """It stands: the matter is booked, nobody else is waited for, and both sides hear of it."""
+    changed(records, appointment, change, now, policy)
+    if appointment.touchpoint is None:
+        return
+    touchpoint = records.touchpoints.get(appointment.touchpoint)
+    records.workshops.release(touchpoint.id)
+    _let_others_go(records, touchpoint, [appointment.id], now, policy)
+    if touchpoint.state in (State.OPEN, State.ANSWERED):
+        touchpoint = replace(touchpoint, state=State.BOOKED, wake_at=None)
+        records.touchpoints.save(touchpoint)
+        outgoing.close_channels(records, touchpoint, now)
+    outgoing.queue_push(records, touchpoint, "visit", now, appointment=appointment.id, change=change)
+
+
+def _let_others_go(
+    records: Records, touchpoint: Touchpoint, but: Sequence[str], now: int, policy: Policy
+) -> None:
+    """Another workshop was first: who was asked or has offered times is told that it is over."""
+    others = records.workshops.appointments(touchpoint=touchpoint.id, states=PENDING)
+    for other in (a for a in others if a.id not in but):
+        released = moved(other, _S.RELEASED, answer_by=None)
+        records.workshops.save_appointment(released)
+        line(records, released, "released", now, start=other.start)
+        changed(records, released, "cancelled", now, policy)
+
+
+def let_go(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> None:
+    """The owner ended the matter otherwise: nothing is held for it, and who still waits is told."""
+    records.workshops.release(touchpoint.id)
+    _let_others_go(records, touchpoint, (), now, policy)
+
+
+def decline(
+    records: Records, appointment_id: str, now: int, policy: Policy, *, reason: str | None = None
+) -> Appointment:
+    """The workshop says no: to a request, then the owner gets the next times, or only to the times that the
+    owner wished for instead of one that stands, which goes on standing."""
+    appointment = records.workshops.appointment(appointment_id)
+    if appointment.state is _S.CONFIRMED and appointment.wished:
+        stays = replace(appointment, wished=(), answer_by=None)
+        records.workshops.save_appointment(stays)
+        line(records, stays, "wish_declined", now, start=stays.start)
+        changed(records, stays, "declined", now, policy)
+        tell_owner(records, stays, "wish_declined", now)
+        return stays
+    if appointment.state is _S.CONFIRMED:
+        raise ConflictError("This appointment stands; cancel it, or offer another time.", appointment)
+    declined = moved(appointment, _S.DECLINED, answer_by=None, reason=reason)
+    records.workshops.save_appointment(declined)
+    line(records, declined, "declined", now, start=declined.start)
+    changed(records, declined, "declined", now, policy)
+    _reopen(records, declined, now, policy, tell=True)
+    return declined
+
+
 def cancel(
-    records: Records, appointment_id: str, now: int, policy: Policy, *, by: str = "owner"
+    records: Records,
+    appointment_id: str,
+    now: int,
+    policy: Policy,
+    *,
+    by: str = "owner",
+    reason: str | None = None,
 ) -> Appointment:
     """It falls through; `by` is "owner" or the owner's id, else the workshop has cancelled. The matter is
     open again, with new times, while it is still true."""
-    cancelled = moved(records.workshops.appointment(appointment_id), AppointmentState.CANCELLED)
+    before = records.workshops.appointment(appointment_id)
+    cancelled = moved(before, _S.CANCELLED, answer_by=None, remind_at=None, reason=reason)
+    cancelled = replace(cancelled, sequence=cancelled.sequence + 1)
     records.workshops.save_appointment(cancelled)
     owner = by in ("owner", cancelled.owner)
-    code, place = f"cancelled_{'owner' if owner else 'workshop'}", _name(records, cancelled)
-    _line(records, cancelled, code, now, start=cancelled.start, workshop=place)
+    line(records, cancelled, f"cancelled_{'owner' if owner else 'workshop'}", now, start=cancelled.start)
+    changed(records, cancelled, "cancelled", now, policy)
     _reopen(records, cancelled, now, policy, tell=not owner)
     return cancelled
 
 
 def no_show(records: Records, appointment_id: str, now: int, policy: Policy) -> Appointment:
     """Nobody came; the matter is open again while it is still true."""
-    missed = moved(records.workshops.appointment(appointment_id), AppointmentState.NO_SHOW)
+    missed = moved(records.workshops.appointment(appointment_id), _S.NO_SHOW, remind_at=None)
     if now < missed.start:
         raise ConflictError("This appointment has not begun yet.", missed)
     records.workshops.save_appointment(missed)
-    _line(records, missed, "no_show", now, start=missed.start, workshop=_name(records, missed))
+    line(records, missed, "no_show", now, start=missed.start)
+    changed(records, missed, "no_show", now, policy)
     _reopen(records, missed, now, policy, tell=True)
     return missed
 
 
 def counter(
-    records: Records, appointment_id: str, starts: Sequence[int] | int, now: int, policy: Policy
+    records: Records,
+    appointment_id: str,
+    starts: Sequence[int] | int,
+    now: int,
+    policy: Policy,
+    *,
+    reason: str | None = None,
 ) -> Appointment:
-    """The workshop cannot take the time and offers another or others (ms): the matter is open again with
-    those.
+    """The workshop cannot take the time and offers another or others (ms), which are kept for the owner
+    until `answer_by`. The matter is open again with those; while another workshop that was asked has not
+    answered, that is waited for.
 
     Raises InvalidError when one of them is not free, ConflictError when there is nothing to counter.
     """
     appointment = records.workshops.appointment(appointment_id)
-    cancelled = moved(appointment, AppointmentState.CANCELLED)
     if appointment.touchpoint is None:
         raise ConflictError("This is the workshop's own entry; move it instead.", appointment)
-    touchpoint = records.touchpoints.get(appointment.touchpoint)
-    offered = [_offered(records, touchpoint, appointment, start, now) for start in _several(starts)]
-    if not offered:
+    offers = _several(starts)
+    if not offers:
         raise InvalidError("start: name at least one time to offer instead.")
-    records.workshops.save_appointment(cancelled)
-    _line(records, cancelled, "countered", now, start=cancelled.start, workshop=_name(records, cancelled))
-    _reopen(records, cancelled, now, policy, tell=True, slots=offered)
-    return cancelled
+    until = max(now, min(now + policy.counter_ms, *offers))
+    countered = moved(
+        appointment, _S.COUNTERED, offered=offers, wished=(), answer_by=until, remind_at=None, reason=reason
+    )
+    touchpoint = records.touchpoints.get(appointment.touchpoint)
+    offered = [_offered(records, touchpoint, appointment, start, now) for start in offers]
+    records.workshops.save_appointment(countered)
+    line(records, countered, "countered", now, start=countered.start, until=until)
+    changed(records, countered, "countered", now, policy)
+    _reopen(records, countered, now, policy, tell=True, slots=offered, keep_until=until)
+    return countered
 
 
-def _several(starts: Sequence[int] | int) -> Sequence[int]:
-    return (starts,) if isinstance(starts, int) else starts
+def _several(starts: Sequence[int] | int) -> tuple[int, ...]:
+    return (starts,) if isinstance(starts, int) else tuple(dict.fromkeys(starts))
 
 
 def _offered(
@@ -357,13 +754,177 @@ def _offered(
     return slot
 
 
+def take_offer(records: Records, appointment_id: str, start: int, now: int, policy: Policy) -> Appointment:
+    """The owner takes one of the times that the workshop offered instead: it stands at once.
+
+    Raises InvalidError for a time that was not offered, SlotTakenError when it is gone."""
+    appointment = records.workshops.appointment(appointment_id)
+    if appointment.state is not _S.COUNTERED or appointment.touchpoint is None:
+        raise ConflictError(f"This appointment is {appointment.state}; nothing is on offer.", appointment)
+    if start not in appointment.offered:
+        raise InvalidError("start: take one of the times that were offered.")
+    touchpoint = records.touchpoints.get(appointment.touchpoint)
+    slot = _bookable(records, touchpoint, appointment.workshop, start, now, moving=appointment)
+    if slot is None:
+        raise taken(records, touchpoint, now, policy)
+    return _stands_at(records, appointment, slot, "confirmed", now, policy)
+
+
+def wish(
+    records: Records,
+    appointment_id: str,
+    starts: Sequence[int],
+    now: int,
+    policy: Policy,
+    *,
+    comment: str | None = None,
+) -> Appointment:
+    """The owner would rather have one of these times (ms); the workshop takes one, offers others, or says
+    no. A time that stands or was asked for goes on standing until then; one that the workshop had offered
+    is given back.
+
+    Raises InvalidError for times that are past or too many, ConflictError when there is nothing to wish."""
+    appointment = records.workshops.appointment(appointment_id)
+    wishes = _wishes(starts, now)
+    by = answer_by(records.workshops.get(appointment.workshop), min(wishes), now)
+    if appointment.touchpoint is None or appointment.state not in (_S.REQUESTED, _S.CONFIRMED, _S.COUNTERED):
+        raise ConflictError(
+            f"This appointment is {appointment.state}; no time can be asked for.", appointment
+        )
+    asked = replace(appointment, wished=wishes, answer_by=by, reason=comment)
+    if appointment.state is _S.COUNTERED:
+        asked = moved(asked, _S.WISHED, offered=(), start=wishes[0], end=wishes[0] + _length(appointment))
+        records.workshops.release(appointment.touchpoint)
+        _wait_for_it(records, appointment.touchpoint, now)
+    records.workshops.save_appointment(asked)
+    line(records, asked, "wished", now, start=wishes[0], until=by)
+    changed(records, asked, "owner_countered", now, policy)
+    return asked
+
+
+def _length(appointment: Appointment) -> int:
+    return appointment.end - appointment.start
+
+
+def _wait_for_it(records: Records, touchpoint_id: str, now: int) -> None:
+    """The matter is with the workshop, not with the owner."""
+    touchpoint = records.touchpoints.get(touchpoint_id)
+    if touchpoint.state is State.OPEN:
+        waiting = replace(touchpoint, state=State.ANSWERED, slots=())
+        records.touchpoints.save(waiting)
+        outgoing.close_channels(records, waiting, now)
+
+
+def _wishes(starts: Sequence[int], now: int) -> tuple[int, ...]:
+    wishes = tuple(dict.fromkeys(starts))
+    if not 1 <= len(wishes) <= MOST_WISHED or min(wishes) <= now:
+        raise InvalidError(f"starts: one to {MOST_WISHED} times that are still to come.")
+    return wishes
+
+
+def ask_for(
+    records: Records,
+    touchpoint: Touchpoint,
+    starts: Sequence[int],
+    now: int,
+    policy: Policy,
+    *,
+    workshop: str | None = None,
+    comment: str | None = None,
+    stay: str | None = None,
+) -> Appointment:
+    """None of the proposals suits: the workshop is asked for one of these times (ms). It takes up no bay yet.
+    The touchpoint itself is moved to "answered" by who calls.
+
+    Raises InvalidError for times that are past or too many, or a workshop that does not do this job."""
+    wishes = _wishes(starts, now)
+    place = _place(records, workshop) if workshop else chosen_workshop(records, touchpoint)
+    visit = job(records, place, touchpoint) if place else None
+    if place is None or visit is None or not reachable(records, place, visit.service, touchpoint.owner):
+        raise InvalidError(f"workshop: choose one that offers {touchpoint.service}.")
+    slot = Slot(workshop=place.id, start=wishes[0], end=wishes[0] + visit.service.minutes * MINUTE_MS)
+    slot = replace(slot, buffer_ms=arithmetic.buffer_of(place, visit.service))
+    meanwhile = stay or wished_stay(records, touchpoint.owner)
+    asked = _appointment(records, touchpoint, place, slot, now, stay=meanwhile)
+    by = answer_by(place, min(wishes), now)
+    asked = replace(asked, state=_S.WISHED, wished=wishes, answer_by=by, reason=comment)
+    records.workshops.book(asked)
+    records.workshops.release(touchpoint.id)
+    _let_others_go(records, touchpoint, [asked.id], now, policy)
+    line(records, asked, "wished", now, start=wishes[0], until=by)
+    changed(records, asked, "owner_countered", now, policy)
+    return asked
+
+
+def accept(records: Records, appointment_id: str, start: int, now: int, policy: Policy) -> Appointment:
+    """The workshop takes one of the times that the owner wished for, also outside of its hours; only a bay
+    has to be free. Raises InvalidError for another time, SlotTakenError when no bay is free."""
+    appointment = records.workshops.appointment(appointment_id)
+    if start not in appointment.wished or appointment.touchpoint is None:
+        raise InvalidError("start: take one of the times that the owner asked for.")
+    touchpoint = records.touchpoints.get(appointment.touchpoint)
+    slot = _any_bay(records, touchpoint, appointment, start, now)
+    if slot is None:
+        raise SlotTakenError("No bay is free at that time.", proposals(records, touchpoint, now, policy))
+    before = appointment.state
+    change = "confirmed" if before is _S.WISHED else "rescheduled"
+    return _stands_at(records, appointment, slot, change, now, policy)
+
+
+def _any_bay(
+    records: Records, touchpoint: Touchpoint, appointment: Appointment, start: int, now: int
+) -> Slot | None:
+    place = records.workshops.get(appointment.workshop)
+    visit = job(records, place, touchpoint)
+    if visit is None:
+        return None
+    end, buffer = start + visit.service.minutes * MINUTE_MS, arithmetic.buffer_of(place, visit.service)
+    own = (appointment.bay, appointment.start, appointment.bay_until, None)
+    busy = [b for b in records.workshops.busy(place.id, start, end + buffer, now) if b != own]
+    bays = arithmetic.bays_for(place, visit.service)
+    bay = arithmetic.Calendar(bays, busy, mine=touchpoint.id).bay(start, end + buffer)
+    window = arithmetic.window_of(place, visit.service)
+    arrive = start + window if window else None
+    slot = Slot(workshop=place.id, start=start, end=end, bay=bay, buffer_ms=buffer, arrive_until=arrive)
+    return None if bay is None else slot
+
+
+def _stands_at(
+    records: Records, appointment: Appointment, slot: Slot, change: str, now: int, policy: Policy
+) -> Appointment:
+    """Both sides agree on this slot."""
+    place = _at(appointment, slot)
+    after = replace(place, state=_S.CONFIRMED, answer_by=None, wished=(), offered=())
+    after = replace(after, remind_at=reminder_at(records, after, now, policy))
+    records.workshops.save_appointment(after)
+    if change == "rescheduled":
+        line(records, after, "rescheduled", now, start=appointment.start, new_start=after.start)
+    else:
+        line(records, after, "confirmed", now, start=after.start)
+    _agreed(records, after, change, now, policy)
+    return after
+
+
+def _at(appointment: Appointment, slot: Slot) -> Appointment:
+    """The appointment in another time and bay."""
+    return replace(
+        appointment,
+        bay=slot.bay or "",
+        start=slot.start,
+        end=slot.end,
+        buffer_ms=slot.buffer_ms,
+        arrive_until=slot.arrive_until,
+        sequence=appointment.sequence + 1,
+    )
+
+
 def reschedule(records: Records, appointment_id: str, slot_id: str, now: int, policy: Policy) -> Appointment:
     """The owner takes another time at the same workshop; the appointment keeps its id.
 
     Raises InvalidError, SlotTakenError with the next slots, ConflictError when it no longer stands.
     """
     appointment = records.workshops.appointment(appointment_id)
-    if appointment.state not in STANDING or appointment.touchpoint is None:
+    if appointment.state not in (_S.REQUESTED, _S.CONFIRMED) or appointment.touchpoint is None:
         raise ConflictError(f"This appointment is {appointment.state} and cannot be moved.", appointment)
     touchpoint = records.touchpoints.get(appointment.touchpoint)
     workshop, start = parse_slot(slot_id)
@@ -371,23 +932,65 @@ def reschedule(records: Records, appointment_id: str, slot_id: str, now: int, po
         raise InvalidError("slot: another workshop is another appointment; cancel this one first.")
     if start == appointment.start:
         return appointment
-    slot = _bookable(records, touchpoint, workshop, start, now, moving=appointment)
+    slot = _bookable(records, touchpoint, workshop, start, now, moving=appointment, stay=appointment.stay)
     if slot is None or slot.bay is None:
         raise taken(records, touchpoint, now, policy)
-    at_once = _place(records, workshop).books == "at_once"
-    state = AppointmentState.CONFIRMED if at_once else AppointmentState.REQUESTED
-    after = replace(appointment, bay=slot.bay, start=slot.start, end=slot.end, state=state)
+    place = _place(records, workshop)
+    after = replace(_at(appointment, slot), wished=(), answer_by=None)
+    if place.books == "at_once":
+        after = replace(after, state=_S.CONFIRMED, remind_at=reminder_at(records, after, now, policy))
+    else:
+        by = answer_by(place, slot.start, now)
+        after = replace(after, state=_S.REQUESTED, answer_by=by, remind_at=None)
     records.workshops.save_appointment(after)
-    _line(
-        records,
-        after,
-        "rescheduled",
-        now,
-        start=appointment.start,
-        new_start=after.start,
-        workshop=_name(records, after),
-    )
+    line(records, after, "rescheduled", now, start=appointment.start, new_start=after.start)
+    changed(records, after, "rescheduled", now, policy)
     return after
+
+
+def set_stay(records: Records, appointment_id: str, stay: str, now: int, policy: Policy) -> Appointment:
+    """The owner says what they do meanwhile. Raises InvalidError when the workshop has no replacement car
+    left on that day."""
+    appointment = records.workshops.appointment(appointment_id)
+    if stay not in STAYS:
+        raise InvalidError(f"stay: {stay!r} is none of {', '.join(STAYS)}.")
+    if appointment.state not in (*STANDING, *PENDING):
+        raise ConflictError(f"This appointment is {appointment.state}.", appointment)
+    if stay == "replacement_car" and not _car_left(records, appointment):
+        raise InvalidError("stay: no replacement car is left on that day; take another day, or wait there.")
+    after = replace(appointment, stay=stay)
+    records.workshops.save_appointment(after)
+    line(records, after, f"stay_{stay}", now, start=after.start)
+    return after
+
+
+def _car_left(records: Records, appointment: Appointment) -> bool:
+    place = records.workshops.get(appointment.workshop)
+    if place.replacement_cars is None:
+        return True
+    slot = Slot(workshop=place.id, start=appointment.start, end=appointment.end)
+    return bool(_with_a_car(records, place, [slot], appointment))
+
+
+def lapse(records: Records, appointment: Appointment, now: int, policy: Policy) -> str:
+    """One side did not answer in time. A silent workshop: the owner gets the next times, and hears why. A
+    silent owner: the times that were kept are given back. A time that stands goes on standing."""
+    if appointment.state is _S.CONFIRMED:
+        records.workshops.save_appointment(replace(appointment, wished=(), answer_by=None))
+        line(records, appointment, "wish_lapsed", now, start=appointment.start)
+        tell_owner(records, appointment, "wish_declined", now)
+        return "wish_lapsed"
+    silent_owner = appointment.state is _S.COUNTERED
+    lapsed = moved(appointment, _S.LAPSED, answer_by=None)
+    records.workshops.save_appointment(lapsed)
+    line(records, lapsed, "offer_lapsed" if silent_owner else "request_lapsed", now, start=lapsed.start)
+    changed(records, lapsed, "cancelled", now, policy)
+    if silent_owner and lapsed.touchpoint is not None:
+        records.workshops.release(lapsed.touchpoint)
+        refresh(records, lapsed.touchpoint, now, policy)
+    else:
+        _reopen(records, lapsed, now, policy, tell=True)
+    return "lapsed"
 
 
 def _reopen(
@@ -397,20 +1000,22 @@ def _reopen(
     policy: Policy,
     *,
     tell: bool,
-    slots: Iterable[Slot] = (),
+    slots: Sequence[Slot] = (),
+    keep_until: int | None = None,
 ) -> None:
     """The matter is the owner's again, or ends when it has become untrue or the product has changed hands
-    meanwhile. `tell` also pushes:
-    a reply that the owner waits for, which costs no budget."""
+    meanwhile; it stays where it is while another workshop is asked. `slots` are what a workshop offers
+    instead, kept until then. `tell` also pushes: a reply that the owner waits for, which costs no budget."""
     if appointment.touchpoint is None:
         return
     touchpoint = records.touchpoints.get(appointment.touchpoint)
-    if touchpoint.state is not State.BOOKED:
+    if touchpoint.state not in (State.BOOKED, State.ANSWERED) or _asked_elsewhere(records, appointment):
         return
     over = _over(records, touchpoint)
     if over is not None:
         ended = replace(touchpoint, state=State.CLOSED, closed_at=now)
         records.touchpoints.save(ended)
+        let_go(records, ended, now, policy)
         outgoing.write_line(records, f"withdrawn_{over}", now, touchpoint=ended)
         return
     check_move(touchpoint, State.OPEN)
@@ -423,9 +1028,18 @@ def _reopen(
         slots=tuple(slots) or proposals(records, touchpoint, now, policy),
     )
     records.touchpoints.save(reopened)
+    if keep_until is not None:
+        reopened = _keep(records, reopened, slots, keep_until)
     outgoing.queue_display(records, reopened, now)
     if tell:
         outgoing.queue_push(records, reopened, "offer", now)
+
+
+def _asked_elsewhere(records: Records, appointment: Appointment) -> bool:
+    """Whether another workshop has been asked for the same matter and may still say yes."""
+    states = (*STANDING, _S.WISHED)
+    found = records.workshops.appointments(touchpoint=appointment.touchpoint, states=states)
+    return any(other.id != appointment.id for other in found)
 
 
 def _over(records: Records, touchpoint: Touchpoint) -> str | None:
@@ -437,14 +1051,16 @@ def _over(records: Records, touchpoint: Touchpoint) -> str | None:
     return "new_owner" if device is None or device.owner != touchpoint.owner else None
 
 
-def _push_answered(records: Records, appointment: Appointment, now: int) -> None:
+def tell_owner(records: Records, appointment: Appointment, change: str, now: int) -> None:
     """The reply that the owner waits for."""
     if appointment.touchpoint is not None:
         touchpoint = records.touchpoints.get(appointment.touchpoint)
-        outgoing.queue_push(records, touchpoint, "answered", now)
+        if touchpoint.state in LIVE:
+            outgoing.queue_push(records, touchpoint, "visit", now, appointment=appointment.id, change=change)
 
 
-def _line(records: Records, appointment: Appointment, code: str, now: int, **params: Any) -> None:
+def line(records: Records, appointment: Appointment, code: str, now: int, **params: Any) -> None:
+    """A line of the owner's ledger about an appointment; it names the workshop."""
     touchpoint = records.touchpoints.get(appointment.touchpoint) if appointment.touchpoint else None
     outgoing.write_line(
         records,
@@ -454,9 +1070,6 @@ def _line(records: Records, appointment: Appointment, code: str, now: int, **par
         device=appointment.device,
         touchpoint=touchpoint,
         appointment=appointment.id,
+        workshop=records.workshops.get(appointment.workshop).name,
         **params,
     )
-
-
-def _name(records: Records, appointment: Appointment) -> str:
-    return records.workshops.get(appointment.workshop).name

@@ -201,7 +201,8 @@ class SqlWorkshops:
 
     def due_appointments(self, now: int, limit: int = 100) -> list[Appointment]:
         c = tables.appointments.c
-        lapsing = _APPOINTMENT.select.where(c.state.in_(PENDING), c.answer_by <= now).limit(limit)
+        waiting = (*PENDING, AppointmentState.CONFIRMED)  # of a time that stands another one may be wished
+        lapsing = _APPOINTMENT.select.where(c.state.in_(waiting), c.answer_by <= now).limit(limit)
         reminding = _APPOINTMENT.select.where(c.remind_at <= now).limit(limit)
         found = [*_APPOINTMENT.all(self._connection, lapsing), *_APPOINTMENT.all(self._connection, reminding)]
         return list({a.id: a for a in found}.values())[:limit]
@@ -210,12 +211,21 @@ class SqlWorkshops:
         c = tables.appointments.c
         extra = tables.extra_work.c
         questions = [
-            *(sa.select(sa.func.min(c.answer_by)).where(c.state == state) for state in PENDING),
+            *(
+                sa.select(sa.func.min(c.answer_by)).where(c.state == state)
+                for state in (*PENDING, AppointmentState.CONFIRMED)
+            ),
             sa.select(sa.func.min(c.remind_at)),
             sa.select(sa.func.min(extra.answer_by)).where(extra.state == ExtraState.ASKED),
         ]
         found = [self._connection.scalar(question) for question in questions]
         return min((at for at in found if at is not None), default=None)
+
+    def cars_given(self, workshop_id: str, start: int, end: int, *, but: str | None = None) -> list[int]:
+        c = tables.appointments.c
+        query = sa.select(c.start).where(c.workshop == workshop_id, c.end > start, c.start < end)
+        query = query.where(c.stay == "replacement_car", c.state.in_(BUSY), c.id != (but or ""))
+        return list(self._connection.scalars(query))
 
     def pending(self, workshop_id: str) -> list[Appointment]:
         c = tables.appointments.c
