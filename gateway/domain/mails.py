@@ -8,8 +8,8 @@ MailError   a message that cannot be read; `reason` is a text under calendars.ma
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -48,12 +48,12 @@ class Mail:
     subject: str
     calendar: str | None = None
     """text of its calendar part"""
-    bounced: tuple[str, ...] = ()
-    """addresses that a delivery report says were given up"""
     report: bool = False
     """whether it is a delivery report"""
     automatic: bool = False
     """whether a machine wrote it (RFC 3834)"""
+    problem: str = ""
+    """why nothing of it could be read, a text under calendars.mail.reason"""
 
 
 def read_mail(raw: bytes) -> Mail:
@@ -82,7 +82,6 @@ def _read(raw: bytes) -> Mail:
         ),
         subject=_header(message, "Subject")[:200],
         calendar=None if report else _calendar(parts),
-        bounced=tuple(_given_up(parts)) if report else (),
         report=report,
         automatic=_header(message, "Auto-Submitted").lower() not in ("", "no"),
     )
@@ -108,10 +107,8 @@ def _header(message: Message, name: str) -> str:
     if value is None:
         return ""
     text = str(value)[:HEADER_MOST].replace("\x00", "")
-    try:
+    with contextlib.suppress(LookupError, ValueError, UnicodeError):  # an encoding nobody knows: as it stands
         text = str(make_header(decode_header(text)))
-    except (LookupError, ValueError, UnicodeError):
-        pass  # an encoding nobody knows: as it stands
     text = text.encode("utf-8", "replace").decode()
     return re.sub(r"\s+", " ", text).strip()
 
@@ -139,15 +136,3 @@ def _text(part: Message) -> str:
         return body.decode(charset, "replace")
     except (LookupError, ValueError, UnicodeError):
         return body.decode("utf-8", "replace")
-
-
-def _given_up(parts: list[Message]) -> Iterator[str]:
-    """Addresses whose report says failed, and for good (RFC 3464 section 2.3)."""
-    for part in parts:
-        if not part.get("Final-Recipient"):
-            continue
-        failed = _header(part, "Action").lower() == "failed"
-        if failed and not _header(part, "Status").startswith("4."):
-            address = _header(part, "Final-Recipient").partition(";")[2].strip()
-            if "@" in address:
-                yield address[:300]

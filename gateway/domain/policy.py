@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from gateway.domain.feedback import Asking
-from gateway.domain.working_time import WorkingTime
 from gateway.domain.purposes import PURPOSES
 from gateway.domain.touchpoint import Finding
+from gateway.domain.working_time import WorkingTime
 from rules import Rule, RuleSet
 
 
@@ -247,6 +247,8 @@ class Policy:
     """{purpose: version of its text}: what owners are asked to agree to"""
     reply_address: str = ""
     """where answers to invitations come in, replies@example.com; empty: nobody answers by mail"""
+    bounce_domain: str = ""
+    """domain that undeliverable mail of ours comes back to"""
     sender_address: str = "after-sales@example.com"
     """who writes, and who invites where no answers come in"""
     calendar_domain: str = "touchpoint"

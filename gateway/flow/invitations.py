@@ -156,7 +156,7 @@ def render(records: Records, delivery: Delivery, now: int, speech: Speech) -> De
         mail = _refusal(told, payload, to, now)
     else:
         mail = _invitation(told, str(payload["method"]), to, now)
-    return replace(delivery, payload={**payload, "mail": mail})
+    return replace(delivery, payload={**payload, **mail, "language": told.language})
 
 
 def _invitation(told: Telling, method: str, to: str, now: int) -> dict[str, Any]:
