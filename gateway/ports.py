@@ -37,8 +37,8 @@ from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.links import Link
 from gateway.domain.measures import Followed, Tally
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
-from gateway.domain.pace import Pace
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.pace import Pace
 from gateway.domain.report import Attachment, Report
 from gateway.domain.result import Result
 from gateway.domain.rule_sets import Activation, Sources
@@ -856,7 +856,7 @@ class People(Protocol):
         ...
 
     def leave(self, device: str, owner: str | None, at: int) -> int:
-        """Ends one person's part, or everybody's; gives how many."""
+        """Ends one person's part, or everybody's and all invitations; gives how many parts."""
         ...
 
     def invite(self, invitation: Invitation) -> None: ...

@@ -8,18 +8,28 @@ was asked leaves, what nobody answered yet goes to who is asked now and is decid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from gateway.domain.appointment import AppointmentState
 from gateway.domain.device import Device
-from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError
-from gateway.domain.household import Part, Person
+from gateway.domain.errors import ConflictError, GoneError, InvalidError, NotAllowedError, NotFoundError
+from gateway.domain.household import Invitation, Part, Person
+from gateway.domain.ids import new_id
+from gateway.domain.links import Purpose
+from gateway.domain.moments import DAY_MS
 from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
-from gateway.flow import outgoing
+from gateway.flow import links, outgoing
 from gateway.ports import Records
 
+INVITED_MS = 14 * DAY_MS
+"""how long a link to share a product holds"""
+NAME_MOST = 80
 UNANSWERED = (State.DEFERRED, State.OPEN)
+SETTLED = (State.ANSWERED, State.BOOKED)
+_S = AppointmentState
+COMING = (_S.REQUESTED, _S.WISHED, _S.COUNTERED, _S.CONFIRMED, _S.CHECKED_IN, _S.IN_WORK, _S.READY)
 
 
 # --- who ------------------------------------------------------------------------------------------
@@ -105,7 +115,19 @@ def leave(records: Records, device_id: str, owner_id: str, now: int, *, by: str)
         raise NotAllowedError("The owner leaves a product by its transfer to somebody else.")
     records.people.leave(device_id, owner_id, now)
     _tell(records, "left", device, replace(person, by=by), now)
+    _take_over(records, device, owner_id)
     hand_over(records, device_id, now)
+
+
+def _take_over(records: Records, device: Device, from_owner: str) -> None:
+    """What somebody who left had answered or booked, and still stands, is its owner's to look after."""
+    if device.owner is None:
+        return
+    for touchpoint in records.touchpoints.page(device=device.id, states=SETTLED, limit=1_000):
+        if touchpoint.owner == from_owner:
+            records.touchpoints.save(replace(touchpoint, owner=device.owner))
+    for visit in records.workshops.appointments(device=device.id, owner=from_owner, states=COMING):
+        records.workshops.save_appointment(replace(visit, owner=device.owner))
 
 
 def _ask_nobody_else(records: Records, device_id: str) -> None:
@@ -127,6 +149,103 @@ def _tell(records: Records, code: str, device: Device, person: Person, now: int)
     }
     outgoing.write_line(records, code, now, owner=device.owner, device=device.id, **params)
     outgoing.write_line(records, f"{code}_you", now, owner=person.owner, **params)
+
+
+# --- invitations ----------------------------------------------------------------------------------
+
+
+def invite(
+    records: Records,
+    device_id: str,
+    *,
+    by: str,
+    name: str,
+    role: Part,
+    asked: bool,
+    may_answer: bool,
+    now: int,
+) -> tuple[Invitation, str]:
+    """Ask somebody to share a device; gives the invitation and the secret of its link, which is shown once.
+
+    Raises NotFoundError, InvalidError.
+    """
+    device = records.devices.get(device_id)
+    if device.owner is None:
+        raise InvalidError(f"device: nobody owns {device_id}, so nobody can share it.")
+    if role is Part.OWNER:
+        raise InvalidError("role: driver or member; the owner changes by a transfer.")
+    invitation = Invitation(
+        id=new_id(now),
+        device=device_id,
+        by=by,
+        role=role,
+        asked=asked,
+        may_answer=may_answer or asked,
+        sees=True,
+        created=now,
+        expires=now + INVITED_MS,
+        name=name.strip()[:NAME_MOST],
+    )
+    records.people.invite(invitation)
+    secret = links.mint(
+        records,
+        owner=device.owner,
+        purpose=Purpose.INVITATION,
+        about=invitation.id,
+        now=now,
+        expires_at=invitation.expires,
+    )
+    told = {"person": invitation.name, "product": device.title, "until": invitation.expires}
+    _line(records, "invited", now, device, told)
+    return invitation, secret
+
+
+def invitation_of(records: Records, secret: str, now: int) -> Invitation:
+    """The invitation behind a link; changes nothing. Raises NotFoundError, GoneError."""
+    link = links.peek(records, secret, now)
+    if link.purpose != Purpose.INVITATION:
+        raise NotFoundError("This link is not an invitation.")
+    invitation = records.people.invitation(link.about)
+    if not invitation.open(now):
+        raise GoneError("This invitation was called back or has expired.", invitation)
+    return invitation
+
+
+def take_up(records: Records, secret: str, owner_id: str, now: int) -> Invitation:
+    """Somebody takes an invitation up, once. Raises NotFoundError, GoneError, ConflictError."""
+    invitation = invitation_of(records, secret, now)
+    join(
+        records,
+        Person(
+            device=invitation.device,
+            owner=owner_id,
+            role=invitation.role,
+            asked=invitation.asked,
+            may_answer=invitation.may_answer,
+            sees=invitation.sees,
+            since=now,
+            by=invitation.by,
+        ),
+        now,
+    )
+    links.use(records, secret, now)
+    if not records.people.end_invitation(invitation.id, now, taken_by=owner_id):
+        raise GoneError("This invitation has been taken up.", invitation)
+    return invitation
+
+
+def call_back(records: Records, device_id: str, invitation_id: str, now: int) -> None:
+    """An invitation does not hold any more. Raises NotFoundError."""
+    invitation = records.people.invitation(invitation_id)
+    if invitation.device != device_id:
+        raise NotFoundError(f"There is no invitation {invitation_id}.")
+    if records.people.end_invitation(invitation_id, now):
+        device = records.devices.get(device_id)
+        _line(records, "invitation_ended", now, device, {"person": invitation.name, "product": device.title})
+
+
+def _line(records: Records, code: str, now: int, device: Device, params: Mapping[str, Any]) -> None:
+    outgoing.write_line(records, code, now, owner=device.owner, device=device.id, **params)
 
 
 # --- handing over ---------------------------------------------------------------------------------

@@ -69,6 +69,10 @@ class SqlPeople:
         if owner is not None:
             statement = statement.where(c.owner == owner)
         gone = self._connection.execute(statement.values(until=at)).rowcount
+        if owner is None:
+            i = tables.invitations.c
+            open_ones = sa.update(tables.invitations).where(i.device == device, i.ended.is_(None))
+            self._connection.execute(open_ones.values(ended=at))
         if gone:
             self._on.changed("device", device)
         return gone
