@@ -331,6 +331,38 @@ class Moments(Section):
     weekly_budget: Annotated[int, Field(ge=0, le=100)]
 
 
+class MailIn(Section):
+    """Mail that comes in: answers to invitations, and what could not be delivered."""
+
+    listen: Annotated[
+        str,
+        Field(pattern=r"^((\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5})?$"),
+        Allowed("host:port, or empty"),
+    ]
+    reply_to: Annotated[
+        str, Field(pattern=r"^([A-Za-z0-9._-]+@[A-Za-z0-9.-]+)?$"), Allowed("an address without +, or empty")
+    ]
+    max_bytes: Annotated[int, Field(ge=16_384, le=33_554_432)]
+    kept_most: Annotated[int, Field(ge=10, le=1_000_000)]
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """(host, port) to listen on; None for nowhere."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.address is not None and self.address[1] > 65_535:
+            yield "listen", "a port is a whole number up to 65535"
+
+
+class Calendars(Section):
+    """Workshops' own calendars."""
+
+    busy_every_s: Annotated[int, Field(ge=60, le=86_400)]
+    allow_hosts: Annotated[list[str], Allowed("a list of host names")]
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -353,6 +385,8 @@ class Settings(Section):
     web: Web
     deliver: Deliver
     moments: Moments
+    mail: MailIn
+    calendars: Calendars
     log: Log
 
     @property

@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,7 @@ from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
 from gateway.adapters.geography import Earth
 from gateway.adapters.journal import SqliteJournal
+from gateway.adapters.mail_in import MailServer
 from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
 from gateway.adapters.rule_state import SqliteRuleState
@@ -54,6 +56,7 @@ from gateway.domain.texts import Texts
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
+from gateway.flow.mail import is_ours, receive_mail
 from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
@@ -164,7 +167,32 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         retry_schedule_s=tuple(settings.deliver.retry_s),
         retry_schedules_s={name: tuple(waits) for name, waits in settings.deliver.retries.items()},
         lease_ms=settings.deliver.lease_s * 1000,
+        reply_address=settings.mail.reply_to,
+        bounce_domain=settings.deliver.email.bounce_domain,
+        sender_address=parseaddr(settings.deliver.email.sender)[1],
+        calendar_domain=settings.mail.reply_to.rpartition("@")[2] or "touchpoint",
+        mail_kept_most=settings.mail.kept_most,
+        busy_every_ms=settings.calendars.busy_every_s * 1000,
     )
+
+
+def calendar_key(settings: configuration.Settings) -> bytes:
+    """What makes the secrets in the addresses of invitations and feeds; made when it is missing."""
+    path = settings.data_dir / "calendar.key"
+    try:
+        if not path.exists():
+            made = path.with_name(f".calendar.key-{os.getpid()}")
+            with os.fdopen(os.open(made, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):  # two processes at once: the first one's holds
+                os.link(made, path)
+            made.unlink()
+        key = path.read_bytes()
+    except OSError as error:
+        raise CannotStartError(f"{path} cannot be read or made ({error.strerror})") from error
+    if len(key) < 32:
+        raise CannotStartError(f"{path} is no key: delete it, and old invitations cannot be answered by mail")
+    return key
 
 
 def usable_channels(settings: configuration.Settings) -> tuple[str, ...]:
@@ -335,6 +363,8 @@ class Gateway:
     """the rules' state, to be looked at; assess writes through one of its own"""
     geography: Geography = field(default_factory=Earth)
     facts_every_ms: int = FACTS_EVERY_MS
+    mail_server: MailServer | None = None
+    """where mail comes in; None when the settings name no address"""
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
     url: str = ""
@@ -366,6 +396,8 @@ class Gateway:
             yield "display", self.publisher.run
             yield "deliver", self._deliver
             yield "timers", self._time
+            if self.mail_server is not None:
+                yield "mail", self.mail_server.run
 
     async def _follow_directory(self) -> None:
         feed = self.database.watch("device")
@@ -570,6 +602,7 @@ async def opened(
         await directory.load(database)
         in_force, refused = await begin_rules(settings, database, role, clock.now())
         policy = make_policy(settings, in_force.rules)
+        policy = dataclasses.replace(policy, calendar_key=calendar_key(settings))
         claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
         decoder = Decoding(claimed, ahead_ms=settings.devices.clock_ahead_s * 1000)
         journal = open_journal(settings, decoder)
@@ -627,7 +660,24 @@ async def opened(
             publisher=publisher,
             channels=channels,
             source=source,
+            mail_server=make_mail_server(settings, database, clock, policy),
         )
+
+
+def make_mail_server(
+    settings: configuration.Settings, database: SqlDatabase, clock: Clock, policy: Policy
+) -> MailServer | None:
+    """Where mail comes in."""
+    if settings.mail.address is None:
+        return None
+    host, port = settings.mail.address
+    return MailServer(
+        host=host,
+        port=port,
+        take=lambda raw, recipients: receive_mail(database, clock, policy, raw, recipients),
+        ours=lambda address: is_ours(address, policy),
+        max_bytes=settings.mail.max_bytes,
+    )
 
 
 class Decoding:
@@ -760,7 +810,7 @@ def named_broker(settings: configuration.Settings) -> Broker:
     )
 
 
-UNPLAYED = ("broker", "receive", "display", "directory", "rules")
+UNPLAYED = ("broker", "receive", "display", "directory", "rules", "mail", "busy")
 """Workers that wait for the network or for other workers, so that a played clock need not ask them."""
 
 
