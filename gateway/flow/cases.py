@@ -10,7 +10,7 @@ from gateway.domain.case import PENDING, Case, CaseKind, CaseState, Note, check_
 from gateway.domain.errors import InvalidError
 from gateway.domain.ids import new_id
 from gateway.domain.policy import Policy
-from gateway.flow import outgoing
+from gateway.flow import afterwords, outgoing, telling
 from gateway.ports import Records
 
 TEXT_MAX = 2_000
@@ -132,13 +132,7 @@ def _tell(
 
 def _queue(records: Records, case: Case, now: int, policy: Policy) -> None:
     """What the customer hears goes to their phones; a reply they wait for costs no budget."""
-    if case.touchpoint is None:
-        return
-    quiet = outgoing.quiet_hours(
-        outgoing.wishes(records, case.owner, policy), records.owners.get(case.owner).time_zone
-    )
-    touchpoint = records.touchpoints.get(case.touchpoint)
-    outgoing.queue_push(records, touchpoint, "case", now, due_at=quiet.moved_out(now), case=case.id)
+    telling.tell(records, case.owner, afterwords.CASE, now, policy, touchpoint=case.touchpoint, case=case.id)
 
 
 def _save(records: Records, case: Case, entry: Note) -> Case:

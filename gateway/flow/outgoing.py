@@ -26,7 +26,7 @@ from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
 from gateway.domain.webhooks import MANUFACTURER
 from gateway.domain.wording import Words, touchpoint_words
-from gateway.flow import invitations
+from gateway.flow import afterwords, invitations
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -37,7 +37,7 @@ URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
 """RFC 8030 section 5.3 by severity."""
 
 
-STALE_AFTER_MS = {"answered": DAY_MS, "question": 14 * DAY_MS}
+STALE_AFTER_MS = {"answered": DAY_MS}
 """What is not delivered by then is not news any more."""
 
 LONGEST_TTL_S = 28 * 86_400
@@ -387,6 +387,8 @@ class Renderer:
                 texts=self._texts, signals=self._signals, policy=self._policy, public_url=self._public_url
             )
             return invitations.render(records, delivery, now, speech)
+        if delivery.payload.get("about") in afterwords.ABOUT:
+            return afterwords.render(records, delivery, now, self._texts, self._public_url)
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
             return delivery
         try:
@@ -471,8 +473,6 @@ class Renderer:
                 return self._offer(found, delivery, now)
             case "answered" if touchpoint.answer is not None:
                 return self._answered(records, found, delivery)
-            case "question":
-                return self._question(records, found, delivery)
             case _:
                 return None
 
@@ -497,18 +497,6 @@ class Renderer:
         title = say(found.language, f"actions.answered.{action}.title", **params)
         body = say(found.language, f"actions.answered.{action}.body", **params)
         return self._envelope(found, delivery, title, body)
-
-    def _question(self, records: Records, found: Matter, delivery: Delivery) -> Mapping[str, Any] | None:
-        """The one question after the job, while nobody has answered it."""
-        feedback = records.feedback.get(delivery.payload["feedback"])
-        if feedback.answered_at is not None:
-            return None
-        params = {"product": found.device.title, "workshop": found.workshop.name if found.workshop else ""}
-        ask = f"actions.question.{feedback.question}"
-        title = self._texts.say(found.language, f"{ask}.title", **params)
-        body = self._texts.say(found.language, f"{ask}.body", **params)
-        envelope = self._envelope(found, delivery, title, body)
-        return {**envelope, "url": f"{self._public_url}/me/feedback/{feedback.id}"}
 
     def _envelope(self, found: Matter, delivery: Delivery, title: str, body: str) -> dict[str, Any]:
         return {
