@@ -30,6 +30,7 @@ from config import settings as configuration
 from firmware_api.routes import application as firmware_application
 from firmware_api.store import FirmwareStore
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
+from gateway.adapters.calendar_feed import HttpCalendars
 from gateway.adapters.clock import SystemClock, VirtualClock
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
@@ -40,6 +41,7 @@ from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
+from gateway.channels.addresses import CheckedResolver, is_literal, is_public
 from gateway.channels.display import DisplayChannel
 from gateway.channels.journal import JournalChannel
 from gateway.channels.vapid import Vapid, VapidKeyError
@@ -54,6 +56,7 @@ from gateway.domain.policy import Policy, RuleBook, Rung
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
+from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.mail import is_ours, receive_mail
@@ -365,6 +368,8 @@ class Gateway:
     facts_every_ms: int = FACTS_EVERY_MS
     mail_server: MailServer | None = None
     """where mail comes in; None when the settings name no address"""
+    calendars: HttpCalendars | None = None
+    """fetches workshops' own calendars"""
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
     url: str = ""
@@ -398,6 +403,8 @@ class Gateway:
             yield "timers", self._time
             if self.mail_server is not None:
                 yield "mail", self.mail_server.run
+            if self.calendars is not None:
+                yield "busy", BusyFeeds(self.database, self.clock, self.calendars, self.policy).run
 
     async def _follow_directory(self) -> None:
         feed = self.database.watch("device")
@@ -635,6 +642,8 @@ async def opened(
         renderer = Renderer(
             texts=texts, signals=in_force.rules.catalogue, policy=policy, public_url=settings.public_url
         )
+        calendars = make_calendars(settings)
+        stack.push_async_callback(calendars.close)
         state = SqliteRuleState(folder / "state.db")
         stack.push_async_callback(state.close)
         for follower in (decoder.take, policy_follower(policy), renderer.take):
@@ -661,7 +670,18 @@ async def opened(
             channels=channels,
             source=source,
             mail_server=make_mail_server(settings, database, clock, policy),
+            calendars=calendars,
         )
+
+
+def make_calendars(settings: configuration.Settings) -> HttpCalendars:
+    """What fetches workshops' own calendars, from public addresses alone."""
+    allowed = settings.calendars.allow_hosts
+    return HttpCalendars(
+        resolver=CheckedResolver(allowed),
+        may_reach=lambda host: not is_literal(host) or is_public(host),
+        allowed=allowed,
+    )
 
 
 def make_mail_server(
