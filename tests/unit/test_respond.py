@@ -49,6 +49,8 @@ async def test_another_choice_is_told_what_holds(world: World) -> None:
     ("action", "state"),
     [
         ("not_now", State.CLOSED),
+        ("never", State.CLOSED),
+        ("snooze", State.DEFERRED),
         ("already_done", State.CLOSED),
         ("noted", State.CLOSED),
         ("call_me", State.ANSWERED),
@@ -61,7 +63,14 @@ async def test_every_answer_has_its_end(world: World, action: str, state: State)
     assert (await world.codes())[-1] == f"answered_{action}"
 
 
-@pytest.mark.parametrize("action", ["", "yes", "book", "book:", "BOOK"])
+@pytest.mark.parametrize(
+    "action",
+    [
+        *("", "yes", "book", "book:", "BOOK", "other_workshop", "approve", "decline"),
+        *("snooze:someday", "snooze:2026-11-22", "snooze:2028-01-01", "not_now:2020-01-01T00:00:00Z"),
+        *("already_done:2026-11-24", "already_done:last week", "already_done:2001-01-01"),
+    ],
+)
 async def test_what_cannot_be_chosen_is_refused(world: World, action: str) -> None:
     with pytest.raises(InvalidError):
         await world.answers(action)
@@ -104,6 +113,7 @@ async def test_an_ended_matter_takes_no_answer(world: World) -> None:
 
 
 async def test_a_matter_that_waits_for_its_moment_can_be_answered_on_the_page(world: World) -> None:
+    await world.answers("noted")
     await world.drives()
     await world.found("brake-pads-rear-worn")
     assert (await world.touchpoint()).state is State.DEFERRED

@@ -164,6 +164,7 @@ def test_worn_pads_are_told_in_millimetres_with_two_times() -> None:
     assert [(action, plain(label)) for action, label in said.actions] == [
         (f"book:nord@{at('2026-12-01T08:00+01:00')}", "Book Tuesday, 1 Dec, 8:00"),
         (f"book:nord@{THURSDAY}", "Book Thursday, 3 Dec, 17:30"),
+        ("other_time", "Other time"),
         ("not_now", "Not now"),
     ]
 
@@ -177,7 +178,7 @@ def test_the_same_in_german() -> None:
 
 def test_a_time_that_has_passed_is_not_offered_any_more() -> None:
     said = words(touchpoint(), now=at("2026-12-02T12:00+01:00"))
-    assert [action for action, _ in said.actions] == [f"book:nord@{THURSDAY}", "not_now"]
+    assert [action for action, _ in said.actions] == [f"book:nord@{THURSDAY}", "other_time", "not_now"]
     assert said.offer is not None
     assert "Tuesday" not in said.offer
 
