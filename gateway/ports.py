@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from gateway.domain.access import Token
 from gateway.domain.appointment import Appointment, AppointmentState, BusyTime, ExtraWork, Hold, Workshop
@@ -536,6 +536,10 @@ class Outbox(Protocol):
 
     def outcomes(self, delivery_ids: Sequence[str]) -> Mapping[str, list[DeliveryOutcome]]:
         """{delivery: what is known of it, oldest first}."""
+        ...
+
+    def drop_target(self, channel: str, target: str) -> int:
+        """Pending rows to one target, those being sent included, are not needed any more; gives how many."""
         ...
 
     def to_target(self, channel: str, target: str, limit: int = 20) -> list[Delivery]:
@@ -1136,3 +1140,12 @@ class Channel(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Hosted(Protocol):
+    """A channel whose receivers share hosts: a host that hangs is given so many deliveries and no more."""
+
+    def host(self, delivery: Delivery) -> str:
+        """Which one a rendered delivery goes to."""
+        ...

@@ -22,7 +22,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _PURPOSE = re.compile(r"[a-z][a-z_-]{0,31}")
 _KEYS = (
     "id", "version", "kind", "purpose", "severity", "when", "for", "clear", "touchpoint", "resets", "shadow",
-    "while_driving", "source", "examples",
+    "while_driving", "max_age", "source", "examples",
 )  # fmt: skip
 _REQUIRED = ("id", "version", "kind", "purpose", "severity", "when", "touchpoint")
 _EXPECT = ("fires_at", "clears_at", "never")
@@ -63,6 +63,9 @@ class Rule:
     resets: tuple[str, ...] = ()  # signals whose reset by a job ends the episode
     shadow: bool = False  # finds, and sends nothing
     while_driving: bool = False  # may be shown while the device moves
+    max_age_ms: int | None = (
+        None  # how old what was measured may be when it arrives; None: as the operator set it
+    )
     source: str | None = None  # where the threshold comes from, one sentence
     examples: tuple[Example, ...] = field(default=(), repr=False)
     file: str = ""
@@ -168,6 +171,8 @@ def _plain_fields(fields: Mapping[str, Place]) -> dict[str, Any]:
         found["severity"] = fields["severity"].choice(SEVERITIES)
     if "for" in fields:
         found["for_ms"] = fields["for"].span()
+    if "max_age" in fields:
+        found["max_age_ms"] = fields["max_age"].span()
     for name in ("shadow", "while_driving"):
         if name in fields:
             found[name] = fields[name].flag()

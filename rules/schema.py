@@ -130,6 +130,11 @@ RULE_KEYS: Mapping[str, Key] = {
     ),
     "shadow": Key(means="true: it finds, and sends nothing", schema=FLAG),
     "while_driving": Key(means="true: may be shown on the product's own display while it moves", schema=FLAG),
+    "max_age": Key(
+        means="how old what was measured may be when it arrives (a replay, a long gap): older, it is told "
+        "only if the newest reading says the same; `[moments] max_age_s` if absent",
+        schema=SPAN,
+    ),
     "source": Key(means="one sentence: where the threshold comes from", schema=WORD),
     "examples": Key(
         means="readings and what comes of them, run as tests", schema=_list(_object(EXAMPLE_KEYS))

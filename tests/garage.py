@@ -92,6 +92,13 @@ RULES = {
             signals=("washes_since_descale",),
         ),
         rule("tried-out", shadow=True),
+        rule(
+            "oil-low",
+            touchpoint_kind="hint",
+            service=None,
+            resets=(),
+            signals=("oil_level",),
+        ),
     )
 }
 

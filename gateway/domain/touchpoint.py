@@ -174,6 +174,15 @@ class Matter:
     cleared_at: int | None = None
 
 
+SEVERITIES = ("advice", "warning", "critical")
+"""From what may wait to what may not."""
+
+
+def graver(severity: str) -> int:
+    """How grave it is, as a number: the graver, the higher."""
+    return SEVERITIES.index(severity) if severity in SEVERITIES else 0
+
+
 def services(matters: Sequence[Matter]) -> list[str]:
     """What is to be done about them, each service once, in their order."""
     return list(dict.fromkeys(matter.service for matter in matters if matter.service))

@@ -8,20 +8,23 @@ gives way to the next more general one, so that nobody reads a sentence with a h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gateway.domain.appointment import Service, Workshop
+from gateway.domain.appointment import Service, Terms, Workshop
 from gateway.domain.device import Device
-from gateway.domain.moments import DAY_MS
+from gateway.domain.moments import DAY_MS, local
 from gateway.domain.policy import RuleInfo
+from gateway.domain.slots import together
+from gateway.domain.terms import terms
 from gateway.domain.texts import BEYOND, Texts
-from gateway.domain.touchpoint import LedgerLine, Slot, Touchpoint
+from gateway.domain.touchpoint import LedgerLine, Matter, Slot, Touchpoint
+from gateway.domain.visit_words import arrival, terms_words
 from rules import Catalogue, Signal
 
 GENERIC = "touchpoints.generic"
 CODES_SHOWN = 5
-TIMES = ("until", "start", "new_start", "asked_at")
+TIMES = ("until", "start", "new_start", "asked_at", "measured")
 """Parameters of ledger lines that are instants."""
 
 
@@ -48,6 +51,8 @@ class Words:
     """the same for a display: evidence and promise, the times stand on its buttons"""
     why: str
     """why this came, for those who ask"""
+    parts: tuple[tuple[str, str], ...] = ()
+    """(title, what was measured) of everything that one visit answers; empty for a single matter"""
     actions: tuple[tuple[str, str], ...] = ()
     """(id, label): book:<slot id>, not_now, noted, …; the first ones matter most"""
 
@@ -76,6 +81,8 @@ class _Speaker:
     def measure(self, kind: str, evidence: Mapping[str, Any], charted: str | None) -> None:
         """Values by signal name, and of the charted signal: label, value, limit, what a new part has."""
         for name, value in evidence.items():
+            if isinstance(value, Mapping):
+                continue
             self.params.setdefault(name, self.value(self._signal(kind, name), value))
         signal = self._signal(kind, charted) if charted else None
         if signal is None or charted is None:
@@ -137,11 +144,12 @@ def touchpoint_words(
     zone: str,
     *,
     now: int | None = None,
+    matters: Sequence[Told] = (),
 ) -> Words:
     """The matter as it stands; slots that lie before `now` are left out. `rule` is None for a rule that is
-    no longer active."""
+    no longer active. Of a bundle `matters` are all its findings, the touchpoint's own first."""
     speaker = _Speaker(texts=texts, language=language, zone=zone, signals=signals)
-    service = workshop.service(touchpoint.service) if workshop else None
+    service = _service(workshop, touchpoint, matters)
     slots = [slot for slot in touchpoint.slots if now is None or slot.start > now]
     speaker.params.update(
         product=device.title,
@@ -150,22 +158,129 @@ def touchpoint_words(
         minutes=texts.duration(language, service.minutes) if service else None,
     )
     speaker.measure(device.kind, touchpoint.evidence, _charted(rule, touchpoint.evidence))
-    key, general = f"touchpoints.{touchpoint.rule}", f"{GENERIC}.{touchpoint.kind}"
-    evidence = speaker.first(f"{key}.body", f"{general}.body", f"{GENERIC}.any.body")
-    offer, promise = _offer(speaker, slots, workshop), _promise(speaker, service)
+    found = _bundle(speaker, device, matters) if len(matters) > 1 else _one(speaker, touchpoint)
+    evidence = found.evidence
+    day = local(touchpoint.created if now is None else now, zone).date().isoformat()
+    said = _terms(service, workshop, touchpoint, matters, device, day)
+    offer, promise = _offer(speaker, slots, workshop), _promise(speaker, service, said)
     return Words(
-        name=speaker.first(f"{key}.name", f"{general}.name", f"{GENERIC}.any.name"),
+        name=found.name,
         product=" · ".join(part for part in (device.title, device.plate) if part),
         severity_word=speaker.say(f"touchpoints.severity.{touchpoint.severity}"),
-        title=speaker.first(f"{key}.title", f"{general}.title", f"{GENERIC}.any.title"),
+        title=found.title,
         evidence=evidence,
         offer=offer,
         promise=promise,
         body=" ".join(part for part in (evidence, offer, promise) if part),
         short=" ".join(part for part in (evidence, promise) if part),
-        why=speaker.first(f"{key}.why", f"{general}.why", f"{GENERIC}.any.why"),
+        why=found.why,
+        parts=found.parts,
         actions=tuple(_actions(speaker, touchpoint, rule, slots)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One finding of a touchpoint with the rule behind it, None for one that is no longer active."""
+
+    matter: Matter
+    rule: RuleInfo | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Said:
+    name: str
+    title: str
+    evidence: str
+    why: str
+    parts: tuple[tuple[str, str], ...] = ()
+
+
+def _one(speaker: _Speaker, found: Touchpoint | Matter) -> _Said:
+    """A single finding, by its rule's texts, else by more general ones; a recall by its campaign's."""
+    recalled = found.evidence.get("recall")
+    if isinstance(recalled, Mapping):
+        return _recall(speaker, recalled)
+    kind = found.kind if isinstance(found, Touchpoint) else "appointment"
+    key, general = f"touchpoints.{found.rule}", f"{GENERIC}.{kind}"
+    return _Said(
+        name=speaker.first(f"{key}.name", f"{general}.name", f"{GENERIC}.any.name"),
+        title=speaker.first(f"{key}.title", f"{general}.title", f"{GENERIC}.any.title"),
+        evidence=speaker.first(f"{key}.body", f"{general}.body", f"{GENERIC}.any.body"),
+        why=speaker.first(f"{key}.why", f"{general}.why", f"{GENERIC}.any.why"),
+    )
+
+
+def _recall(speaker: _Speaker, recalled: Mapping[str, Any]) -> _Said:
+    title, body = (_in_language(speaker, recalled.get(name)) for name in ("title", "body"))
+    reference = recalled.get("reference")
+    name = speaker.say("touchpoints.recall.name")
+    return _Said(
+        name=speaker.say("touchpoints.recall.name_as", reference=reference) if reference else name,
+        title=title or name,
+        evidence=body,
+        why=speaker.say("touchpoints.recall.why"),
+    )
+
+
+def _in_language(speaker: _Speaker, texts: Any) -> str:
+    """What a campaign says, in the owner's language, else in English, else in what there is."""
+    if not isinstance(texts, Mapping):
+        return ""
+    return str(texts.get(speaker.language) or texts.get("en") or next(iter(texts.values()), ""))
+
+
+def _bundle(speaker: _Speaker, device: Device, matters: Sequence[Told]) -> _Said:
+    """Several findings that one visit answers: each is named, and what to do is said once."""
+    said = []
+    for told in matters:
+        shared = {name: speaker.params[name] for name in ("product", "workshop")}
+        one = replace(speaker, params=shared)
+        one.params["service"] = _service_name(one, None, told.matter.service)
+        one.measure(device.kind, told.matter.evidence, _charted(told.rule, told.matter.evidence))
+        said.append(_one(one, told.matter))
+    key = "title_at" if speaker.params.get("workshop") else "title"
+    return _Said(
+        name=speaker.texts.listed(speaker.language, list(dict.fromkeys(one.name for one in said))),
+        title=speaker.say(f"touchpoints.bundle.{key}", count=len(said)),
+        evidence=" ".join(speaker.say("touchpoints.bundle.part", title=one.title) for one in said),
+        why=speaker.say("touchpoints.bundle.why", count=len(said), why=said[0].why),
+        parts=tuple((one.title, one.evidence) for one in said),
+    )
+
+
+def _service(workshop: Workshop | None, touchpoint: Touchpoint, matters: Sequence[Told]) -> Service | None:
+    """The job, or all jobs of a bundle as one visit."""
+    offered = _services(workshop, touchpoint, matters)
+    return together(offered) if offered else None
+
+
+def _services(workshop: Workshop | None, touchpoint: Touchpoint, matters: Sequence[Told]) -> list[Service]:
+    if workshop is None or workshop.service(touchpoint.service) is None:
+        return []
+    wanted = dict.fromkeys((touchpoint.service, *(told.matter.service for told in matters)))
+    return [service for service in map(workshop.service, wanted) if service is not None]
+
+
+def _terms(
+    service: Service | None,
+    workshop: Workshop | None,
+    touchpoint: Touchpoint,
+    matters: Sequence[Told],
+    device: Device,
+    day: str,
+) -> Terms | None:
+    """Who pays; of a bundle only where it is the same for all of it."""
+    if service is None:
+        return None
+    recalled = {told.matter.service for told in matters if told.matter.purpose == "recall"}
+    recalled |= {touchpoint.service} if touchpoint.purpose == "recall" else set()
+    each = [
+        terms(one, device, day, recall=one.id in recalled) for one in _services(workshop, touchpoint, matters)
+    ]
+    if len({one.payer if one else None for one in each}) > 1:
+        return None
+    return terms(service, device, day, recall=bool(recalled))
 
 
 def _charted(rule: RuleInfo | None, evidence: Mapping[str, Any]) -> str | None:
@@ -183,14 +298,15 @@ def _service_name(speaker: _Speaker, service: Service | None, service_id: str | 
 def _offer(speaker: _Speaker, slots: Sequence[Slot], workshop: Workshop | None) -> str | None:
     if not slots or workshop is None:
         return None
-    times = [speaker.texts.moment(speaker.language, slot.start, speaker.zone) for slot in slots]
+    language, zone = speaker.language, speaker.zone
+    times = [arrival(speaker.texts, language, s.start, s.arrive_until, zone, "moment") for s in slots]
     return speaker.say("touchpoints.offer", times=speaker.texts.listed(speaker.language, times, "units.or"))
 
 
-def _promise(speaker: _Speaker, service: Service | None) -> str | None:
+def _promise(speaker: _Speaker, service: Service | None, said: Terms | None) -> str | None:
     if service is None:
         return None
-    price = speaker.texts.price(speaker.language, service.price_from, service.price_to, service.currency)
+    price = terms_words(speaker.texts, speaker.language, said) if said else None
     key = "touchpoints.promise" if price else "touchpoints.promise_time"
     return speaker.say(key, price=price)
 
@@ -199,7 +315,9 @@ def _actions(
     speaker: _Speaker, touchpoint: Touchpoint, rule: RuleInfo | None, slots: Sequence[Slot]
 ) -> Iterator[tuple[str, str]]:
     for slot in slots:
-        moment = speaker.texts.when(speaker.language, slot.start, speaker.zone, "moment_button")
+        moment = arrival(
+            speaker.texts, speaker.language, slot.start, slot.arrive_until, speaker.zone, "moment_button"
+        )
         yield f"book:{slot.id}", speaker.say("actions.book", moment=moment)
     if touchpoint.kind == "appointment":
         more = "other_time" if slots else "call_me"
@@ -223,7 +341,12 @@ def ledger_words(
     _times(speaker, line)
     if line.code == "found":
         speaker.params["found"] = _found(speaker, line.params)
+    if "other" in line.params:
+        speaker.params["other"] = _rule_name(speaker, str(line.params["other"]))
     _household(speaker, line)
+    if "price" in line.params:
+        price, currency = line.params["price"], str(line.params.get("currency", "EUR"))
+        speaker.params["price"] = texts.price(language, price, price, currency)
     if "channels" in line.params:
         speaker.params["channels"] = _channels(speaker, line.params["channels"])
     for name in ("channel", "reason"):
@@ -272,10 +395,19 @@ def _times(speaker: _Speaker, line: LedgerLine) -> None:
 
 def _found(speaker: _Speaker, params: Mapping[str, Any]) -> str:
     evidence = params.get("evidence") or {}
+    if isinstance(evidence.get("recall"), Mapping):
+        return _recall(speaker, evidence["recall"]).title
     names = [name for name in params.get("signals") or evidence if name != "ts"]
     speaker.measure(str(params.get("kind") or ""), evidence, names[0] if names else None)
     key = f"touchpoints.{params.get('rule')}"
     return speaker.first(f"{key}.found", f"{GENERIC}.any.found", f"{key}.name", f"{GENERIC}.any.found_bare")
+
+
+def _rule_name(speaker: _Speaker, rule: str) -> str:
+    """What a rule is about, where nothing is known of what was measured."""
+    if rule.startswith("recall-"):
+        return speaker.say("touchpoints.recall.name")
+    return speaker.first(f"touchpoints.{rule}.name", "ledger.other_matter")
 
 
 def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:

@@ -1,43 +1,67 @@
-"""decide: a finding becomes a touchpoint now, a touchpoint later, or a reasoned silence.
+"""decide: a finding becomes a touchpoint now, a touchpoint later, part of another one, or a reasoned silence.
 
-The steps stand in `STEPS`, in the order in which they are asked; each looks at one thing and says
-`Defer`, `Merge` or `Suppress` with its reason, or nothing. Who passes them all is sent. Every
-decision leaves a line in the owner's ledger. A deferred touchpoint goes through the same steps again
-when its time comes, so what is sent is true, agreed to and at the right moment when it is sent.
+The steps stand in `STEPS`, in the order in which they are asked; each looks at one thing. `Suppress` and
+`Merge` end it; a `Defer` may still be joined to another matter of the same visit, or overtake a lesser one.
+Who passes them all is sent. Every decision leaves a line in the owner's ledger. A deferred touchpoint goes
+through the same steps again when its time comes, so what is sent is true, agreed to and at the right moment
+when it is sent.
 
 Everything here is synchronous work over the records, inside the caller's transaction.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from gateway.domain.appointment import AppointmentState, Workshop
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
 from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner, Preferences
-from gateway.domain.policy import Policy, RuleInfo
-from gateway.domain.touchpoint import Finding, State, Touchpoint
-from gateway.flow import book, consents, ladder, outgoing, people
+from gateway.domain.policy import OWNER_REPORT, RECALL_PURPOSE, Policy, RuleInfo, rule_of
+from gateway.domain.touchpoint import Finding, State, Touchpoint, graver
+from gateway.flow import book, budget, bundles, consents, outgoing, pace, people
 from gateway.ports import Records
 from rules import ClearReason
 
-WEEK_MS = 7 * DAY_MS
 UNANSWERED = (State.DEFERRED, State.OPEN)
 WITHDRAWN_AS: Mapping[str, str] = {"refuted": "refuted", "rule": "rule_gone"}
 """What the ledger says of an episode that did not end by itself: readings that came late show that it never
 was so; the rule was taken out."""
+
+BUDGET, BUDGET_FIRST, BUDGET_AFTER = "not_sent_budget", "not_sent_budget_first", "not_sent_budget_after"
+FOR_ROOM = (BUDGET, BUDGET_FIRST, BUDGET_AFTER)
+"""Why a touchpoint waits that waits for room in the budget."""
+
+OF_ONE_FINDING = (
+    "untrue",
+    "rule_gone",
+    "muted",
+    "shadow",
+    "too_old",
+    "already_done",
+    "no_consent",
+    "held_out",
+)
+"""Reasons that concern one finding, not what it was bundled with."""
+
+ALONE = ("not_sent_old", "not_sent_put_off")
+"""What waits for this is nobody's company: it may not be true, or the owner does not want to hear of it."""
 
 # --- decisions --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Now."""
+    """Now, on these channels alone, or on all that the owner wants; on none it stands on the owner's page and
+    disturbs nobody."""
+
+    only: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +75,10 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """It is the same matter as one that is with the owner already."""
+    """It is taken care of with one that is with the owner already."""
 
     into: Touchpoint
+    code: str = "merged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,11 @@ class Suppress:
     """Not at all; it stands in the ledger only."""
 
     reason: str
+
+    @property
+    def code(self) -> str:
+        """The line that says so."""
+        return "held_out" if self.reason == "held_out" else f"suppressed_{self.reason}"
 
 
 Decision = Send | Defer | Merge | Suppress
@@ -73,7 +103,7 @@ class Case:
     records: Records
     finding: Finding
     owner_id: str | None
-    """whose device it was when it was found"""
+    """who is asked: whose device it was when it was found, or whom that owner named"""
     device: Device | None
     rule: RuleInfo | None
     """None when the rule is no longer active"""
@@ -111,122 +141,335 @@ class Case:
         return self.finding.severity == "critical"
 
     @property
+    def dangerous_now(self) -> bool:
+        """Water or fire: wherever the owner is, whatever they do. A product that is dangerous in use is so
+        only when it is used."""
+        in_use = self.device is not None and self.device.kind in self.policy.in_use_kinds
+        return self.critical and not in_use
+
+    @property
+    def recall(self) -> bool:
+        """It rests on a legal duty."""
+        return self.rule is not None and self.rule.purpose == RECALL_PURPOSE
+
+    @property
+    def purse(self) -> str:
+        """Which budget it is paid from."""
+        return budget.purse_of(self.rule.purpose if self.rule else "")
+
+    @cached_property
+    def pays(self) -> bool:
+        """Whether it is paid from a budget: not what is critical, a duty, or asked for by the owner."""
+        asked = self.touchpoint is not None and bundles.returns(self.touchpoint)
+        reported = self.rule is not None and self.rule.id == OWNER_REPORT.id
+        return not (self.critical or self.recall or asked or reported)
+
+    @property
     def moving(self) -> bool:
         """Being driven, as far as is known."""
         return self.facts.moving and self.now - self.facts.last_seen < self.policy.moving_stale_ms
 
     @property
-    def display_first(self) -> bool:
-        """Shown on the display at once, at any hour and at the wheel; its push waits by itself."""
-        return self.critical or (self.rule is not None and self.rule.while_driving and self.moving)
+    def measured(self) -> int:
+        """Device time of the newest reading behind the finding, ms."""
+        ts = self.finding.evidence.get("ts")
+        return ts if isinstance(ts, int) else self.finding.began_ts
+
+    @cached_property
+    def last_closed(self) -> Touchpoint | None:
+        """What the owner answered last about the same matter."""
+        asked = self.records.touchpoints.page(
+            device=self.finding.device, rule=self.finding.rule, states=(State.CLOSED,), limit=5
+        )
+        return next((t for t in asked if t.answer is not None and t.owner == self.owner_id), None)
+
+    @cached_property
+    def workshop(self) -> Workshop | None:
+        """The one that its owner chose for the device."""
+        return outgoing.workshop_of(self.records, self.device) if self.device else None
+
+    @cached_property
+    def ways(self) -> tuple[str, ...]:
+        """The operator's channels that the owner wants and that reach them. What is dangerous now goes
+        everywhere."""
+        everywhere = self.dangerous_now
+        wanted = [
+            c for c in self.policy.channels if everywhere or c in self.wishes.channels or self._shows(c)
+        ]
+        return tuple(channel for channel in wanted if self._reaches(channel))
+
+    def _shows(self, channel: str) -> bool:
+        """A product that is dangerous in use says so on its own display, whatever else is wanted there."""
+        return self.critical and channel == outgoing.DISPLAY
+
+    def _reaches(self, channel: str) -> bool:
+        if channel == outgoing.WEB_PUSH and self.owner_id is not None:
+            return bool(self.records.owners.subscriptions(self.owner_id))
+        if channel == outgoing.EMAIL:
+            return bool(self.owner and self.owner.email)
+        return True
 
 
 # --- the steps --------------------------------------------------------------------------------
 
+SoFar = Send | Defer | None
+"""What the steps before have come to; None: nothing keeps it from being sent."""
 
-def still_true(case: Case) -> Decision | None:
+
+def still_true(case: Case, so_far: SoFar) -> Decision | None:
     """What has cleared is nothing to speak of, and neither is a rule that was taken out."""
     if case.finding.cleared_at is not None:
         return Suppress("untrue")
     return Suppress("rule_gone") if case.rule is None else None
 
 
-def whose(case: Case) -> Decision | None:
+def recent(case: Case, so_far: SoFar) -> Decision | None:
+    """What was measured long before it reached us, by a replay or after a long gap, is true only if the
+    newest reading says so. That one may follow at once, so it is waited for a little."""
+    assert case.rule is not None  # the step before has seen to it
+    oldest = case.rule.max_age_ms or case.policy.max_age_ms
+    if case.finding.found_at - case.measured <= oldest:
+        return None
+    times = [case.facts.latest[name][0] for name in case.rule.signals if name in case.facts.latest]
+    if times and case.now - max(times) <= oldest:
+        return None
+    if case.touchpoint is not None and case.touchpoint.waits_for == "not_sent_old":
+        return Suppress("too_old")
+    return Defer(case.now + case.policy.catch_up_ms, "not_sent_old", {"measured": case.measured})
+
+
+def whose(case: Case, so_far: SoFar) -> Decision | None:
     """Only who owns the device now is asked, and only about what was found in their own time."""
     if case.device is None or case.owner is None:
         return Suppress("no_owner")
     return Suppress("new_owner") if people.asked(case.records, case.device) != case.owner_id else None
 
 
-def agreed(case: Case) -> Decision | None:
-    """Consent is per purpose; without it nobody is contacted."""
+def agreed(case: Case, so_far: SoFar) -> Decision | None:
+    """Consent is per purpose; without it nobody is contacted. A recall rests on a legal duty; what the owner
+    reported, on the owner."""
     assert case.owner_id is not None  # the steps before have seen to it
     assert case.rule is not None
+    if case.rule.id == OWNER_REPORT.id:
+        return None
     granted = consents.allowed(case.records, case.owner_id, case.rule.purpose)
     return None if granted else Suppress("no_consent")
 
 
-def muted(case: Case) -> Decision | None:
-    """The owner does not want to hear of this rule."""
-    return Suppress("muted") if case.finding.rule in case.wishes.muted else None
+def muted(case: Case, so_far: SoFar) -> Decision | None:
+    """The owner does not want to hear of this rule, unless it has become graver since. A recall cannot be
+    muted."""
+    silent = not case.recall and case.wishes.mutes(case.finding.rule, case.finding.severity)
+    return Suppress("muted") if silent else None
 
 
-def already_open(case: Case) -> Decision | None:
-    """One matter, one touchpoint: what is open or booked takes a second finding in."""
-    live = case.records.touchpoints.live_for(case.finding.device, case.finding.rule)
-    theirs = live is not None and live.owner == case.owner_id
-    return Merge(live) if live is not None and theirs and case.touchpoint is None else None
+def already(case: Case, so_far: SoFar) -> Decision | None:
+    """One matter, one touchpoint: what is open, or booked for the same job, takes a second finding in. What
+    was done after it was measured needs nothing more."""
+    if case.touchpoint is None:
+        live = case.records.touchpoints.live_for(case.finding.device, case.finding.rule)
+        if live is not None and live.owner == case.owner_id:
+            return Merge(live)
+    return _visit(case) or _said_done(case)
 
 
-def tried_out(case: Case) -> Decision | None:
+def _visit(case: Case) -> Decision | None:
+    """A standing or finished visit for the same job."""
+    service = case.rule.service if case.rule else None
+    if service is None:
+        return None
+    for visit in bundles.visits(case.records, case.finding.device, service, case.measured):
+        if visit.state is AppointmentState.DONE:
+            if visit.done_at is not None and visit.done_at >= case.measured:
+                return Suppress("already_done")
+        elif visit.touchpoint is not None and visit.owner == case.owner_id:
+            into = case.records.touchpoints.get(visit.touchpoint)
+            if into.state is State.BOOKED and (case.touchpoint is None or into.id != case.touchpoint.id):
+                return Merge(into, "already_booked")
+    return None
+
+
+def _said_done(case: Case) -> Decision | None:
+    last = case.last_closed
+    if last is None or last.answer is None or last.answer.action != "already_done":
+        return None
+    done = last.answer.done_at or last.answer.at
+    return Suppress("already_done") if done >= case.measured else None
+
+
+def tried_out(case: Case, so_far: SoFar) -> Decision | None:
     """A rule in shadow finds, and sends nothing."""
     shadow = case.finding.shadow or (case.rule is not None and case.rule.shadow)
     return Suppress("shadow") if shadow else None
 
 
-def put_off(case: Case) -> Decision | None:
-    """Who said "not now" is left alone with the same matter for a while."""
-    if case.critical or case.touchpoint is not None:
+def put_off(case: Case, so_far: SoFar) -> Decision | None:
+    """Who said "not now" is left alone with the same matter until the time that was named."""
+    last = case.last_closed
+    if case.critical or case.touchpoint is not None or last is None or last.answer is None:
         return None
-    asked = case.records.touchpoints.page(
-        device=case.finding.device, rule=case.finding.rule, states=(State.CLOSED,), limit=1
-    )
-    for last in asked:
-        if last.answer is not None and last.answer.action == "not_now" and last.owner == case.owner_id:
-            until = last.answer.at + case.policy.snooze_ms
-            return Defer(until, "not_sent_put_off", {"until": until}) if until > case.now else None
+    if last.answer.action not in ("not_now", "snooze"):
+        return None
+    until = last.answer.until or last.answer.at + case.policy.snooze_ms
+    return Defer(until, "not_sent_put_off", {"until": until}) if until > case.now else None
+
+
+def slowed(case: Case, so_far: SoFar) -> Decision | None:
+    """A rule whose touchpoints are mostly declined sends fewer of them a day."""
+    if so_far is not None or case.rule is None or not pace.applies(case.rule, case.finding.severity):
+        return None
+    place = pace.place(case.records, case.rule.id, case.touchpoint, case.now)
+    return None if place is None else Defer(place, pace.CODE, {"until": place})
+
+
+def reachable(case: Case, so_far: SoFar) -> Decision | None:
+    """Without a channel that the owner wants and allows it is shown on their page, and disturbs nobody. It
+    reads in the owner's language, or in English where that is not spoken."""
+    return Send(only=()) if so_far is None and not case.ways else None
+
+
+def driving(case: Case, so_far: SoFar) -> Decision | None:
+    """Nobody is disturbed at the wheel, nor in the minutes after; a rule may say that it is shown on the
+    product's own display meanwhile. A critical matter is on the display at once; its push waits by itself
+    (see `push_moment`)."""
+    if so_far is not None or case.critical:
+        return None
+    if case.moving and case.rule is not None and case.rule.while_driving and outgoing.DISPLAY in case.ways:
+        return Send(only=(outgoing.DISPLAY,))
+    return at_the_wheel(case)
+
+
+def quiet(case: Case, so_far: SoFar) -> Decision | None:
+    """Not in the quiet hours of the owner's own clock; critical ones as in `driving`."""
+    if isinstance(so_far, Defer) or case.critical or _unseen(so_far):
+        return None
+    return at_night(case)
+
+
+def held_out(case: Case, so_far: SoFar) -> Decision | None:
+    """A few are told nothing, by lot, so that it can be seen what telling does. Never where safety is at
+    stake."""
+    percent = case.policy.hold_out_percent
+    if not percent or isinstance(so_far, Defer) or not case.pays or case.finding.severity != "advice":
+        return None
+    lot = hashlib.sha256(f"{case.finding.rule}\0{case.finding.device}".encode()).digest()
+    return Suppress("held_out") if int.from_bytes(lot[:4]) % 10_000 < percent * 100 else None
+
+
+def affordable(case: Case, so_far: SoFar) -> Decision | None:
+    """Not more messages in seven days than the owner allows, over all rules, products and channels."""
+    if isinstance(so_far, Defer) or _unseen(so_far) or not case.pays or case.owner_id is None:
+        return None
+    room = budget.room(case.records, case.owner_id, case.purse, case.now, case.policy)
+    if room == budget.NEVER:
+        return Suppress("no_budget" if case.purse == budget.SERVICE else "no_marketing")
+    return None if room is None else Defer(room, BUDGET, _room_params(case, room))
+
+
+def _room_params(case: Case, room: int) -> dict[str, Any]:
+    most = budget.allowed(case.records, case.owner_id or "", case.purse, case.policy)
+    return {"until": room, "budget": most}
+
+
+def bundled(case: Case, so_far: SoFar) -> Decision | None:
+    """What one visit can answer is one touchpoint: this joins one that waits, is open or is booked. That
+    costs no contact, so it is asked also of what would have to wait."""
+    joins = so_far is None or isinstance(so_far, Send) or so_far.code not in ALONE
+    if not joins or case.critical or case.recall or case.rule is None or case.owner_id is None:
+        return None
+    into = bundles.company(case.records, case.finding, case.rule, case.owner_id, case.touchpoint, case.now)
+    return Merge(into, "bundled") if into is not None else None
+
+
+def priority(case: Case, so_far: SoFar) -> Decision | None:
+    """The more important matter goes first: what is more important and waits, too, takes the room before
+    this one, and this one takes it before what is less important."""
+    waits = isinstance(so_far, Defer)
+    if not case.pays or _unseen(so_far) or case.owner_id is None or (waits and so_far.code != BUDGET):  # type: ignore[union-attr]
+        return None
+    rivals = _rivals(case)
+    before = [t for t in rivals if _importance(t) < _rank_of(case)]
+    after = [t for t in rivals if t not in before and t.waits_for in FOR_ROOM]
+    room = budget.room(case.records, case.owner_id, case.purse, case.now, case.policy, ahead=len(before))
+    if room is None:
+        return None
+    if before:
+        return Defer(room, BUDGET_AFTER, _room_params(case, room) | {"other": before[0].rule})
+    if after and waits:
+        return Defer(room, BUDGET_FIRST, _room_params(case, room) | {"other": after[0].rule})
     return None
 
 
-def driving(case: Case) -> Decision | None:
-    """Nobody is disturbed at the wheel, nor in the minutes after. A critical matter, or one whose rule says
-    so, is shown on the display at once; its push waits by itself (see `push_moment`)."""
-    return None if case.display_first else at_the_wheel(case)
+def _rivals(case: Case) -> list[Touchpoint]:
+    """What of the same purse waits for room, or for another reason that ends within a day."""
+    assert case.owner_id is not None
+    own = case.touchpoint.id if case.touchpoint else None
+    soon = case.now + DAY_MS
+    return sorted(
+        (
+            t
+            for t in case.records.touchpoints.deferred_for_owner(case.owner_id)
+            if t.id != own
+            and _pays(t)
+            and budget.purse_of(t.purpose) == case.purse
+            and (t.waits_for in FOR_ROOM or (t.wake_at or 0) <= soon)
+        ),
+        key=_importance,
+    )
 
 
-def quiet(case: Case) -> Decision | None:
-    """Not in the quiet hours of the owner's own clock; critical ones as in `driving`."""
-    return None if case.display_first else at_night(case)
+def _pays(touchpoint: Touchpoint) -> bool:
+    return touchpoint.severity != "critical" and touchpoint.purpose not in (
+        RECALL_PURPOSE,
+        OWNER_REPORT.purpose,
+    )
 
 
-def budget(case: Case) -> Decision | None:
-    """Not more service messages in seven days than the owner allows; critical ones cost nothing."""
-    if case.critical or case.owner_id is None:
-        return None
-    allowed = case.wishes.weekly_budget
-    if allowed <= 0:
-        return Suppress("no_budget")
-    if case.records.touchpoints.sent_since(case.owner_id, case.now - WEEK_MS + 1) < allowed:
-        return None
-    until = _budget_frees(case, allowed)
-    return Defer(until, "not_sent_budget", {"until": until, "budget": allowed})
+def _importance(touchpoint: Touchpoint) -> tuple[int, int, str]:
+    """What is graver comes first; of equals, what has waited longer."""
+    return -graver(touchpoint.severity), touchpoint.created, touchpoint.id
 
 
-def _budget_frees(case: Case, allowed: int) -> int:
-    """When so many of the week's messages lie a week back that one more is allowed."""
-    recent = case.records.touchpoints.page(owner=case.owner_id, limit=500)
-    counted = (t.sent_at for t in recent if t.sent_at is not None and t.severity != "critical")
-    times = sorted(at for at in counted if at > case.now - WEEK_MS)
-    return times[-allowed] + WEEK_MS if len(times) >= allowed else case.now + DAY_MS
+def _rank_of(case: Case) -> tuple[int, int, str]:
+    return (
+        _importance(case.touchpoint) if case.touchpoint else (-graver(case.finding.severity), case.now, "~")
+    )
 
 
-STEPS: tuple[Callable[[Case], Decision | None], ...] = (
+def _unseen(so_far: SoFar) -> bool:
+    """Whether it goes to the page alone."""
+    return isinstance(so_far, Send) and so_far.only == ()
+
+
+STEPS: tuple[Callable[[Case, SoFar], Decision | None], ...] = (
     still_true,
+    recent,
     whose,
     agreed,
     muted,
-    already_open,
+    already,
     tried_out,
     put_off,
+    slowed,
+    reachable,
     driving,
     quiet,
-    budget,
+    held_out,
+    affordable,
+    bundled,
+    priority,
 )
 
 
 def judge(case: Case) -> Decision:
-    """The first step that objects decides."""
-    return next((decision for step in STEPS if (decision := step(case)) is not None), Send())
+    """What the steps come to."""
+    so_far: SoFar = None
+    for step in STEPS:
+        decision = step(case, so_far)
+        if isinstance(decision, Suppress | Merge):
+            return decision
+        so_far = decision or so_far
+    return so_far or Send()
 
 
 # --- moments ----------------------------------------------------------------------------------
@@ -256,7 +499,7 @@ def push_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) 
     may ring at any hour; a critical matter of a product in use waits, for its display says it meanwhile."""
     touchpoint = records.touchpoints.get(touchpoint_id)
     case = _case_of(records, touchpoint, now, policy)
-    if case is None or (case.critical and _dangerous_at_once(case)):
+    if case is None or case.dangerous_now:
         return None
     wait = at_the_wheel(case)
     if wait is not None:
@@ -264,16 +507,12 @@ def push_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) 
     return at_night(case)
 
 
-def _dangerous_at_once(case: Case) -> bool:
-    return case.device is None or case.device.kind not in case.policy.in_use_kinds
-
-
 # --- what follows from a decision -------------------------------------------------------------
 
 
 def decide(records: Records, finding: Finding, owner_id: str | None, now: int, policy: Policy) -> str:
     """A finding that was just inserted; gives the outcome: send, defer, merge or suppress."""
-    rule, device = policy.rules.get(finding.rule), records.devices.find(finding.device)
+    rule, device = rule_of(policy.rules, finding), records.devices.find(finding.device)
     if device is not None and owner_id is not None and device.owner == owner_id:
         owner_id = people.asked(records, device)  # the owner may have named somebody to be asked instead
     case = Case(
@@ -285,26 +524,33 @@ def decide(records: Records, finding: Finding, owner_id: str | None, now: int, p
         now=now,
         policy=policy,
     )
+    _found(case)
+    outgoing.tell_found(records, finding, owner_id, now)
+    decision = judge(case)
+    match decision:
+        case Send(only):
+            _send(case, _touchpoint(case, State.OPEN), only, new=True)
+        case Defer():
+            _defer(case, _touchpoint(case, State.DEFERRED), decision, new=True)
+        case Merge():
+            _merge(case, decision)
+        case Suppress():
+            _line(case, decision.code)
+    return type(decision).__name__.lower()
+
+
+def _found(case: Case) -> None:
+    """The first line: the owner knows of a finding before anybody else reads of it."""
+    rule = case.rule
     _line(
         case,
         "found",
-        rule=finding.rule,
-        version=finding.version,
+        rule=case.finding.rule,
+        version=case.finding.version,
         kind=rule.kind if rule else None,
         signals=list(rule.signals) if rule else [],
-        evidence=dict(finding.evidence),
+        evidence=dict(case.finding.evidence),
     )
-    decision = judge(case)
-    match decision:
-        case Send():
-            _send(case, _touchpoint(case, State.OPEN), new=True)
-        case Defer():
-            _defer(case, _touchpoint(case, State.DEFERRED), decision, new=True)
-        case Merge(into):
-            _line(case, "merged", touchpoint=into)
-        case Suppress(reason):
-            _line(case, f"suppressed_{reason}")
-    return type(decision).__name__.lower()
 
 
 def wake(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> str:
@@ -312,25 +558,39 @@ def wake(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> 
     case = _case_of(records, touchpoint, now, policy)
     decision = judge(case) if case else Suppress("untrue")
     match decision:
-        case Send() if case:
-            _send(case, touchpoint, new=False)
+        case Send(only) if case:
+            _send(case, touchpoint, only, new=False)
         case Defer() if case:
             _defer(case, touchpoint, decision, new=False)
+        case Merge(into) if case:
+            bundles.move_over(records, touchpoint, into, now, policy)
+            withdraw(records, touchpoint, "bundled", now)
         case Suppress(reason):
-            withdraw(records, touchpoint, reason, now)
+            _suppressed_late(records, touchpoint, reason, now, policy)
     return type(decision).__name__.lower()
+
+
+def _suppressed_late(records: Records, touchpoint: Touchpoint, reason: str, now: int, policy: Policy) -> None:
+    """It ends before it was sent; of a bundle, what is still so goes on by itself."""
+    left = bundles.rest(records, touchpoint, touchpoint.finding) if reason in OF_ONE_FINDING else []
+    if left:
+        fewer = bundles.without(records, touchpoint, touchpoint.finding, left, now, policy)
+        wake(records, fewer, now, policy)
+    else:
+        withdraw(records, touchpoint, reason, now)
 
 
 def _case_of(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> Case | None:
     finding = records.touchpoints.finding(touchpoint.finding)
     if finding is None:
         return None
+    graver_by_company = max(finding.severity, touchpoint.severity, key=graver)
     return Case(
         records=records,
-        finding=finding,
+        finding=replace(finding, severity=graver_by_company),
         owner_id=touchpoint.owner,
         device=records.devices.find(touchpoint.device),
-        rule=policy.rules.get(touchpoint.rule),
+        rule=rule_of(policy.rules, finding),
         now=now,
         policy=policy,
         touchpoint=touchpoint,
@@ -361,48 +621,119 @@ def _touchpoint(case: Case, state: State) -> Touchpoint:
 
 def _defer(case: Case, touchpoint: Touchpoint, decision: Defer, *, new: bool) -> None:
     """Waits until its time; the same reason is not told twice in a row."""
-    touchpoint = replace(touchpoint, wake_at=decision.until)
-    if new:
-        case.records.touchpoints.add(touchpoint)
-    else:
-        case.records.touchpoints.save(touchpoint)
-    last = case.records.touchpoints.ledger(touchpoint=touchpoint.id, limit=1)
-    if not last or (last[0].code, dict(last[0].params)) != (decision.code, dict(decision.params)):
-        outgoing.write_line(
-            case.records, decision.code, case.now, touchpoint=touchpoint, **dict(decision.params)
-        )
-
-
-def _send(case: Case, touchpoint: Touchpoint, *, new: bool) -> None:
-    """With the owner from now on: slots, a row for every way to reach them, a line in the ledger."""
-    records, now = case.records, case.now
-    nth = records.touchpoints.sent_since(touchpoint.owner, now - WEEK_MS + 1) + 1
-    slots = book.proposals(records, touchpoint, now, case.policy)
-    touchpoint = replace(touchpoint, state=State.OPEN, wake_at=None, sent_at=now, slots=slots)
+    records = case.records
+    before = touchpoint
+    touchpoint = replace(touchpoint, wake_at=decision.until, waits_for=decision.code)
     if new:
         records.touchpoints.add(touchpoint)
     else:
         records.touchpoints.save(touchpoint)
-    _tell(case, touchpoint, nth)
+    if decision.code == pace.CODE:
+        records.paces.take_place(touchpoint.id, touchpoint.rule, decision.until)
+    repeated = not new and before.waits_for == decision.code and "until" not in decision.params
+    if not repeated or not _last_said(records, touchpoint, decision):
+        outgoing.write_line(records, decision.code, case.now, touchpoint=touchpoint, **dict(decision.params))
+    if decision.code in FOR_ROOM:
+        line_up(records, touchpoint.owner, case.purse, case.now, case.policy, newest=touchpoint)
 
 
-def _tell(case: Case, touchpoint: Touchpoint, nth: int) -> None:
-    """Queue the channels that the owner wants, and say in the ledger which and which number it is."""
-    found_at = case.finding.found_at
-    told = ladder.begin(case.records, touchpoint, case.policy, case.now, found_at=found_at)
-    _line_sent(case, touchpoint, told, nth)
+def _last_said(records: Records, touchpoint: Touchpoint, decision: Defer) -> bool:
+    last = records.touchpoints.ledger(touchpoint=touchpoint.id, limit=1)
+    return bool(last) and (last[0].code, dict(last[0].params)) == (decision.code, dict(decision.params))
 
 
-def _line_sent(case: Case, touchpoint: Touchpoint, told: list[str], nth: int) -> None:
-    later = None
-    if case.display_first and set(told) & set(ladder.RINGING):
-        later = push_moment(case.records, touchpoint.id, case.now, case.policy)
-    count = {} if case.critical else {"nth": nth, "budget": case.wishes.weekly_budget}
-    if later is not None:
-        told = [channel for channel in told if channel not in ladder.RINGING]
-        _line(case, "sent_display_first", touchpoint=touchpoint, channels=told, reason=later.code)
+def line_up(
+    records: Records, owner: str, purse: str, now: int, policy: Policy, *, newest: Touchpoint | None = None
+) -> None:
+    """What waits for room in an owner's budget, in the order of importance: each gets the time at which there
+    is room for it, and a line where that is another one than before."""
+    waiting = sorted(
+        (
+            t
+            for t in records.touchpoints.deferred_for_owner(owner)
+            if t.waits_for in FOR_ROOM and budget.purse_of(t.purpose) == purse
+        ),
+        key=_importance,
+    )
+    for ahead, touchpoint in enumerate(waiting):
+        room = budget.room(records, owner, purse, now, policy, ahead=ahead)
+        at = now if room is None else room
+        if at in (touchpoint.wake_at, budget.NEVER):
+            continue
+        records.touchpoints.save(replace(touchpoint, wake_at=at))
+        if newest is None or touchpoint.id != newest.id:
+            code = "moved_back" if at > (touchpoint.wake_at or 0) else "moved_up"
+            other = {"other": newest.rule} if newest is not None else {}
+            outgoing.write_line(records, code, now, touchpoint=touchpoint, until=at, **other)
+
+
+def _merge(case: Case, merge: Merge) -> None:
+    """Told as part of another matter; a line says of which."""
+    assert case.rule is not None  # the steps have seen to it
+    joining = bundles.Joining(finding=case.finding, service=case.rule.service, purpose=case.rule.purpose)
+    bundles.take_in(case.records, merge.into, joining, case.now, case.policy)
+    code = "bundled_booked" if merge.code == "bundled" and merge.into.state is State.BOOKED else merge.code
+    _line(case, code, touchpoint=merge.into, other=merge.into.rule)
+
+
+def _send(case: Case, touchpoint: Touchpoint, only: tuple[str, ...] | None, *, new: bool) -> None:
+    """With the owner from now on: slots, a row for every way to reach them, a line in the ledger."""
+    records, now = case.records, case.now
+    slots = book.proposals(records, touchpoint, now, case.policy)
+    touchpoint = replace(
+        touchpoint, state=State.OPEN, wake_at=None, waits_for=None, answer=None, sent_at=now, slots=slots
+    )
+    if new:
+        records.touchpoints.add(touchpoint)
     else:
-        _line(case, "sent" if told else "shown", touchpoint=touchpoint, channels=told, **count)
+        records.touchpoints.save(touchpoint)
+    pace.sent(records, touchpoint.rule, touchpoint.id, now)
+    _tell(case, touchpoint, only)
+
+
+def _tell(case: Case, touchpoint: Touchpoint, only: tuple[str, ...] | None) -> None:
+    """Queue the channels that the owner wants, and say in the ledger which they are."""
+    found_at: int | None = case.finding.found_at
+    told: list[str] = []
+    wanted = case.ways if only is None else only
+    if outgoing.WEB_PUSH in wanted and outgoing.queue_push(
+        case.records, touchpoint, "offer", case.now, found_at=found_at
+    ):
+        told.append(outgoing.WEB_PUSH)
+        found_at = None
+    if outgoing.DISPLAY in wanted:
+        outgoing.queue_display(case.records, touchpoint, case.now, found_at=found_at)
+        told.append(outgoing.DISPLAY)
+    _line_sent(case, touchpoint, told, only)
+
+
+def _line_sent(case: Case, touchpoint: Touchpoint, told: list[str], only: tuple[str, ...] | None) -> None:
+    """Which channels it went to, and which of the week's messages it is; it is paid for here."""
+    if not told:
+        _line(case, "shown_only" if only == () else "shown", touchpoint=touchpoint, channels=told)
+        return
+    count = _pay(case, touchpoint)
+    later = None
+    if case.critical and outgoing.WEB_PUSH in told:
+        later = push_moment(case.records, touchpoint.id, case.now, case.policy)
+    if later is not None:
+        told = [channel for channel in told if channel != outgoing.WEB_PUSH]
+        _line(case, "sent_display_first", touchpoint=touchpoint, channels=told, reason=later.code)
+    elif only:
+        _line(case, "sent_display_only", touchpoint=touchpoint, channels=told, **count)
+    else:
+        _line(case, "sent", touchpoint=touchpoint, channels=told, **count)
+
+
+def _pay(case: Case, touchpoint: Touchpoint) -> dict[str, int]:
+    """One contact from the purse it belongs to; gives its number, for the service purse."""
+    if not case.pays:
+        return {}
+    budget.spend(case.records, touchpoint.owner, case.purse, case.now, touchpoint.id)
+    if case.purse != budget.SERVICE:
+        return {}
+    nth = budget.spent(case.records, touchpoint.owner, case.purse, case.now)
+    return {"nth": nth, "budget": case.wishes.weekly_budget}
 
 
 def _line(case: Case, code: str, *, touchpoint: Touchpoint | None = None, **params: Any) -> None:
@@ -424,9 +755,34 @@ def _line(case: Case, code: str, *, touchpoint: Touchpoint | None = None, **para
 
 
 def settle_due(records: Records, now: int, policy: Policy) -> list[str]:
-    """Touchpoints whose time has come: expired ones end, deferred ones are decided again."""
+    """Touchpoints whose time has come: expired ones end, deferred ones are decided again, an owner's in the
+    order of their importance."""
+    pace.try_anew(records, now)
     outcomes = [_expire(records, touchpoint, now) for touchpoint in records.touchpoints.expired(now)]
-    return outcomes + [wake(records, touchpoint, now, policy) for touchpoint in records.touchpoints.due(now)]
+    for owner in dict.fromkeys(touchpoint.owner for touchpoint in records.touchpoints.due(now)):
+        outcomes += _wake_all(records, owner, now, policy)
+    return outcomes
+
+
+def _wake_all(records: Records, owner: str, now: int, policy: Policy) -> list[str]:
+    """Everything of an owner that is due. What goes before something else that would have had the same room
+    is told so, and so is that."""
+    deferred = records.touchpoints.deferred_for_owner(owner)
+    due = sorted((t for t in deferred if t.wake_at is not None and t.wake_at <= now), key=_importance)
+    outcomes: list[str] = []
+    winner: Touchpoint | None = None
+    for touchpoint in due:
+        stored = records.touchpoints.get(touchpoint.id)
+        if stored.state is not State.DEFERRED:
+            continue  # it went with one before it
+        outcomes.append(wake(records, stored, now, policy))
+        after = records.touchpoints.get(touchpoint.id)
+        if after.state is State.OPEN and _pays(after):
+            winner = after
+        elif winner is not None and after.waits_for == BUDGET and after.state is State.DEFERRED:
+            outgoing.write_line(records, "gave_way", now, touchpoint=after, other=winner.rule)
+            outgoing.write_line(records, "went_first", now, touchpoint=winner, other=after.rule)
+    return outcomes
 
 
 def _expire(records: Records, touchpoint: Touchpoint, now: int) -> str:
@@ -437,25 +793,48 @@ def _expire(records: Records, touchpoint: Touchpoint, now: int) -> str:
 def device_parked(records: Records, device: str, now: int, policy: Policy) -> None:
     """A trip ended: what waited for it comes when the owner has had time to arrive."""
     for touchpoint in records.touchpoints.deferred_for_device(device):
-        last = records.touchpoints.ledger(touchpoint=touchpoint.id, limit=1)
-        if last and last[0].code == "not_sent_driving":
+        if touchpoint.waits_for == "not_sent_driving":
             records.touchpoints.save(replace(touchpoint, wake_at=now + policy.drive_settle_ms))
-            outgoing.write_line(records, "parked", now, touchpoint=touchpoint, **dict(last[0].params))
+            found = records.devices.find(device)
+            product = found.title if found else device
+            outgoing.write_line(records, "parked", now, touchpoint=touchpoint, product=product)
 
 
 def cleared(
     records: Records, finding_id: str, now: int, policy: Policy, reason: ClearReason = "condition"
 ) -> None:
     """A finding is no longer true, or never was: what nobody answered yet is withdrawn, a call that was asked
-    for is not needed any more. What is booked stays booked, and who booked it is told if it never was so."""
+    for is not needed any more; of a bundle the rest goes on. What is booked stays booked, and who booked it
+    is told if it never was so."""
     why = WITHDRAWN_AS.get(reason, "untrue")
-    for touchpoint in records.touchpoints.page(finding=finding_id, states=UNANSWERED):
-        withdraw(records, touchpoint, why, now)
-    for touchpoint in records.touchpoints.page(finding=finding_id, states=(State.ANSWERED,)):
-        _end(records, touchpoint, State.CLOSED, f"withdrawn_{why}", now)
+    for touchpoint in records.touchpoints.page(finding=finding_id, states=(*UNANSWERED, State.ANSWERED)):
+        _over(records, touchpoint, finding_id, why, now, policy)
+    for touchpoint in records.touchpoints.holding(finding_id):
+        if touchpoint.state in (*UNANSWERED, State.ANSWERED):
+            _over(records, touchpoint, finding_id, why, now, policy)
     if reason == "refuted":
         for touchpoint in records.touchpoints.page(finding=finding_id, states=(State.BOOKED,)):
             outgoing.write_line(records, "refuted_booked", now, touchpoint=touchpoint)
+
+
+def _over(
+    records: Records, touchpoint: Touchpoint, finding_id: str, why: str, now: int, policy: Policy
+) -> None:
+    """One of the findings of a touchpoint is over, and with it the touchpoint unless there are others."""
+    left = bundles.rest(records, touchpoint, finding_id)
+    if left:
+        gone = records.touchpoints.finding(finding_id)
+        bundles.without(records, touchpoint, finding_id, left, now, policy)
+        other = gone.rule if gone else ""
+        outgoing.write_line(
+            records, f"partly_{why}", now, touchpoint=touchpoint, finding=finding_id, other=other
+        )
+    elif touchpoint.state is State.ANSWERED:
+        _end(records, touchpoint, State.CLOSED, f"withdrawn_{why}", now)
+    else:
+        withdraw(records, touchpoint, why, now)
+        if touchpoint.waits_for in FOR_ROOM:
+            line_up(records, touchpoint.owner, budget.purse_of(touchpoint.purpose), now, policy)
 
 
 def changed_hands(records: Records, device: str, now: int, policy: Policy) -> None:
@@ -480,11 +859,12 @@ def consent_withdrawn(records: Records, owner: str, purpose: str, now: int, poli
 
 def withdraw(records: Records, touchpoint: Touchpoint, reason: str, now: int) -> None:
     """It ends before it was answered; every channel is closed."""
-    _end(records, touchpoint, State.WITHDRAWN, f"withdrawn_{reason}", now)
+    code = reason if reason == "held_out" else f"withdrawn_{reason}"
+    _end(records, touchpoint, State.WITHDRAWN, code, now)
 
 
 def _end(records: Records, touchpoint: Touchpoint, state: State, code: str, now: int) -> None:
-    ended = replace(touchpoint, state=state, wake_at=None, closed_at=now)
+    ended = replace(touchpoint, state=state, wake_at=None, waits_for=None, closed_at=now)
     records.touchpoints.save(ended)
     records.workshops.release(touchpoint.id)
     outgoing.write_line(records, code, now, touchpoint=touchpoint)

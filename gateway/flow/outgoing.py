@@ -9,24 +9,26 @@ answered, and what nobody needs any more is not sent.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain.appointment import AppointmentState, Workshop
-from gateway.domain.delivery import Delivery, DeliveryState, Reached
+from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reached
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
+from gateway.domain.mail import bounced_delivery, read_bounce
 from gateway.domain.moments import DAY_MS, QuietHours, is_clock
 from gateway.domain.owner import Preferences
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.times import rfc3339
-from gateway.domain.touchpoint import LedgerLine, State, Touchpoint
-from gateway.domain.webhooks import MANUFACTURER
-from gateway.domain.wording import Words, touchpoint_words
-from gateway.flow import afterwords, invitations
+from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
+from gateway.domain.visit_words import visit_words
+from gateway.domain.webhooks import MANUFACTURER, EndpointState
+from gateway.domain.wording import Told, Words, touchpoint_words
+from gateway.flow import afterwords, consents, invitations, written
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -37,8 +39,11 @@ URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
 """RFC 8030 section 5.3 by severity."""
 
 
-STALE_AFTER_MS = {"answered": DAY_MS}
+STALE_AFTER_MS = {"answered": DAY_MS, "visit": DAY_MS, "reminder": DAY_MS, "extra_work": DAY_MS}
 """What is not delivered by then is not news any more."""
+
+VISIT = ("visit", "reminder", "extra_work")
+"""News of a visit that was booked: owed to who booked it, whatever else they agree to."""
 
 LONGEST_TTL_S = 28 * 86_400
 """Push services keep nothing longer."""
@@ -268,6 +273,57 @@ def owner_moved(records: Records, owner_id: str, now: int) -> None:
             queue_device(records, device, now)
 
 
+def tell_found(records: Records, finding: Finding, owner_id: str | None, now: int) -> None:
+    """The manufacturer's own systems hear of a finding; its line in the owner's ledger stands before it."""
+    names = {"finding": finding.id, "device": finding.device, "rule": finding.rule}
+    data = {**names, "version": finding.version, "severity": finding.severity, "shadow": finding.shadow}
+    queue_event(records, MANUFACTURER, "finding.found", data, now, key=finding.id, owner=owner_id)
+
+
+def bounced(records: Records, address: str, now: int, raw: bytes | None = None) -> str | None:
+    """A mail came back to the return path `address`: its delivery failed, the address it went to is marked
+    where it is to blame, and the next step of the ladder is taken. Gives the delivery's id; None for an
+    address that is no return path of ours, and for a notification (`raw`, RFC 3464) that says "delayed"
+    or worse news of nobody."""
+    delivery_id = bounced_delivery(address)
+    report = read_bounce(raw) if raw is not None else None
+    if delivery_id is None or (report is not None and not report.final):
+        return None
+    try:
+        delivery = records.outbox.get(delivery_id)
+    except NotFoundError:
+        return None
+    if delivery.channel != EMAIL:
+        return None
+    reason = report.reason if report is not None else "it came back"
+    if not records.outbox.reached(delivery.id, Reached.FAILED, now):
+        return delivery.id  # told before
+    if report is None or report.address_gone:
+        undeliverable(records, delivery, reason, now)
+    return delivery.id
+
+
+def undeliverable(records: Records, delivery: Delivery, reason: str, now: int) -> None:
+    """The address that a mail went to is no good: nothing more is sent there, and its owner is told."""
+    if records.mail_addresses.undeliverable(delivery.target):
+        return
+    entry = MailAddress(address=delivery.target, state="undeliverable", reason=reason[:200], at=now)
+    records.mail_addresses.mark(entry)
+    if delivery.owner is None:
+        return
+    about = None
+    if delivery.touchpoint is not None:
+        with contextlib.suppress(NotFoundError):
+            about = records.touchpoints.get(delivery.touchpoint)
+    write_line(records, "mail_undeliverable", now, owner=delivery.owner, touchpoint=about)
+
+
+def deliverable_again(records: Records, address: str, now: int) -> None:
+    """Somebody says that an address works: it is written to again."""
+    if records.mail_addresses.undeliverable(address):
+        records.mail_addresses.mark(MailAddress(address=address, state="good", reason="", at=now))
+
+
 def close_channels(records: Records, touchpoint: Touchpoint, now: int) -> None:
     """The matter is settled: nothing more is sent for it, the steps of the ladder that were to come are taken
     back, other systems hear of it, and the display is cleared."""
@@ -340,6 +396,18 @@ class Matter:
     rule: RuleInfo | None
     language: str
     zone: str
+    told: Sequence[Told] = ()
+    """of a bundle: everything that it is about"""
+
+
+def told_of(records: Records, touchpoint: Touchpoint, policy: Policy) -> tuple[Told, ...]:
+    """Everything that a touchpoint is about and that is still so, its own finding first."""
+    matters = records.touchpoints.matters(touchpoint.id)
+    return tuple(
+        Told(matter, policy.rules.get(matter.rule))
+        for matter in matters
+        if matter.finding == touchpoint.finding or matter.cleared_at is None
+    )
 
 
 def matter(records: Records, touchpoint_id: str, policy: Policy) -> Matter:
@@ -354,6 +422,7 @@ def matter(records: Records, touchpoint_id: str, policy: Policy) -> Matter:
         rule=policy.rules.get(touchpoint.rule),
         language=owner.language,
         zone=owner.time_zone,
+        told=told_of(records, touchpoint, policy),
     )
 
 
@@ -389,18 +458,52 @@ class Renderer:
             return invitations.render(records, delivery, now, speech)
         if delivery.payload.get("about") in afterwords.ABOUT:
             return afterwords.render(records, delivery, now, self._texts, self._public_url)
+        if delivery.channel == WEBHOOK:
+            return self._event(records, delivery, now)
+        if "mail" in delivery.payload:
+            return replace(delivery, payload=delivery.payload["mail"])
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
             return delivery
         try:
             found = matter(records, delivery.touchpoint, self._policy)
         except NotFoundError:
             return None
-        payload = (
-            self._display(found, now)
-            if delivery.channel == DISPLAY
-            else self._push(records, found, delivery, now)
-        )
+        match delivery.channel:
+            case "display":
+                payload: Mapping[str, Any] | None = self._display(found, now)
+            case "email" | "letter":
+                payload = self._in_writing(records, found, delivery, now)
+            case _:
+                payload = self._push(records, found, delivery, now)
         return None if payload is None else replace(delivery, payload=payload)
+
+    def _event(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
+        """The event with where it goes and what it is signed with, as these are now."""
+        endpoint = records.webhooks.find(delivery.target)
+        if endpoint is None or endpoint.state is not EndpointState.ACTIVE:
+            return None
+        event = delivery.payload["event"]
+        payload = {"url": endpoint.url, "secrets": list(endpoint.signing(now)), "event": event}
+        return replace(delivery, payload=payload)
+
+    def _in_writing(
+        self, records: Records, found: Matter, delivery: Delivery, now: int
+    ) -> Mapping[str, Any] | None:
+        """The mail or the letter of a matter that is still open, agreed to, and wanted this way."""
+        touchpoint = found.touchpoint
+        owner = records.owners.get(touchpoint.owner)
+        wanted = wishes(records, owner.id, self._policy)
+        if touchpoint.state is not State.OPEN or delivery.channel not in wanted.channels:
+            return None
+        if not consents.allowed(records, owner.id, touchpoint.purpose):
+            return None
+        head = written.Letterhead(texts=self._texts, public_url=self._public_url)
+        words = self.words(found, now)
+        if delivery.channel == LETTER:
+            return written.letter(head, owner, touchpoint, words) if owner.address else None
+        if not owner.email or records.mail_addresses.undeliverable(owner.email):
+            return None
+        return written.offer_mail(records, head, owner, touchpoint, words, now)
 
     def words(self, found: Matter, now: int) -> Words:
         """How the matter reads now."""
@@ -414,6 +517,7 @@ class Renderer:
             found.language,
             found.zone,
             now=now,
+            matters=found.told,
         )
 
     def _display(self, found: Matter, now: int) -> Mapping[str, Any]:
@@ -466,6 +570,8 @@ class Renderer:
         self, records: Records, found: Matter, delivery: Delivery, now: int
     ) -> Mapping[str, Any] | None:
         touchpoint = found.touchpoint
+        if delivery.payload.get("about") in VISIT:
+            return self._visit(records, found, delivery, now)
         if not records.owners.granted(touchpoint.owner, touchpoint.purpose):
             return None
         match delivery.payload.get("about"):
@@ -475,6 +581,24 @@ class Renderer:
                 return self._answered(records, found, delivery)
             case _:
                 return None
+
+    def _visit(
+        self, records: Records, found: Matter, delivery: Delivery, now: int
+    ) -> Mapping[str, Any] | None:
+        """What the owner hears of a visit that was booked, while it is still so."""
+        payload = delivery.payload
+        extra = records.workshops.extra(payload["extra"]) if "extra" in payload else None
+        appointment = records.workshops.appointment(extra.appointment if extra else payload["appointment"])
+        workshop = records.workshops.get(appointment.workshop)
+        said = visit_words(
+            self._texts, found.language, found.zone, payload, appointment, extra, workshop, found.device, now
+        )
+        if said is None:
+            return None
+        envelope = self._envelope(found, delivery, said.title, said.body)
+        path = f"/me/extra-work/{extra.id}" if extra else f"/me/visits/{appointment.id}"
+        actions = [{"action": action, "title": label} for action, label in said.actions]
+        return {**envelope, "url": self._public_url + path, "actions": actions, **said.more}
 
     def _offer(self, found: Matter, delivery: Delivery, now: int) -> Mapping[str, Any]:
         words = self.words(found, now)

@@ -20,7 +20,7 @@ from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
-from gateway.flow.outgoing import workshop_of
+from gateway.flow.outgoing import told_of, workshop_of
 from gateway.ports import Records
 from gateway.web import charts, icons, rights
 from gateway.web.context import Context
@@ -53,6 +53,8 @@ class Matter:
     workshop: Workshop | None
     rule: RuleInfo | None
     appointment: Appointment | None = None
+    told: Sequence[wording.Told] = ()
+    """of a bundle: everything that it is about"""
     spans: Sequence[Interval] = ((None, None),)
     """the times in which the device was its owner's: nothing else is shown, to whomever"""
 
@@ -91,6 +93,7 @@ def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> M
         facts=rights.cut(records.devices.facts(device.id), spans),
         workshop=workshop_of(records, device, touchpoint),
         rule=context.policy.rules.get(touchpoint.rule),
+        told=told_of(records, touchpoint, context.policy),
         appointment=live[-1] if live else None,
     )
 
@@ -330,6 +333,7 @@ def spoken(found: Matter, context: Context, words: Words, now: int) -> wording.W
         words.language,
         words.zone,
         now=now,
+        matters=found.told,
     )
 
 

@@ -128,7 +128,7 @@ async def test_quiet_hours_are_those_of_the_owner(night: World) -> None:
     await night.wishes(quiet_from="23:30", quiet_to="06:00")
     assert await night.found() == "send"
     await night.wishes(quiet_from="22:00", quiet_to="05:45")
-    assert await night.found("brake-pads-rear-worn") == "defer"
+    assert await night.found("oil-low") == "defer"
     assert (await night.touchpoint()).wake_at == at("2026-11-23T05:45+01:00")
 
 
@@ -193,7 +193,7 @@ async def test_a_trip_that_ends_at_night_does_not_end_the_night(night: World) ->
 async def test_the_week_holds_no_more_messages_than_the_owner_allows(world: World) -> None:
     await world.found()
     world.go_to(world.now + DAY)
-    await world.found("brake-pads-rear-worn")
+    await world.found("oil-low")
     world.go_to(world.now + DAY)
     assert await world.found("descale-due", "washer") == "defer"
     third = await world.touchpoint()
@@ -268,7 +268,7 @@ async def test_a_critical_matter_leaves_the_budget_to_others(world: World) -> No
     await world.wishes(weekly_budget=1)
     await world.found("water-in-base", "washer")
     assert await world.found() == "send"
-    assert await world.found("brake-pads-rear-worn") == "defer"
+    assert await world.found("oil-low") == "defer"
     assert (await world.touchpoint()).wake_at == (await world.touchpoints())[1].sent_at + 7 * DAY  # type: ignore[operator]
 
 
@@ -400,7 +400,7 @@ async def test_without_a_phone_it_is_told_on_the_display_and_without_both_on_the
     await world.found()
     assert (await world.story())[-1].startswith("Sent at 9:00 to the Arden 5’s display.")
     await world.wishes(channels=())
-    await world.found("brake-pads-rear-worn")
+    await world.found("oil-low")
     assert (await world.story())[-1].startswith("Shown on your page from 9:00 on.")
     assert len(await world.queued("display")) == 1
 
