@@ -18,7 +18,7 @@ async function answer(said, action, page) {
   const body = new URLSearchParams({ action: kind, channel: "web_push" });
   if (slot) body.set("slot", slot);
   try {
-    const done = await fetch("/me/touchpoints/" + said.touchpoint + "/answer", { method: "POST", body, credentials: "same-origin" });
+    const done = await fetch(said.answer_at || "/me/touchpoints/" + said.touchpoint + "/answer", { method: "POST", body, credentials: "same-origin" });
     if (!done.ok) throw new Error(String(done.status));
     return open(new URL(done.url).pathname);
   } catch {
