@@ -17,6 +17,7 @@ class Basis(StrEnum):
 BASES: Mapping[str, Basis] = {
     "sharing_workshop": Basis.OBJECTION,
     "survey": Basis.OBJECTION,
+    "report": Basis.OBJECTION,  # the owner spoke first
     "recall": Basis.DUTY,
 }
 """Every other purpose rests on consent."""

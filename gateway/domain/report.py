@@ -35,6 +35,6 @@ class Report:
     touchpoint: str
     """the matter it opened"""
     around: Mapping[str, Any]
-    """what the product sent around that moment: {"readings": {signal: [ms, value]}, "open": [rule],
-    "codes": […], "from", "to"}"""
+    """what the product sent around that moment: {"from", "to", "readings": {signal: [[ms, value]]},
+    "latest": {signal: [ms, value]}, "open": [{"finding", "rule"}], "codes": […]}"""
     created: int
