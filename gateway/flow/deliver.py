@@ -17,15 +17,39 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.domain.counters import Counters
-from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Gone, Outcome, Refused, Retry, Sent
+from gateway.domain.delivery import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Gone,
+    Outcome,
+    Reached,
+    Refused,
+    Retry,
+    Sent,
+)
+from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
-from gateway.flow import decide, returning
-from gateway.flow.outgoing import WEB_PUSH, Renderer
-from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Records
+from gateway.flow import decide, ladder, outgoing, returning, visit, webhooks
+from gateway.flow.outgoing import EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
+from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
 AT_ONCE = 16
 """Deliveries of one channel that are being sent at the same time."""
+
+PER_HOST = 12
+"""Of these, to one host (push service, mail server, endpoint): what is left is for the others."""
+
+ROOM_WAIT_S = 1.0
+"""Real seconds that a delivery waits for room at its host before it goes back into the outbox."""
+
+FULL_MS = 2_000
+"""How long it stays there then."""
+
+IN_ORDER = (WEB_PUSH, EMAIL)
+"""Channels on which one receiver gets things in the order in which they were queued, retries included.
+Displays show one state each, and events carry their time: a receiver that chokes on one gets the next."""
 
 """Subjects of the change feed after which something may fall due sooner; "*" stands for anything."""
 
@@ -84,14 +108,28 @@ def prepare(
         return None
     if delivery.expires_at is not None and delivery.expires_at <= now:
         return Drop("expired")
+    ahead = records.outbox.ahead_of(delivery) if delivery.channel in IN_ORDER else None
+    if ahead is not None and ahead.due_at > now:
+        return Later(ahead.due_at, "an earlier one to the same receiver is tried again first")
+    wait = _moment(records, delivery, policy, now)
+    if wait is not None:
+        return wait
     rendered = renderer.render(records, delivery, now)
     if rendered is None:
         return Drop("not needed any more")
-    if delivery.channel == WEB_PUSH and delivery.touchpoint is not None:
-        wait = decide.push_moment(records, delivery.touchpoint, now, policy)
-        if wait is not None:
-            return Later(wait.until, wait.code)
     return Ready(rendered)
+
+
+def _moment(records: Records, delivery: Delivery, policy: Policy, now: int) -> Later | None:
+    """Until when a phone must not ring for it. Mails that the owner is waiting for (an invitation, a reply)
+    go at any hour, as those of other people do."""
+    rings = delivery.channel == WEB_PUSH or (delivery.channel == EMAIL and is_offer(delivery))
+    if not rings or delivery.touchpoint is None:
+        return None
+    with contextlib.suppress(NotFoundError):
+        wait = decide.push_moment(records, delivery.touchpoint, now, policy)
+        return None if wait is None else Later(wait.until, wait.code)
+    return None
 
 
 # --- outcomes ---------------------------------------------------------------------------------
@@ -120,7 +158,7 @@ def settled(
 
 
 def _tried_again(delivery: Delivery, outcome: Retry, now: int, policy: Policy) -> tuple[Delivery, Attempt]:
-    schedule = policy.retry_schedule_s
+    schedule = policy.retry_schedules_s.get(delivery.channel, policy.retry_schedule_s)
     if delivery.attempts > len(schedule):
         dead = replace(delivery, state=DeliveryState.DEAD)
         return dead, _attempt(delivery, now, "dead", f"given up: {outcome.detail}")
@@ -130,6 +168,40 @@ def _tried_again(delivery: Delivery, outcome: Retry, now: int, policy: Policy) -
         return late, _attempt(delivery, now, "dropped", f"expires before the next try: {outcome.detail}")
     pending = replace(delivery, state=DeliveryState.PENDING, due_at=now + wait)
     return pending, _attempt(delivery, now, "retry", outcome.detail)
+
+
+def follow(records: Records, delivery: Delivery, outcome: Outcome | Later | Drop, now: int) -> None:
+    """What an outcome brings with it: how far the delivery has come, addresses that are no more, the next
+    step of the ladder, and a line for the owner where a later step reached out to them."""
+    if isinstance(outcome, Sent):
+        records.outbox.reached(delivery.id, Reached.SENT, now)
+        if delivery.channel == WEBHOOK:
+            records.outbox.reached(delivery.id, Reached.DELIVERED, now)
+        _note_later_step(records, delivery, now)
+        return
+    if isinstance(outcome, Gone):
+        _forget_target(records, delivery, outcome, now)
+    if isinstance(outcome, Gone) or delivery.state is DeliveryState.DEAD:
+        records.outbox.reached(delivery.id, Reached.FAILED, now)
+        ladder.failed(records, delivery, now)
+
+
+def _forget_target(records: Records, delivery: Delivery, outcome: Gone, now: int) -> None:
+    match delivery.channel:
+        case "web_push":
+            records.owners.drop_subscription(delivery.target, now)
+        case "email":
+            outgoing.undeliverable(records, delivery, outcome.detail, now)
+        case "webhook":
+            webhooks.disable(records, delivery.target, outcome.detail, now)
+
+
+def _note_later_step(records: Records, delivery: Delivery, now: int) -> None:
+    if delivery.touchpoint is None or not delivery.payload.get("later"):
+        return
+    with contextlib.suppress(NotFoundError):
+        touchpoint = records.touchpoints.get(delivery.touchpoint)
+        outgoing.write_line(records, "sent_later", now, touchpoint=touchpoint, channels=[delivery.channel])
 
 
 def _attempt(delivery: Delivery, now: int, result: str, detail: str) -> Attempt:
@@ -158,6 +230,7 @@ class Deliverer:
         self._renderer = renderer
         self._counters = counters
         self._lanes: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._sending: dict[asyncio.Task[None], str] = {}
         """what is being sent: task → channel"""
 
@@ -245,13 +318,42 @@ class Deliverer:
             lane = self._lanes[key] = asyncio.Lock()
         async with lane:
             now = self._clock.now()
-            todo = await self._database.read(
+            prepared = self._database.write if delivery.channel == EMAIL else self._database.read
+            todo = await prepared(
                 lambda records: prepare(records, delivery, self._renderer, self._policy, now)
             )
             if todo is None:
                 return
-            outcome = await self._send(todo.delivery) if isinstance(todo, Ready) else todo
-            await self._store(delivery, outcome)
+            if isinstance(todo, Ready):
+                await self._send_in_turn(delivery, todo.delivery)
+            else:
+                await self._store(delivery, todo)
+
+    async def _send_in_turn(self, delivery: Delivery, rendered: Delivery) -> None:
+        """One host has so many at once; what finds it full for a while goes back, so that a host that hangs
+        keeps nothing from the others."""
+        room = self._room(rendered)
+        try:
+            async with asyncio.timeout(ROOM_WAIT_S):
+                await room.acquire()
+        except TimeoutError:
+            later = self._clock.now() + FULL_MS
+            await self._patiently(lambda records: records.outbox.put_back(delivery.id, later))
+            return
+        try:
+            outcome = await self._send(rendered)
+        finally:
+            room.release()
+        await self._store(delivery, outcome)
+
+    def _room(self, rendered: Delivery) -> asyncio.Semaphore:
+        channel = self._channels[rendered.channel]
+        host = channel.host(rendered) if isinstance(channel, Hosted) else rendered.target
+        key = (rendered.channel, host)
+        room = self._rooms.get(key)
+        if room is None:
+            room = self._rooms[key] = asyncio.Semaphore(PER_HOST)
+        return room
 
     async def _send(self, delivery: Delivery) -> Outcome:
         try:
@@ -267,8 +369,7 @@ class Deliverer:
 
         def work(records: Records) -> None:
             records.outbox.finish(after, attempt)
-            if isinstance(outcome, Gone) and delivery.channel == WEB_PUSH:
-                records.owners.drop_subscription(delivery.target, now)
+            follow(records, after, outcome, now)
 
         await self._patiently(work)
         self._counters.attempt(delivery.channel, attempt.result)
@@ -322,7 +423,8 @@ def _leased(records: Records, channels: Mapping[str, Channel]) -> bool:
 
 
 class Timers:
-    """Wakes deferred touchpoints and ends expired ones when their time comes."""
+    """Wakes deferred touchpoints, ends expired ones, reminds of visits and ends what nobody answered, when
+    their time comes."""
 
     def __init__(self, database: Database, clock: Clock, policy: Policy, counters: Counters) -> None:
         self._database = database
@@ -332,7 +434,7 @@ class Timers:
 
     async def run(self) -> None:
         """Until cancelled."""
-        changes = self._database.watch("touchpoint")
+        changes = self._database.watch("touchpoint", "appointment")
         due: int | None = self._clock.now()
         try:
             while True:
@@ -355,14 +457,23 @@ class Timers:
         return due
 
     async def _next_due(self) -> int | None:
-        return await self._database.read(lambda records: records.touchpoints.next_wake())
+        def next_due(records: Records) -> int | None:
+            found = (records.touchpoints.next_wake(), records.workshops.next_appointment_due())
+            return min((at for at in found if at is not None), default=None)
+
+        return await self._database.read(next_due)
 
     async def step(self) -> int:
         """Settle what is due; gives how many."""
         now, due = self._clock.now(), await self._next_due()
         if due is None or due > now:
             return 0
-        outcomes = await self._database.write(lambda r: returning.settle_due(r, now, self._policy))
+
+        def settle(records: Records) -> tuple[list[str], list[str]]:
+            visits = visit.settle_due(records, now, self._policy)
+            return returning.settle_due(records, now, self._policy), visits
+
+        outcomes, visits = await self._database.write(settle)
         for outcome in outcomes:
             self._counters.decide(outcome)
-        return len(outcomes)
+        return len(outcomes) + len(visits)
