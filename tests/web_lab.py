@@ -292,6 +292,8 @@ BODIES: Mapping[str, Any] = {
         "keys": {"p256dh": "B" * 87, "auth": "a" * 22},
     },
     "PUT /devices/{device_id}/owner": {"owner": None},
+    "PUT /devices/{device_id}/people/{person_id}": {"role": "member"},
+    "POST /devices/{device_id}/invitations": {"name": "Tom"},
     "PUT /workshops/{workshop_id}": {
         "name": "Mine now",
         "services": [{"id": "brakes-front", "names": {"en": "Brakes"}, "minutes": 60}],
@@ -325,7 +327,13 @@ async def cast(lab: Lab) -> dict[str, str]:
     subscription = await jana(
         "POST", "owners/jana/subscriptions", BODIES["POST /owners/{owner_id}/subscriptions"]
     )
+    await lab.owner("lisa")
+    operator = await lab.caller()
+    await operator("PUT", "devices/car-1/people/lisa", {"role": "member"})
+    invitation = await jana("POST", "devices/car-1/invitations", {"name": "Tom"})
     return {
+        "person_id": "lisa",
+        "invitation_id": invitation.body["id"],
         "owner_id": "jana",
         "purpose": "maintenance",
         "device_id": "car-1",

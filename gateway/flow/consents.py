@@ -13,6 +13,7 @@ from dataclasses import replace
 from gateway.domain.appointment import Appointment
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.owner import Consent
+from gateway.domain.policy import Policy
 from gateway.domain.purposes import BASES, Basis
 from gateway.ports import Records
 
@@ -32,6 +33,14 @@ def allowed(records: Records, owner_id: str, purpose: str) -> bool:
         return records.owners.granted(owner_id, purpose)
     newest = newest_of(records, owner_id, purpose)
     return newest is None or newest.granted
+
+
+def purposes(records: Records, owner_id: str, policy: Policy) -> list[str]:
+    """Everything an owner is asked about: what is configured, what rules ask for, what they ever chose."""
+    asked = {rule.purpose for rule in policy.rules.values()} | set(policy.purposes)
+    chosen = {entry.purpose for entry in records.owners.consents(owner_id)}
+    known = [p for p in policy.purposes if p in asked]
+    return [p for p in [*known, *sorted((asked | chosen) - set(known))] if BASES.get(p) is not Basis.DUTY]
 
 
 def newest_of(records: Records, owner_id: str, purpose: str) -> Consent | None:

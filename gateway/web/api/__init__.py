@@ -1,11 +1,22 @@
 """The JSON API under /api/v1: one module a subject, all written the way endpoint.py says."""
 
-from gateway.web.api import appointments, devices, feedback, operating, owners, rules, touchpoints, workshops
+from gateway.web.api import (
+    appointments,
+    devices,
+    feedback,
+    operating,
+    owners,
+    people,
+    rules,
+    touchpoints,
+    workshops,
+)
 from gateway.web.api.endpoint import Endpoint
 
 SUBJECTS = (
     owners.endpoints,
     devices.endpoints,
+    people.endpoints,
     workshops.endpoints,
     touchpoints.endpoints,
     appointments.endpoints,

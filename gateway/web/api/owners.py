@@ -10,10 +10,10 @@ from pydantic import Field
 from gateway.domain.access import Role
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import derived_id, new_id
-from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.owner import Owner, Preferences, PushSubscription
 from gateway.domain.touchpoint import LedgerLine
 from gateway.domain.wording import ledger_words
-from gateway.flow import decide, outgoing
+from gateway.flow import agree, consents, outgoing, people
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -108,9 +108,24 @@ def consent_of(records: Records, owner_id: str, purpose: str) -> ConsentOut:
     return ConsentOut(
         owner=owner_id,
         purpose=purpose,
-        granted=bool(entries) and entries[0].granted,
+        granted=consents.allowed(records, owner_id, purpose),
         history=[ConsentEntry.of(entry) for entry in entries],
     )
+
+
+@endpoints.get("/owners/{owner_id}/consents", Role.OWNER, *STAFF)
+async def list_consents(call: Call, owner_id: str, query: ListQuery) -> Page[ConsentOut]:
+    """List everything an owner is asked to agree to, as it stands, each with its history."""
+
+    def work(records: Records) -> list[ConsentOut]:
+        rights.owner(records, call.who, owner_id)
+        asked = consents.purposes(records, owner_id, call.context.policy)
+        return [consent_of(records, owner_id, purpose) for purpose in asked]
+
+    rows = await call.read(work)
+    after = query.after()
+    place = next((n + 1 for n, row in enumerate(rows) if row.purpose == after), 0)
+    return page(rows[place:], query.limit, lambda row: row, lambda row: row.purpose)
 
 
 @endpoints.get("/owners/{owner_id}/consents/{purpose}", Role.OWNER, *STAFF)
@@ -131,28 +146,19 @@ async def get_consent(call: Call, owner_id: str, purpose: Word) -> ConsentOut:
 async def put_consent(call: Call, owner_id: str, purpose: Word, body: ConsentIn) -> ConsentOut:
     """Record that an owner agrees, or withdraws.
 
-    Withdrawing takes effect at once: what was deferred for this purpose is withdrawn with it. Saying
-    the same again adds nothing to the history.
+    Withdrawing takes effect at once: what of this purpose waits or is unanswered is withdrawn with it, on
+    every channel, and nothing of it is handed to a workshop any more. Saying the same again adds nothing to
+    the history. A purpose that rests on a legal duty (recall) is refused.
     """
+
+    by = agree.By(name=call.who.name, source=str(call.who.role), text=body.text)
 
     def work(records: Records) -> ConsentOut:
         rights.owner(records, call.who, owner_id)
-        record_consent(records, call, owner_id, purpose, body.granted)
+        agree.agree(records, owner_id, purpose, body.granted, by, call.now, call.context.policy)
         return consent_of(records, owner_id, purpose)
 
     return await call.write(work)
-
-
-def record_consent(records: Records, call: Call, owner_id: str, purpose: str, granted: bool) -> None:
-    """Write one entry of the history, with what follows from it."""
-    before = next((entry for entry in records.owners.consents(owner_id) if entry.purpose == purpose), None)
-    if before is not None and before.granted == granted:
-        return
-    records.owners.consent(
-        Consent(owner=owner_id, purpose=purpose, granted=granted, at=call.now, source=str(call.who.role))
-    )
-    if not granted:
-        decide.consent_withdrawn(records, owner_id, purpose, call.now, call.context.policy)
 
 
 # --- preferences --------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ async def list_ledger(call: Call, owner_id: str, query: ListQuery) -> Page[Ledge
 
     def work(records: Records) -> tuple[Owner, Sequence[LedgerLine]]:
         owner = rights.owner(records, call.who, owner_id)
-        return owner, records.touchpoints.ledger(owner=owner_id, after=query.after(), limit=query.limit + 1)
+        return owner, people.ledger(records, owner_id, after=query.after(), limit=query.limit + 1)
 
     owner, lines = await call.read(work)
     return page(lines, query.limit, lambda line: worded(call, owner, line), lambda line: line.id)

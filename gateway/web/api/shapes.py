@@ -157,6 +157,9 @@ class ConsentIn(In):
     """Agree, or withdraw."""
 
     granted: bool
+    text: Annotated[str, StringConstraints(min_length=1, max_length=40)] | None = Field(
+        None, description="Version of the text that was shown; else the configured one."
+    )
 
 
 class ConsentEntry(Out):
@@ -165,6 +168,8 @@ class ConsentEntry(Out):
     granted: bool
     at: Moment
     source: str = Field(description="Who recorded it.")
+    by: str | None = Field(description="The owner, or the name of who took it down.")
+    text: str | None = Field(description="Version of the text that was shown.")
 
 
 class ConsentOut(Out):
