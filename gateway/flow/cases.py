@@ -9,7 +9,9 @@ from typing import Any
 from gateway.domain.case import PENDING, Case, CaseKind, CaseState, Note, check_case_move
 from gateway.domain.errors import InvalidError
 from gateway.domain.ids import new_id
-from gateway.domain.policy import Policy
+from gateway.domain.policy import Policy, rule_of
+from gateway.domain.result import Result
+from gateway.domain.touchpoint import Finding
 from gateway.flow import afterwords, outgoing, telling
 from gateway.ports import Records
 
@@ -79,6 +81,81 @@ def _pending(records: Records, kind: CaseKind, touchpoint: str | None) -> Case |
         return None
     found = records.cases.page(touchpoint=touchpoint, kind=kind, states=PENDING, limit=1)
     return found[0] if found else None
+
+
+# --- a repair that did not help ---------------------------------------------------------------
+
+
+def repaired_lately(records: Records, finding: Finding, owner: str, policy: Policy) -> Result | None:
+    """The job of this owner that was to end what is found again now, if that was not long ago."""
+    done = records.results.of_device(finding.device, finding.found_at - policy.helped_ms)
+    return next(
+        (
+            result
+            for result in done
+            if result.owner == owner
+            and result.done_at < finding.found_at
+            and same_matter(finding, result, policy)
+        ),
+        None,
+    )
+
+
+def same_matter(finding: Finding, result: Result, policy: Policy) -> bool:
+    """Whether a finding is what a job was for: the same rule, or one that leads to the same service."""
+    rule = rule_of(policy.rules, finding)
+    if finding.shadow or (rule is not None and rule.shadow):
+        return False
+    return finding.rule in result.rules or (rule is not None and rule.service in result.services)
+
+
+def complain(records: Records, finding: Finding, owner: str, now: int, policy: Policy) -> Case | None:
+    """A complaint for workshop and operator when a repair did not help, with what was found then and now;
+    the owner is told that somebody gets back to them. None when there was no such repair."""
+    result = repaired_lately(records, finding, owner, policy)
+    if result is None:
+        return None
+    case = open_case(
+        records,
+        kind=CaseKind.COMPLAINT,
+        owner=owner,
+        device=finding.device,
+        touchpoint=result.touchpoint,
+        workshop=result.workshop,
+        appointment=result.appointment,
+        data={"again": _found(finding), "job": _job(records, result)},
+        now=now,
+        policy=policy,
+    )
+    if len(case.history) == 1:  # the first time; the owner is not told twice of one complaint
+        about = {"touchpoint": result.touchpoint, "case": case.id}
+        telling.tell(records, owner, afterwords.CASE_OPENED, now, policy, **about)
+    return case
+
+
+def _found(finding: Finding) -> dict[str, Any]:
+    return {
+        "finding": finding.id,
+        "rule": finding.rule,
+        "found_at": finding.found_at,
+        "evidence": dict(finding.evidence),
+    }
+
+
+def _job(records: Records, result: Result) -> dict[str, Any]:
+    touchpoint = records.touchpoints.get(result.touchpoint)
+    appointment = records.workshops.appointment(result.appointment)
+    return {
+        "appointment": appointment.id,
+        "rule": touchpoint.rule,
+        "services": list(result.services),
+        "done_at": result.done_at,
+        "work": dict(appointment.work),
+        "evidence": dict(touchpoint.evidence),
+    }
+
+
+# --- what becomes of a case -------------------------------------------------------------------
 
 
 def note(records: Records, case_id: str, text: str, *, by: str, now: int) -> Case:

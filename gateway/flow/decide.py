@@ -25,7 +25,8 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import OWNER_REPORT, RECALL_PURPOSE, Policy, RuleInfo, rule_of
 from gateway.domain.touchpoint import Finding, State, Touchpoint, graver
-from gateway.flow import book, budget, bundles, consents, outgoing, pace, people
+from gateway.domain.webhooks import MANUFACTURER
+from gateway.flow import book, budget, bundles, cases, consents, ladder, outgoing, pace, people
 from gateway.ports import Records
 from rules import ClearReason
 
@@ -52,6 +53,8 @@ OF_ONE_FINDING = (
 
 ALONE = ("not_sent_old", "not_sent_put_off")
 """What waits for this is nobody's company: it may not be true, or the owner does not want to hear of it."""
+
+REPAIRED_LATELY = "repaired_lately"
 
 # --- decisions --------------------------------------------------------------------------------
 
@@ -192,22 +195,20 @@ class Case:
     def ways(self) -> tuple[str, ...]:
         """The operator's channels that the owner wants and that reach them. What is dangerous now goes
         everywhere."""
-        everywhere = self.dangerous_now
-        wanted = [
-            c for c in self.policy.channels if everywhere or c in self.wishes.channels or self._shows(c)
-        ]
-        return tuple(channel for channel in wanted if self._reaches(channel))
+        if self.owner is None:
+            return ()
+        wanted = self.wishes
+        if self.dangerous_now:
+            wanted = replace(wanted, channels=self.policy.channels)
+        elif self.critical:  # a product that is dangerous in use says so itself
+            wanted = replace(wanted, channels=(*wanted.channels, outgoing.DISPLAY))
+        found = ladder.usable(self.records, self.owner, wanted, self.policy)
+        return tuple(channel for channel in found if channel != outgoing.WEBHOOK or self._heard)
 
-    def _shows(self, channel: str) -> bool:
-        """A product that is dangerous in use says so on its own display, whatever else is wanted there."""
-        return self.critical and channel == outgoing.DISPLAY
-
-    def _reaches(self, channel: str) -> bool:
-        if channel == outgoing.WEB_PUSH and self.owner_id is not None:
-            return bool(self.records.owners.subscriptions(self.owner_id))
-        if channel == outgoing.EMAIL:
-            return bool(self.owner and self.owner.email)
-        return True
+    @cached_property
+    def _heard(self) -> bool:
+        """Whether the manufacturer's own app takes touchpoints."""
+        return bool(self.records.webhooks.hearing(MANUFACTURER, "touchpoint.sent"))
 
 
 # --- the steps --------------------------------------------------------------------------------
@@ -441,6 +442,16 @@ def _unseen(so_far: SoFar) -> bool:
     return isinstance(so_far, Send) and so_far.only == ()
 
 
+def repaired_lately(case: Case, so_far: SoFar) -> Decision | None:
+    """What a job was to end a short time ago is a complaint and not a new offer. What is dangerous is said
+    all the same, and what may be old is looked at again first."""
+    old = isinstance(so_far, Defer) and so_far.code == "not_sent_old"
+    if case.critical or old or case.owner_id is None:
+        return None
+    done = cases.repaired_lately(case.records, case.finding, case.owner_id, case.policy)
+    return Suppress(REPAIRED_LATELY) if done is not None else None
+
+
 STEPS: tuple[Callable[[Case, SoFar], Decision | None], ...] = (
     still_true,
     recent,
@@ -449,6 +460,7 @@ STEPS: tuple[Callable[[Case, SoFar], Decision | None], ...] = (
     muted,
     already,
     tried_out,
+    repaired_lately,
     put_off,
     slowed,
     reachable,
@@ -527,6 +539,7 @@ def decide(records: Records, finding: Finding, owner_id: str | None, now: int, p
     _found(case)
     outgoing.tell_found(records, finding, owner_id, now)
     decision = judge(case)
+    _complain(case, decision)
     match decision:
         case Send(only):
             _send(case, _touchpoint(case, State.OPEN), only, new=True)
@@ -537,6 +550,13 @@ def decide(records: Records, finding: Finding, owner_id: str | None, now: int, p
         case Suppress():
             _line(case, decision.code)
     return type(decision).__name__.lower()
+
+
+def _complain(case: Case, decision: Decision) -> None:
+    """A repair that did not help is looked into, also when what came back is too dangerous to wait."""
+    again = isinstance(decision, Suppress) and decision.reason == REPAIRED_LATELY
+    if case.owner is not None and (again or (case.critical and isinstance(decision, Send | Defer))):
+        cases.complain(case.records, case.finding, case.owner.id, case.now, case.policy)
 
 
 def _found(case: Case) -> None:
@@ -566,6 +586,8 @@ def wake(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> 
             bundles.move_over(records, touchpoint, into, now, policy)
             withdraw(records, touchpoint, "bundled", now)
         case Suppress(reason):
+            if case and reason == REPAIRED_LATELY:
+                _complain(case, decision)
             _suppressed_late(records, touchpoint, reason, now, policy)
     return type(decision).__name__.lower()
 
@@ -693,17 +715,14 @@ def _send(case: Case, touchpoint: Touchpoint, only: tuple[str, ...] | None, *, n
 
 def _tell(case: Case, touchpoint: Touchpoint, only: tuple[str, ...] | None) -> None:
     """Queue the channels that the owner wants, and say in the ledger which they are."""
-    found_at: int | None = case.finding.found_at
-    told: list[str] = []
-    wanted = case.ways if only is None else only
-    if outgoing.WEB_PUSH in wanted and outgoing.queue_push(
-        case.records, touchpoint, "offer", case.now, found_at=found_at
-    ):
-        told.append(outgoing.WEB_PUSH)
-        found_at = None
-    if outgoing.DISPLAY in wanted:
-        outgoing.queue_display(case.records, touchpoint, case.now, found_at=found_at)
-        told.append(outgoing.DISPLAY)
+    told = ladder.begin(
+        case.records,
+        touchpoint,
+        case.policy,
+        case.now,
+        found_at=case.finding.found_at,
+        possible=case.ways if only is None else only,
+    )
     _line_sent(case, touchpoint, told, only)
 
 

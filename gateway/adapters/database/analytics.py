@@ -104,7 +104,7 @@ class SqlAnalytics:
     ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
         c = tables.measured_days.c
         query = sa.select(c.day, c.key, c.counts, c.times).where(c.by == by, c.day >= first, c.day <= last)
-        yield from (tuple(row) for row in self._connection.execute(query))  # type: ignore[misc]
+        yield from (tuple(row) for row in self._connection.execute(query))
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
         c = tables.feedback.c

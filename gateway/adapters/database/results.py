@@ -65,7 +65,8 @@ class SqlResults:
         sent = sa.select(c.channel, sa.func.count()).where(
             c.touchpoint == touchpoint_id, c.state == DeliveryState.SENT
         )
-        numbers = dict(self._connection.execute(sent.group_by(c.channel)).tuples().all())
+        rows = self._connection.execute(sent.group_by(c.channel))
+        numbers: dict[str, int] = {row[0]: row[1] for row in rows}
         return sum(numbers.get(name, 0) for name in _TO_THE_OWNER) + min(numbers.get(_DISPLAY, 0), 1)
 
     def contacts(self, about: Sequence[str]) -> int:
