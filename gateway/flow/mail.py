@@ -106,7 +106,7 @@ def _take_one(records: Records, raw: bytes, mail: Mail, recipient: str, now: int
         return DUPLICATE
     delivery = _came_back(recipient, policy)
     if delivery is not None:
-        result = _report(records, raw, mail, delivery, now)
+        result = _report(records, raw, mail, recipient, delivery, now)
     else:
         token = plus_token(recipient, policy.reply_address) if recipient else None
         result = _answer(records, mail, token or "", now, policy)
@@ -150,7 +150,7 @@ def _keep(
 # --- reports ----------------------------------------------------------------------------------
 
 
-def _report(records: Records, raw: bytes, mail: Mail, delivery_id: str, now: int) -> Result:
+def _report(records: Records, raw: bytes, mail: Mail, recipient: str, delivery_id: str, now: int) -> Result:
     """A mail of ours came back: for good, then its address is marked; or it is late, then nothing is."""
     if mail.problem:
         return Result(outcome="kept", reason=mail.problem)
@@ -166,7 +166,7 @@ def _report(records: Records, raw: bytes, mail: Mail, delivery_id: str, now: int
         return Result(outcome="kept", reason="unknown_bounce")
     if not bounce.final:
         return Result(outcome="noted", reason="delayed", owner=delivery.owner)
-    outgoing.bounced(records, delivery.target, now)
+    outgoing.bounced(records, recipient, now, raw)
     return Result(outcome="bounced", reason="bounced", owner=delivery.owner)
 
 

@@ -1,0 +1,305 @@
+"""Invitations go out by real SMTP and are accepted, countered and cancelled by an independent calendar."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import aiosmtplib
+import pytest
+from garage import DAY, MINUTE, World, at, open_world
+from mail_lab import OWNER_MAIL, REPLIES, WORKSHOP_MAIL, Lab, open_lab, reply
+
+from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.calendars import Reach
+from gateway.domain.touchpoint import State
+from gateway.flow import book
+
+TUESDAY_8, WEDNESDAY_16 = at("2026-11-24T08:00+01:00"), at("2026-11-25T16:00+01:00")
+BERLIN = ZoneInfo("Europe/Berlin")
+S = AppointmentState
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        await opened.drives()
+        await opened.parks()
+        opened.clock.advance(opened.now + 10 * MINUTE)
+        await opened.found()
+        yield opened
+
+
+@pytest.fixture
+async def lab(world: World) -> AsyncIterator[Lab]:
+    async with open_lab(world) as opened:
+        yield opened
+
+
+async def appointment(lab: Lab) -> Appointment:
+    def newest(records: object) -> Appointment:
+        return records.workshops.appointments(owner="jana")[-1]  # type: ignore[attr-defined, no-any-return]
+
+    return await lab.world.read(newest)
+
+
+async def asked(lab: Lab, start: int = TUESDAY_8) -> Appointment:
+    """Jana takes a time; the workshop has to say yes."""
+    await lab.world.answers("book", slot=f"nord@{start}")
+    return await appointment(lab)
+
+
+async def test_a_request_reaches_workshop_and_owner_as_an_invitation(lab: Lab) -> None:
+    made = await asked(lab)
+    workshop, owner = await lab.newest(WORKSHOP_MAIL), await lab.newest(OWNER_MAIL)
+    assert (workshop.method, workshop.method_of_part, workshop.status) == ("REQUEST", "REQUEST", "TENTATIVE")
+    assert workshop.uid == owner.uid == f"{made.id}@touchpoint.example"
+    assert workshop.sequence == 0
+    assert workshop.start == datetime(2026, 11, 24, 8, 0, tzinfo=BERLIN)
+    assert (workshop.partstat, workshop.event.attendee.params["RSVP"]) == ("NEEDS-ACTION", ["TRUE"])
+    assert workshop.organizer.startswith("replies+")
+    assert workshop.organizer != owner.organizer  # each of them is known by an address of their own
+    assert (owner.partstat, owner.status) == ("ACCEPTED", "TENTATIVE")
+    assert owner.event.valarm.trigger.value == timedelta(hours=-2)
+
+
+async def test_the_workshop_reads_the_diagnosis_in_its_language(lab: Lab) -> None:
+    await asked(lab)
+    told = (await lab.newest(WORKSHOP_MAIL)).event.description.value
+    for part in ("Befund:", "Jana Keller", "HH-JK 482", "48.210 km", "C0040 (", "180–220 €", "Bremsen vorn"):
+        assert part in told
+    owners = (await lab.newest(OWNER_MAIL)).event.description.value
+    assert "Front brakes" in owners
+    assert "C0040" not in owners
+
+
+async def test_accepting_in_the_workshops_calendar_confirms(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    assert (await appointment(lab)).state is S.CONFIRMED
+    assert await lab.outcomes() == [("confirmed", "accepted")]
+    for address in (WORKSHOP_MAIL, OWNER_MAIL):
+        told = await lab.newest(address)
+        assert (told.method, told.sequence, told.status) == ("REQUEST", 1, "CONFIRMED")
+        assert told.partstat == "ACCEPTED"
+
+
+async def test_declining_gives_the_matter_back_to_its_owner(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="DECLINED")
+    assert (await appointment(lab)).state in (S.DECLINED, S.CANCELLED)
+    assert (await lab.world.touchpoint()).state is State.OPEN
+    assert (await lab.world.touchpoint()).slots
+    assert (await lab.newest(OWNER_MAIL)).method == "CANCEL"
+
+
+async def test_tentative_decides_nothing(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="TENTATIVE")
+    assert (await appointment(lab)).state is S.REQUESTED
+    assert await lab.outcomes() == [("noted", "undecided")]
+
+
+async def test_the_workshop_counters_and_the_owner_is_offered_that_time(lab: Lab) -> None:
+    await asked(lab)
+    start = datetime.fromtimestamp(WEDNESDAY_16 / 1000, BERLIN)
+    invited = await lab.newest(WORKSHOP_MAIL)
+    await lab.replies(invited, "COUNTER", start=start, end=start + timedelta(hours=1), partstat="TENTATIVE")
+    assert await lab.outcomes() == [("countered", "counter_workshop")]
+    touchpoint = await lab.world.touchpoint()
+    assert [slot.start for slot in touchpoint.slots] == [WEDNESDAY_16]
+
+
+async def test_a_counter_that_cannot_be_is_declined_with_the_reason(lab: Lab) -> None:
+    await asked(lab)
+    saturday = datetime(2026, 11, 28, 10, 0, tzinfo=BERLIN)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), "COUNTER", start=saturday, end=saturday)
+    told = await lab.newest(WORKSHOP_MAIL)
+    assert told.method == "DECLINECOUNTER"
+    assert "Samstag, 28. November, 10:00 lässt sich nicht buchen" in told.event.comment.value.replace(
+        "\u00a0", " "
+    )
+    assert (await appointment(lab)).state is S.REQUESTED
+    assert (await lab.outcomes())[-1][0] == "refused"
+
+
+async def test_the_owner_moves_and_cancels_from_their_own_calendar(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    start = datetime.fromtimestamp(WEDNESDAY_16 / 1000, BERLIN)
+    await lab.replies(await lab.newest(OWNER_MAIL), "COUNTER", start=start, end=start + timedelta(hours=1))
+    moved = await appointment(lab)
+    assert moved.start == WEDNESDAY_16
+    told = await lab.newest(WORKSHOP_MAIL)
+    assert (told.method, told.sequence, told.start) == ("REQUEST", 2, start)
+    await lab.replies(await lab.newest(OWNER_MAIL), partstat="DECLINED")
+    assert (await appointment(lab)).state is S.CANCELLED
+    cancelled = await lab.newest(WORKSHOP_MAIL)
+    assert (cancelled.method, cancelled.status, cancelled.uid) == ("CANCEL", "CANCELLED", told.uid)
+    assert cancelled.sequence == 3
+
+
+async def test_what_attendees_call_a_cancellation_is_one(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), "CANCEL")
+    assert (await appointment(lab)).state in (S.DECLINED, S.CANCELLED)
+
+
+async def test_a_calendar_that_fell_behind_asks_and_gets_the_event_once_an_hour(lab: Lab) -> None:
+    await asked(lab)
+    first = await lab.newest(WORKSHOP_MAIL)
+    await lab.replies(first, "REFRESH")
+    await lab.replies(first, "REFRESH")
+    got = await lab.got(WORKSHOP_MAIL)
+    assert [(i.method, i.sequence) for i in got] == [("REQUEST", 0), ("REQUEST", 0)]
+
+
+async def test_the_same_reply_again_changes_nothing(lab: Lab) -> None:
+    """Replayed as it was, and under another Message-ID; also when something newer was said meanwhile."""
+    await asked(lab)
+    invited = await lab.newest(WORKSHOP_MAIL)
+    accepted = await lab.replies(invited, partstat="ACCEPTED")
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="DECLINED")
+    ended = await appointment(lab)
+    await lab.mails_to_us(accepted, invited.organizer)
+    other_id = accepted.replace(b"Message-ID: <", b"Message-ID: <again.")
+    await lab.mails_to_us(other_id, invited.organizer)
+    assert await appointment(lab) == ended
+    assert (await lab.outcomes())[-1][0] == "ignored"
+    assert len(await lab.outcomes()) == 3  # the very same mail left no row
+
+
+async def test_an_answer_to_an_earlier_time_is_answered_with_the_present_one(lab: Lab) -> None:
+    await asked(lab)
+    old = await lab.newest(WORKSHOP_MAIL)
+    await lab.world.write(
+        book.reschedule, (await appointment(lab)).id, f"nord@{WEDNESDAY_16}", lab.world.now, lab.world.policy
+    )
+    await lab.deliver()
+    await lab.replies(old, partstat="ACCEPTED")
+    assert (await appointment(lab)).state is S.REQUESTED
+    assert await lab.outcomes() == [("ignored", "outdated")]
+    newest = await lab.newest(WORKSHOP_MAIL)
+    assert (newest.sequence, newest.start) == (1, datetime.fromtimestamp(WEDNESDAY_16 / 1000, BERLIN))
+
+
+async def test_from_proves_nothing(lab: Lab) -> None:
+    """Who knows the workshop's address, the event's UID and ours has nothing without the token."""
+    await asked(lab)
+    invited = await lab.newest(WORKSHOP_MAIL)
+    forged = reply(invited, number=1, stamp=lab.world.now, sender=WORKSHOP_MAIL)
+    owners = (await lab.newest(OWNER_MAIL)).organizer
+    for recipient in (REPLIES, "replies+guessed@touchpoint.example", owners):
+        await lab.mails_to_us(forged, recipient, sender=WORKSHOP_MAIL)
+    assert (await appointment(lab)).state is S.REQUESTED  # and the owner's token accepts for the owner alone
+    outcomes = await lab.outcomes()
+    assert outcomes[:2] == [("kept", "no_token"), ("kept", "unknown_token")]
+    assert outcomes[2] == ("noted", "accepted")
+
+
+async def test_the_token_holds_whatever_from_says(lab: Lab) -> None:
+    """A workshop may answer from another mailbox of its own."""
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), sender="boss@elsewhere.example")
+    assert (await appointment(lab)).state is S.CONFIRMED
+
+
+async def test_an_event_of_somebody_elses_is_kept(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), uid="other@elsewhere")
+    assert await lab.outcomes() == [("kept", "other_event")]
+
+
+async def test_mail_for_others_is_not_taken(lab: Lab) -> None:
+    with pytest.raises(aiosmtplib.SMTPRecipientsRefused):
+        await lab.mails_to_us(b"Subject: relay\r\n\r\nhello", "somebody@elsewhere.example")
+
+
+async def test_only_the_newest_state_is_sent(lab: Lab) -> None:
+    """What was overtaken before it left the house is not sent."""
+    await asked(lab)
+    await lab.world.write(book.confirm, (await appointment(lab)).id, lab.world.now, lab.world.policy)
+    got = await lab.got(WORKSHOP_MAIL)
+    assert [(i.method, i.sequence, i.status) for i in got] == [("REQUEST", 1, "CONFIRMED")]
+
+
+async def test_times_are_right_over_the_end_of_summer_time(tmp_path: Path) -> None:
+    """Booked in summer time for the week after it ended: 8:00 stays 8:00 on the workshop's clock."""
+    async with open_world(tmp_path, start=at("2026-10-20T09:00+02:00")) as world:
+        await world.found()
+        async with open_lab(world) as lab:
+            start = at("2026-10-27T08:00+01:00")
+            await lab.world.answers("book", slot=f"nord@{start}")
+            invited = await lab.newest(WORKSHOP_MAIL)
+            assert invited.start == datetime(2026, 10, 27, 8, 0, tzinfo=BERLIN)
+            assert invited.start.utcoffset() == timedelta(hours=1)
+            other = datetime(2026, 10, 23, 10, 0, tzinfo=BERLIN)  # before the change
+            await lab.replies(invited, "COUNTER", start=other, end=other + timedelta(hours=1))
+            assert [s.start for s in (await world.touchpoint()).slots] == [at("2026-10-23T10:00+02:00")]
+
+
+@pytest.mark.parametrize("reach", [Reach.PAGE, Reach.API])
+async def test_a_workshop_that_chose_another_way_gets_no_mail(world: World, reach: Reach) -> None:
+    async with open_lab(world, reach=reach) as lab:
+        await asked(lab)
+        assert await lab.got(WORKSHOP_MAIL) == []
+        assert len(await lab.got(OWNER_MAIL)) == 1
+
+
+async def test_an_owner_who_wants_no_mail_gets_none(world: World) -> None:
+    async with open_lab(world) as lab:
+        await world.wishes(channels=("web_push", "display"))
+        await asked(lab)
+        assert await lab.got(OWNER_MAIL) == []
+
+
+async def test_a_broken_mail_never_stops_a_good_one(lab: Lab) -> None:
+    await asked(lab)
+    invited = await lab.newest(WORKSHOP_MAIL)
+    deep = b"".join(
+        b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(500)
+    )
+    bomb = invited.calendar.serialize().replace(
+        "BEGIN:VEVENT", "BEGIN:VEVENT\r\nRRULE:FREQ=SECONDLY" + "\r\nBEGIN:VEVENT" * 50
+    )
+    hostile = [
+        b"",
+        b"\x00\xff\xfe" * 300,
+        deep,
+        b"Subject: =?x-unknown?B?////?=\r\nContent-Type: text/calendar; charset=nonsense\r\n\r\nBEGIN:",
+        b"Content-Type: text/calendar\r\n\r\n" + bomb.encode(),
+        b"Content-Type: text/calendar; method=REPLY\r\nContent-Transfer-Encoding: base64\r\n\r\n!!!!",
+        b"From: " + b"(" * 3_00 + b"\r\n\r\nno",
+        b"Content-Type: application/zip\r\n\r\nPK\x03\x04",
+    ]
+    for raw in hostile:
+        await lab.mails_to_us(raw, invited.organizer)
+    assert {outcome for outcome, _ in await lab.outcomes()} == {"kept"}
+    assert len(await lab.outcomes()) == len(hostile)
+    await lab.replies(invited)
+    assert (await appointment(lab)).state is S.CONFIRMED
+    rows = await lab.world.read(lambda records: records.calendars.mails(waiting=True))
+    assert all(row.raw is not None for row in rows)
+
+
+async def test_an_invitation_to_a_dead_address_marks_it(lab: Lab) -> None:
+    """The report comes back to the address that the mail was sent from."""
+    await asked(lab)
+    await lab.deliver()
+    rows = await lab.world.read(lambda records: records.outbox.page())
+    delivery = next(row for row in rows if row.target == WORKSHOP_MAIL)
+    report = (
+        b"Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nsorry\r\n"
+        b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; there\r\n\r\n"
+        b"Final-Recipient: rfc822; service@nord.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
+    )
+    await lab.mails_to_us(report, f"bounce+{delivery.id}@touchpoint.example", sender="")
+    assert await lab.outcomes() == [("bounced", "bounced")]
+    assert await lab.world.read(lambda r: r.mail_addresses.undeliverable(WORKSHOP_MAIL))
+
+
+async def test_ages_after_a_visit_nothing_is_sent(lab: Lab) -> None:
+    """A mail server that was away for weeks does not send what is over."""
+    await asked(lab)
+    lab.world.clock.advance(lab.world.now + 20 * DAY)
+    assert await lab.got(WORKSHOP_MAIL) == []
