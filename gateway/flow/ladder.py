@@ -87,19 +87,29 @@ def usable(records: Records, owner: Owner, wanted: Preferences, policy: Policy) 
 
 
 def begin(
-    records: Records, touchpoint: Touchpoint, policy: Policy, now: int, *, found_at: int | None = None
+    records: Records,
+    touchpoint: Touchpoint,
+    policy: Policy,
+    now: int,
+    *,
+    found_at: int | None = None,
+    possible: Sequence[str] | None = None,
 ) -> list[str]:
     """Queue every step; gives the channels whose turn is now. `found_at` goes with the first of them, for
-    the time from the reading to the delivery is taken once."""
+    the time from the reading to the delivery is taken once. `possible` are the channels to use, those that
+    are usable if None."""
     owner = records.owners.get(touchpoint.owner)
     wanted = wishes(records, owner.id, policy)
     told: list[str] = []
-    for step in steps(policy, touchpoint.severity, usable(records, owner, wanted, policy)):
+    if possible is None:
+        possible = usable(records, owner, wanted, policy)
+    for step in steps(policy, touchpoint.severity, possible):
         due = _due(step, touchpoint, owner, wanted, now)
         if due is None:
             continue
         first = found_at if step.after_ms == 0 and not told else None
-        if _queue(records, touchpoint, owner, step.channel, due, now, first) and step.after_ms == 0:
+        payload = ({} if first is None else {"found_at": first}) | ({"later": True} if step.after_ms else {})
+        if _queue(records, touchpoint, owner, step.channel, due, now, payload) and step.after_ms == 0:
             told.append(step.channel)
     return told
 
@@ -119,14 +129,13 @@ def _queue(
     channel: str,
     due: int,
     now: int,
-    found_at: int | None,
+    payload: dict[str, int],
 ) -> bool:
-    payload = {} if found_at is None else {"found_at": found_at}
     match channel:
         case "web_push":
             return queue_push(records, touchpoint, "offer", now, due_at=due, **payload) > 0
         case "display":
-            queue_display(records, touchpoint, now, found_at=found_at, due_at=due)
+            queue_display(records, touchpoint, now, found_at=payload.get("found_at"), due_at=due)
             return True
         case "webhook":
             what = {"touchpoint": touchpoint.id, "device": touchpoint.device, "rule": touchpoint.rule}
