@@ -329,6 +329,11 @@ class Moments(Section):
     quiet_to: LocalTime
     driving_hold_s: Annotated[int, Field(ge=0, le=86_400)]
     weekly_budget: Annotated[int, Field(ge=0, le=100)]
+    marketing_budget: Annotated[int, Field(ge=0, le=100)]
+    max_age_s: Annotated[int, Field(ge=60)]
+    hold_out_percent: Annotated[float, Field(ge=0, le=50)]
+    pace_answers: Annotated[int, Field(ge=5, le=10_000)]
+    pace_declined_percent: Annotated[int, Field(ge=1, le=100)]
 
 
 class MailIn(Section):

@@ -162,6 +162,11 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         quiet_to=settings.moments.quiet_to,
         drive_settle_ms=settings.moments.driving_hold_s * 1000,
         weekly_budget=settings.moments.weekly_budget,
+        marketing_budget=settings.moments.marketing_budget,
+        max_age_ms=settings.moments.max_age_s * 1000,
+        hold_out_percent=settings.moments.hold_out_percent,
+        pace_answers=settings.moments.pace_answers,
+        pace_declined_percent=settings.moments.pace_declined_percent,
         channels=usable_channels(settings),
         ladder=tuple(
             Rung(channel=channel, after_ms=after, severity=severity)

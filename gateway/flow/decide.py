@@ -420,10 +420,9 @@ def _rivals(case: Case) -> list[Touchpoint]:
 
 
 def _pays(touchpoint: Touchpoint) -> bool:
-    return touchpoint.severity != "critical" and touchpoint.purpose not in (
-        RECALL_PURPOSE,
-        OWNER_REPORT.purpose,
-    )
+    free = (RECALL_PURPOSE, OWNER_REPORT.purpose)
+    critical = touchpoint.severity == "critical"
+    return not (critical or touchpoint.purpose in free or bundles.returns(touchpoint))
 
 
 def _importance(touchpoint: Touchpoint) -> tuple[int, int, str]:

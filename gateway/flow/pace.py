@@ -54,9 +54,10 @@ def sent(records: Records, rule_id: str, touchpoint_id: str, now: int) -> None:
         records.paces.take_place(touchpoint_id, rule_id, now - now % DAY_MS)
 
 
-def answered(records: Records, rule: RuleInfo, now: int, policy: Policy) -> None:
+def answered(records: Records, rule_id: str, now: int, policy: Policy) -> None:
     """A touchpoint of the rule was answered: it slows down, recovers, or goes on as it does."""
-    if not applies(rule, rule.severity):
+    rule = policy.rules.get(rule_id)
+    if rule is None or not applies(rule, rule.severity):
         return
     pace = records.paces.get(rule.id)
     since = pace.since if pace else now - 3 * LOOKED_AT_MS

@@ -21,7 +21,7 @@ from gateway.domain.messages import Batch, DisplayAnswer
 from gateway.domain.moments import DAY_MS, instants
 from gateway.domain.policy import OWNER_REPORT, Policy
 from gateway.domain.touchpoint import ACTIONS, EXTRA_WORK, REQUESTS, Answer, State, Touchpoint
-from gateway.flow import asking, book, cases, outgoing, returning
+from gateway.flow import asking, book, cases, outgoing, pace, returning
 from gateway.ports import Clock, Database, Journal, Records
 
 READER = "respond"
@@ -76,11 +76,11 @@ def answer(records: Records, touchpoint_id: str, answer: Answer, now: int, polic
         return asking.other_time(records, touchpoint, chosen, now, policy)
     appointment = None
     if chosen.action == "book":
-        appointment = book.book(records, touchpoint, chosen.slot or "", now, policy)
+        appointment = book.book(records, touchpoint, chosen.slot or "", now, policy, stay=chosen.stay)
     after = _moved(touchpoint, _with_return(records, touchpoint, chosen, now, policy), now, policy)
     records.touchpoints.save(after)
     if appointment is None:
-        records.workshops.release(touchpoint.id)
+        book.let_go(records, touchpoint, now, policy)
     _follow(records, after, chosen, now, policy)
     return after
 
@@ -218,6 +218,7 @@ def _follow(records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, 
         case "already_done":
             _set_back(records, touchpoint, chosen, now, policy)
     _write(records, touchpoint, chosen, now)
+    pace.answered(records, touchpoint.rule, now, policy)
     outgoing.close_channels(records, touchpoint, now)
     if touchpoint.sent_at is not None and chosen.channel in STAYS_ON_SCREEN:
         outgoing.queue_push(records, touchpoint, "answered", now)
