@@ -247,6 +247,8 @@ def _room(records: Records, question: Feedback, now: int, policy: Policy) -> int
     last = _last_asked(records, question.owner)
     apart = last + policy.asking.apart_ms if last is not None else now
     free = budget.room(records, question.owner, budget.SURVEY, now, policy)
+    if free == budget.NEVER:
+        return free
     at = _not_at_night(records, question.owner, max(now, apart, free or 0), policy)
     return at if at > now else None
 
@@ -355,12 +357,17 @@ def _low(records: Records, answered: Feedback, now: int, policy: Policy) -> None
 # --- NPS at points of the journey -------------------------------------------------------------
 
 
-def plan_nps(records: Records, policy: Policy, limit: int = 1_000) -> int:
-    """Who claimed a first product since the last look is asked some time later; gives how many were looked
-    at."""
+def plan_nps(records: Records, now: int, policy: Policy, limit: int = 1_000) -> int:
+    """Who claimed a first product since the last look is asked some time later, who claimed it long ago in a
+    later year; gives how many were looked at."""
     claims = records.feedback.claims(records.position(NPS_READER), limit)
+    first, every = policy.asking.nps_first_ms, policy.asking.nps_every_ms
     for _, owner, device, since in claims:
-        records.feedback.plan_nps(owner, device, since + policy.asking.nps_first_ms)
+        missed = max(0, now - since - first)
+        if missed and not every:
+            continue
+        later = -(-missed // every) * every if missed else 0
+        records.feedback.plan_nps(owner, device, since + first + later)
     if claims:
         records.set_position(NPS_READER, claims[-1][0])
     return len(claims)
@@ -439,7 +446,7 @@ def came_back(records: Records, result: Result, policy: Policy) -> bool:
 def step(records: Records, now: int, policy: Policy, limit: int = 100) -> int:
     """Everything that is due; gives how much was done, so that the caller knows when to stop."""
     return (
-        plan_nps(records, policy)
+        plan_nps(records, now, policy)
         + ask_nps(records, now, policy, limit)
         + ask_due(records, now, policy, limit)
         + look(records, now, policy, limit)

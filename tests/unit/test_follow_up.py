@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from garage import DAY, HOUR, MINUTE, RULES, SIGNALS, TEXTS, World, at, open_world, rule
+from garage import CAR, DAY, HOUR, JANA, MINUTE, RULES, SIGNALS, TEXTS, World, at, open_world, rule
 
 from gateway.domain.appointment import AppointmentState
 from gateway.domain.case import CaseKind, CaseState
@@ -179,7 +179,7 @@ async def bundle(world: World, touchpoint: Touchpoint, rule_id: str) -> None:
     def work(records: Records) -> None:
         records.touchpoints.add_finding(finding)
         records.touchpoints.take_in(
-            touchpoint.id, finding.id, RULES[rule_id].service, RULES[rule_id].purpose, world.now
+            touchpoint.id, finding, RULES[rule_id].service, RULES[rule_id].purpose, world.now
         )
 
     await world.write(work)
@@ -263,7 +263,7 @@ async def test_two_questions_keep_their_distance(world: World) -> None:
     await finish(world)
     first = await question(world)
     await passes(world, first.asked_at)
-    await world.write(follow_up.plan_nps, world.policy)
+    await world.write(follow_up.plan_nps, world.now, world.policy)
     await world.write(lambda r: r.feedback.move_nps("jana", world.now))
     await passes(world, world.now + HOUR)
     nps = (await world.read(lambda r: r.feedback.page()))[0]
@@ -279,19 +279,38 @@ async def test_csat_and_ces_take_turns_for_an_owner(world: World) -> None:
     assert await world.read(lambda r: follow_up._which(r, "jana", fixed)) == "csat"
 
 
-async def test_nps_comes_thirty_days_after_the_first_product_and_then_yearly(world: World) -> None:
+async def test_who_claimed_long_ago_is_not_asked_at_once_but_in_a_later_year(world: World) -> None:
     claimed = (await world.read(lambda r: r.devices.ownerships("car")))[0].since
     await passes(world, world.now)
     planned = await world.read(lambda r: r.feedback.nps("jana"))
     assert planned is not None
-    assert planned[1] == claimed + 30 * DAY
+    assert world.now <= planned[1] < world.now + 365 * DAY
+    assert (planned[1] - claimed - 30 * DAY) % (365 * DAY) == 0
+
+
+async def test_nps_comes_thirty_days_after_the_first_product_and_then_yearly(world: World) -> None:
+    claimed = world.now
+
+    def settle(records: Records) -> None:
+        records.owners.add(replace(JANA, id="ben", name="Ben Öztürk"))
+        records.devices.add(replace(CAR, id="van", owner="ben", created=claimed))
+
+    await world.write(settle)
+    await passes(world, world.now)
+    planned = await world.read(lambda r: r.feedback.nps("ben"))
+    assert planned == ("van", claimed + 30 * DAY)
+    await passes(world, claimed + 30 * DAY)
+    (nps,) = await world.read(lambda r: r.feedback.page(owner="ben"))
+    assert (nps.question, nps.state, nps.touchpoint, nps.device) == ("nps", AskState.ASKED, None, "van")
+    again = await world.read(lambda r: r.feedback.nps("ben"))
+    assert again == ("van", world.now + 365 * DAY)
+
+
+async def test_a_question_on_the_way_reads_as_one_about_the_product(world: World) -> None:
+    await passes(world, world.now)
     await world.write(lambda r: r.feedback.move_nps("jana", world.now + DAY))
     await passes(world, world.now + DAY)
     (nps,) = await world.read(lambda r: [f for f in r.feedback.page() if f.question == "nps"])
-    assert (nps.state, nps.touchpoint, nps.device) == (AskState.ASKED, None, planned[0])
-    again = await world.read(lambda r: r.feedback.nps("jana"))
-    assert again is not None
-    assert again[1] == world.now + 365 * DAY
     (push,) = [row for row in await world.queued("web_push") if row.payload.get("feedback") == nps.id]
     rendered = await world.read(lambda r: RENDERER.render(r, push, world.now))
     assert rendered is not None
