@@ -114,6 +114,8 @@ class Answer:
     """already_done: where, if it was a workshop that is known here; other_workshop: which"""
     place: str | None = None
     """already_done: where, in the owner's words"""
+    stay: str | None = None
+    """book: what the owner does meanwhile: waits, replacement_car, drops_off; None: not asked"""
 
     def same_choice(self, other: Answer) -> bool:
         """Whether both chose the same, wherever and whenever."""
