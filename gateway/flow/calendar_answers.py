@@ -102,12 +102,23 @@ def _declined(
     appointment = records.workshops.appointment(invitation.appointment)
     if appointment.state in ENDED:
         return "noted", "over"
-    by = "owner" if invitation.party is Party.OWNER else "workshop"
+    owner, reason = invitation.party is Party.OWNER, said.comment or None
+    only_a_wish = appointment.state is AppointmentState.CONFIRMED and bool(appointment.wished)
 
     def work() -> None:
-        book.cancel(records, appointment.id, now, policy, by=by)
+        if owner:
+            book.cancel(records, appointment.id, now, policy, by="owner", reason=reason)
+        elif only_a_wish or appointment.state in (AppointmentState.REQUESTED, AppointmentState.WISHED):
+            book.decline(records, appointment.id, now, policy, reason=reason)
+        else:
+            book.cancel(records, appointment.id, now, policy, by="workshop", reason=reason)
 
-    return _try(records, invitation, said, now, policy, work, ("cancelled", f"declined_{by}"))
+    if only_a_wish and not owner:  # their calendar has struck out the visit, which goes on standing
+        taken = _try(records, invitation, said, now, policy, work, ("noted", "wish_declined"))
+        itip.send_again(records, invitation, now, policy, "stands")
+        return taken
+    done = ("cancelled", "declined_owner" if owner else "declined_workshop")
+    return _try(records, invitation, said, now, policy, work, done)
 
 
 def _counter(records: Records, invitation: CalendarInvitation, said: Itip, now: int, policy: Policy) -> Taken:
@@ -115,16 +126,49 @@ def _counter(records: Records, invitation: CalendarInvitation, said: Itip, now: 
         return "kept", "no_time"
     start = said.start
     appointment = records.workshops.appointment(invitation.appointment)
+    if invitation.party is Party.OWNER:
+        return _owner_counters(records, invitation, said, start, now, policy)
     if start == appointment.start and appointment.state is AppointmentState.REQUESTED:
         return _accepted(records, invitation, said, now, policy)
+    if start in appointment.wished:
+        return _try(
+            records,
+            invitation,
+            said,
+            now,
+            policy,
+            lambda: book.accept(records, appointment.id, start, now, policy),
+            ("confirmed", "accepted"),
+        )
+    reason = said.comment or None
+    return _try(
+        records,
+        invitation,
+        said,
+        now,
+        policy,
+        lambda: book.counter(records, appointment.id, [start], now, policy, reason=reason),
+        ("countered", "counter_workshop"),
+    )
+
+
+def _owner_counters(
+    records: Records, invitation: CalendarInvitation, said: Itip, start: int, now: int, policy: Policy
+) -> Taken:
+    """A free time is the owner's at once; any other is a wish that the workshop answers."""
+    appointment = records.workshops.appointment(invitation.appointment)
+    slot = f"{appointment.workshop}@{start}"
+    try:
+        with records.savepoint():
+            book.reschedule(records, appointment.id, slot, now, policy)
+        return "countered", "moved_owner"
+    except TouchpointError:
+        pass
 
     def work() -> None:
-        if invitation.party is Party.OWNER:
-            book.reschedule(records, appointment.id, f"{appointment.workshop}@{start}", now, policy)
-        else:
-            book.counter(records, appointment.id, [start], now, policy)
+        book.wish(records, appointment.id, [start], now, policy, comment=said.comment or None)
 
-    return _try(records, invitation, said, now, policy, work, ("countered", f"counter_{invitation.party}"))
+    return _try(records, invitation, said, now, policy, work, ("countered", "counter_owner"))
 
 
 def _refresh(records: Records, invitation: CalendarInvitation, said: Itip, now: int, policy: Policy) -> Taken:
@@ -138,7 +182,7 @@ def _try(
     said: Itip,
     now: int,
     policy: Policy,
-    work: Callable[[], None],
+    work: Callable[[], object],
     done: Taken,
 ) -> Taken:
     """Do it; what stands against it is told to who asked, and taken back whole."""

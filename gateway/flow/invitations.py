@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.domain import ical
-from gateway.domain.appointment import Appointment, AppointmentState, Workshop
+from gateway.domain.appointment import ENDED, Appointment, AppointmentState, Workshop
 from gateway.domain.calendars import CalendarEvent, Party, plus_address, reply_token
 from gateway.domain.delivery import Delivery
 from gateway.domain.device import Device
@@ -161,7 +161,11 @@ def render(records: Records, delivery: Delivery, now: int, speech: Speech) -> De
 
 def _invitation(told: Telling, method: str, to: str, now: int) -> dict[str, Any]:
     kind = _kind(told)
-    lines = [told.say(f"lead.{told.party}.{kind}", workshop=told.workshop.name), "", *_facts(told)]
+    lines = [
+        told.say(f"lead.{told.party}.{kind}", workshop=told.workshop.name, url=told.url),
+        "",
+        *_facts(told),
+    ]
     if method != "CANCEL":
         lines += ["", _how_to_answer(told)]
     subject = told.say(
@@ -198,7 +202,11 @@ def _mail(
 
 
 def _kind(told: Telling) -> str:
-    """requested, booked or cancelled."""
+    """requested, wished, countered, booked or cancelled."""
+    if told.appointment.state is AppointmentState.COUNTERED:
+        return "countered"
+    if told.appointment.wished and told.appointment.state not in ENDED:
+        return "wished"
     status = told.event.status if told.event else "CONFIRMED"
     return {"TENTATIVE": "requested", "CANCELLED": "cancelled"}.get(status, "booked")
 
@@ -225,7 +233,7 @@ def visit(told: Telling, to: str, now: int) -> ical.Visit:
     """The event of an invitation."""
     plain = event(told)
     workshop = told.party is Party.WORKSHOP
-    asks = told.appointment.state is AppointmentState.REQUESTED and workshop
+    asks = workshop and _kind(told) in ("requested", "wished")
     name = told.workshop.name if workshop else (told.owner.name if told.owner else to)
     return replace(
         plain,
@@ -284,7 +292,13 @@ def _facts(told: Telling) -> list[str]:
 
 def _for_owner(told: Telling) -> list[tuple[str, str]]:
     reason = told.words.name if told.words else ""
-    return [("found", reason), ("promised", _promise(told)), ("phone", told.workshop.phone or "")]
+    return [
+        ("found", reason),
+        ("promised", _promise(told)),
+        ("offered", _listed(told, told.appointment.offered)),
+        ("wished", _listed(told, told.appointment.wished)),
+        ("phone", told.workshop.phone or ""),
+    ]
 
 
 def _diagnosis(told: Telling) -> list[tuple[str, str]]:

@@ -45,6 +45,9 @@ CALENDAR_CHANGES = frozenset(
 )
 """Changes that a calendar shows; the rest happens on the day."""
 
+SAID_BY = {"countered": Party.WORKSHOP, "owner_countered": Party.OWNER}
+"""Proposals: who made one need not be told; the other side is, though the time that stands is the same."""
+
 
 def status_of(appointment: Appointment) -> str:
     """STATUS of its event (RFC 5545 section 3.8.1.11)."""
@@ -79,8 +82,11 @@ def changed(records: Records, appointment: Appointment, change: str, now: int, p
     if appointment.owner is None:
         return  # the workshop's own entry: nobody has to be told
     for party, address in _addresses(records, appointment, policy):
+        if SAID_BY.get(change) is party:
+            continue
         if event.status != "CANCELLED" or records.calendars.invitation(appointment.id, party):
-            _invite(records, appointment, event, party, address, now, policy)
+            key = f"{event.sequence}:{change}:{now}" if change in SAID_BY else ""
+            _invite(records, appointment, event, party, address, now, policy, key=key)
 
 
 def _take_up(records: Records, appointment: Appointment, now: int, policy: Policy) -> CalendarEvent:

@@ -139,6 +139,35 @@ async def test_the_owner_moves_and_cancels_from_their_own_calendar(lab: Lab) -> 
     assert cancelled.sequence == 3
 
 
+async def test_a_time_that_is_not_free_is_the_owners_wish_and_the_workshop_takes_it(lab: Lab) -> None:
+    """Jana asks for seven in the morning; the workshop proposes just that."""
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    early = datetime(2026, 11, 25, 7, 0, tzinfo=BERLIN)
+    await lab.replies(await lab.newest(OWNER_MAIL), "COUNTER", start=early, end=early + timedelta(hours=1))
+    standing = await appointment(lab)
+    assert (standing.state, standing.start) == (S.CONFIRMED, TUESDAY_8)
+    wish = await lab.newest(WORKSHOP_MAIL)
+    assert "Mittwoch, 25. November, 7:00" in wish.event.description.value.replace("\u00a0", " ")
+    assert (wish.start, wish.partstat) == (datetime(2026, 11, 24, 8, 0, tzinfo=BERLIN), "NEEDS-ACTION")
+    await lab.replies(wish, "COUNTER", start=early, end=early + timedelta(hours=1))
+    moved = await appointment(lab)
+    assert (moved.state, moved.start) == (S.CONFIRMED, int(early.timestamp() * 1000))
+    assert (await lab.newest(OWNER_MAIL)).start == early
+
+
+async def test_declining_a_wish_leaves_the_visit_and_puts_it_back(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    early = datetime(2026, 11, 25, 7, 0, tzinfo=BERLIN)
+    await lab.replies(await lab.newest(OWNER_MAIL), "COUNTER", start=early, end=early + timedelta(hours=1))
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="DECLINED")
+    standing = await appointment(lab)
+    assert (standing.state, standing.start, standing.wished) == (S.CONFIRMED, TUESDAY_8, ())
+    told = await lab.newest(WORKSHOP_MAIL)
+    assert (told.method, told.status) == ("REQUEST", "CONFIRMED")
+
+
 async def test_what_attendees_call_a_cancellation_is_one(lab: Lab) -> None:
     await asked(lab)
     await lab.replies(await lab.newest(WORKSHOP_MAIL), "CANCEL")
