@@ -55,11 +55,20 @@ TEXT_MOST = 200
 log = structlog.get_logger()
 
 
-def answer(records: Records, touchpoint_id: str, answer: Answer, now: int, policy: Policy) -> Touchpoint:
+def answer(
+    records: Records,
+    touchpoint_id: str,
+    answer: Answer,
+    now: int,
+    policy: Policy,
+    *,
+    for_product: bool = False,
+) -> Touchpoint:
     """Take an answer; gives the touchpoint as it stands afterwards.
 
     The action may carry its one parameter: `book:<slot id>`, `snooze:tomorrow` (or weekend, next_week, a
-    day, a time), `not_now:<the same>`, `already_done:<day>`, `other_workshop:<workshop id>`.
+    day, a time), `not_now:<the same>`, `already_done:<day>`, `other_workshop:<workshop id>`. With
+    `for_product` another workshop is the product's own from now on.
 
     Raises NotFoundError, InvalidError for what cannot be chosen here, ConflictError (`holds` is the
     touchpoint) when something else holds already, SlotTakenError with the next slots; nothing is
@@ -71,7 +80,7 @@ def answer(records: Records, touchpoint_id: str, answer: Answer, now: int, polic
         return _said_again(records, touchpoint, chosen, now, policy)
     _check(touchpoint, chosen)
     if chosen.action == "other_workshop":
-        return asking.other_workshop(records, touchpoint, chosen, now, policy)
+        return asking.other_workshop(records, touchpoint, chosen, now, policy, for_product=for_product)
     if chosen.action == "other_time":
         return asking.other_time(records, touchpoint, chosen, now, policy)
     appointment = None

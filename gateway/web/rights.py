@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, Workshop
+from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotAllowedError, NotFoundError
 from gateway.domain.feedback import Feedback
 from gateway.domain.owner import Owner
+from gateway.domain.report import Attachment
 from gateway.domain.touchpoint import Touchpoint
 from gateway.flow import consents, people
 from gateway.ports import Records
@@ -106,6 +107,45 @@ def touchpoint(records: Records, who: Identity, touchpoint_id: str) -> Touchpoin
         raise NotFoundError(f"There is no touchpoint {touchpoint_id}.")
     who.saw(found.owner, f"matter:{touchpoint_id}", "check_matter", device=found.device)
     return found
+
+
+def reportable(records: Records, who: Identity, device_id: str) -> Device:
+    """A device of which somebody may say that something is wrong: who may answer for it, or after-sales for
+    its owner. Raises NotAllowedError."""
+    found = device(records, who, device_id)
+    if found.owner is None:
+        raise NotFoundError(f"There is no owner of {device_id}.")
+    others = who.role is Role.OWNER and found.owner != who.subject
+    if others and not people.may_answer(records, device_id, who.subject or ""):
+        raise NotAllowedError("You may see this product, but somebody else of your household answers for it.")
+    return found
+
+
+def attachment(records: Records, who: Identity, attachment_id: str) -> Attachment:
+    """A picture: whose matter it belongs to and who shares their product, the workshop that the visit is
+    with, or after-sales."""
+    found = records.attachments.get(attachment_id)
+    if not who.staff and not _may_look(records, who, found):
+        raise NotFoundError(f"There is no attachment {attachment_id}.")
+    if who.subject != found.owner:
+        who.saw(found.owner, f"photo:{attachment_id}", "check_matter", device=found.device)
+    return found
+
+
+def _may_look(records: Records, who: Identity, found: Attachment) -> bool:
+    if who.role is Role.OWNER:
+        return shown_to(records, who.subject, found.owner or "", found.device, found.created)
+    if who.role is not Role.WORKSHOP or found.device is None:
+        return False
+    report = records.reports.with_photo(found.id)
+    visits = records.workshops.appointments(workshop=who.subject, device=found.device)
+    return any(
+        (report is None or visit.touchpoint == report.touchpoint)
+        and visit.owner == found.owner
+        and visit.state is not AppointmentState.CANCELLED
+        and consents.may_share(records, visit)
+        for visit in visits
+    )
 
 
 def answerable(records: Records, who: Identity, touchpoint_id: str) -> Touchpoint:

@@ -206,6 +206,8 @@ class Endpoint:
     query: type[Query] | None
     body: type[BaseModel] | None
     answer: type[BaseModel] | None
+    most: int = BODY_MOST
+    """bytes of the body"""
 
     @property
     def summary(self) -> str:
@@ -225,7 +227,7 @@ class Endpoint:
         if self.query is not None:
             taken["query"] = query
         if self.body is not None:
-            taken["body"] = await parse_body(request, self.body)
+            taken["body"] = await parse_body(request, self.body, self.most)
         try:
             result = await call.once(lambda: self.handler(call, **taken))
         except _Repeated as repeated:
@@ -282,9 +284,9 @@ class Endpoints:
         """A safe read."""
         return self._add("GET", path, roles, 200)
 
-    def post(self, path: str, *roles: Role) -> Callable[[F], F]:
-        """Something new, or something that happens: 201 with the object."""
-        return self._add("POST", path, roles, 201)
+    def post(self, path: str, *roles: Role, most: int = BODY_MOST) -> Callable[[F], F]:
+        """Something new, or something that happens: 201 with the object. `most`: bytes of its body."""
+        return self._add("POST", path, roles, 201, most)
 
     def put(self, path: str, *roles: Role) -> Callable[[F], F]:
         """Replace; repeating it changes nothing."""
@@ -294,7 +296,9 @@ class Endpoints:
         """Take away: 204."""
         return self._add("DELETE", path, roles, 204)
 
-    def _add(self, method: str, path: str, roles: tuple[Role, ...], status: int) -> Callable[[F], F]:
+    def _add(
+        self, method: str, path: str, roles: tuple[Role, ...], status: int, most: int = BODY_MOST
+    ) -> Callable[[F], F]:
         def register(handler: F) -> F:
             hints = get_type_hints(handler, include_extras=True)
             answer = hints.pop("return", None)
@@ -312,6 +316,7 @@ class Endpoints:
                     query=query,
                     body=body,
                     answer=answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None,
+                    most=most,
                 )
             )
             return handler
@@ -326,6 +331,8 @@ class Endpoints:
 def _route(endpoint: Endpoint) -> web.RouteDef:
     @allow(*endpoint.roles)
     async def handle(request: web.Request) -> web.StreamResponse:
+        if endpoint.most > BODY_MOST:
+            request = request.clone(client_max_size=endpoint.most + 1)
         return await endpoint.handle(request)
 
     return web.route(endpoint.method, PREFIX + endpoint.path, handle)
@@ -358,15 +365,15 @@ def parse_query(request: web.Request, model: type[Query]) -> Query:
     return parsed
 
 
-async def parse_body(request: web.Request, model: type[BaseModel]) -> BaseModel:
+async def parse_body(request: web.Request, model: type[BaseModel], most: int = BODY_MOST) -> BaseModel:
     """The body as a model; every fault at once."""
     if request.content_type != "application/json" and "Content-Type" in request.headers:
         raise Problem(415, f"The body is {request.content_type}; application/json is expected.")
-    if (request.content_length or 0) > BODY_MOST:
-        raise Problem(413, f"The body is larger than {BODY_MOST // 1024} KiB.")
+    if (request.content_length or 0) > most:
+        raise Problem(413, f"The body is larger than {most // 1024} KiB.")
     raw = await request.read()
-    if len(raw) > BODY_MOST:
-        raise Problem(413, f"The body is larger than {BODY_MOST // 1024} KiB.")
+    if len(raw) > most:
+        raise Problem(413, f"The body is larger than {most // 1024} KiB.")
     try:
         return model.model_validate_json(raw or b"{}", strict=True)
     except ValidationError as error:

@@ -26,6 +26,7 @@ from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.device import Device, Facts
 from gateway.domain.feedback import Feedback
+from gateway.domain.report import Report
 from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.domain.touchpoint import State, Touchpoint
 from rules.readings import Value
@@ -472,9 +473,23 @@ class SlotOut(Out):
 class AnswerIn(In):
     """What the owner chose."""
 
-    action: Word = Field(description="book, not_now, already_done, noted, call_me")
+    action: Annotated[str, StringConstraints(min_length=1, max_length=160)] = Field(
+        description="book, not_now, snooze, never, already_done, noted, call_me; other_time and"
+        " other_workshop change the proposals and leave the matter open."
+    )
     slot: Annotated[str, StringConstraints(max_length=100)] | None = None
     comment: Prose | None = None
+    until: Annotated[str, StringConstraints(max_length=40)] | None = Field(
+        None,
+        description="snooze, not_now: when it returns; tomorrow, weekend, next_week, a day or a time.",
+        examples=["next_week", "2026-12-01"],
+    )
+    done_on: Annotated[str, StringConstraints(max_length=10)] | None = Field(
+        None, description="already_done: the day, 2026-11-20.", examples=["2026-11-20"]
+    )
+    workshop: Id | None = Field(None, description="already_done: where; other_workshop: which.")
+    place: Line | None = Field(None, description="already_done: where, if it was none of the workshops.")
+    for_product: bool = Field(False, description="other_workshop: for this product from now on, too.")
 
 
 class AnswerOut(Out):
@@ -486,6 +501,27 @@ class AnswerOut(Out):
     channel: str
     at: Moment
     by: str
+    until: Moment | None
+    done_at: Moment | None
+    workshop: str | None
+    place: str | None
+
+
+class ReturnIn(In):
+    """When a matter that was put off is to come back."""
+
+    until: Annotated[str, StringConstraints(max_length=40)] | None = Field(
+        None, description="tomorrow, weekend, next_week, a day or a time; left out: at once."
+    )
+
+
+class WorkshopRef(Out):
+    """A workshop that can be chosen."""
+
+    id: str
+    name: str
+    address: str | None
+    phone: str | None
 
 
 class TouchpointOut(Out):
@@ -509,7 +545,54 @@ class TouchpointOut(Out):
     closed_at: Moment | None
     answer: AnswerOut | None
     slots: tuple[SlotOut, ...]
+    workshop: str | None
     evidence: Mapping[str, Any]
+
+
+# --- what owners report -------------------------------------------------------------------------
+
+
+class ReportIn(In):
+    """Something is wrong."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+    photo: str | None = Field(None, description="JPEG, PNG or WebP in base64, up to 8 MB.")
+
+
+class ReportOut(Out):
+    """What an owner reported, with what the product sent around that moment."""
+
+    id: str
+    device: str
+    owner: str
+    text: str
+    photo: str | None = Field(description="Id of an attachment: GET /attachments/{id}.")
+    touchpoint: str
+    created: Moment
+    around: Mapping[str, Any] = Field(description="Readings, newest values, findings and codes; times in ms.")
+    matter: TouchpointOut | None = Field(None, description="The touchpoint it opened, when it is new.")
+
+    @classmethod
+    def of_report(cls, report: Report, matter: TouchpointOut | None = None) -> Self:
+        """From a report; `matter` with the one that was just opened."""
+        return cls.of(report).model_copy(update={"matter": matter})
+
+
+class AttachmentIn(In):
+    """A photo."""
+
+    photo: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="JPEG, PNG or WebP in base64, up to 8 MB."
+    )
+
+
+class AttachmentOut(Out):
+    """A photo as it is kept; GET /attachments/{id} gives the picture."""
+
+    id: str
+    kind: str
+    media_type: str
+    created: Moment
 
 
 # --- appointments -------------------------------------------------------------------------------

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from gateway.domain import snooze
 from gateway.domain.access import Role
+from gateway.domain.appointment import Workshop
 from gateway.domain.errors import SlotTakenError
 from gateway.domain.touchpoint import Answer, State, Touchpoint
-from gateway.flow import book, respond
+from gateway.flow import asking, book, respond, returning
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, page
-from gateway.web.api.shapes import AnswerIn, Id, TouchpointOut, Word
+from gateway.web.api.shapes import AnswerIn, Id, ReturnIn, TouchpointOut, Word, WorkshopRef
 
 endpoints = Endpoints("Touchpoints")
 
@@ -63,9 +65,11 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`.
     """
     chosen = Answer(
-        action=body.action,
+        action=_action(body),
         slot=body.slot,
         comment=body.comment,
+        workshop=body.workshop,
+        place=body.place,
         channel="api" if call.who.role is Role.OWNER else "call_centre",
         at=call.now,
         by=call.who.name,
@@ -73,7 +77,9 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
 
     def work(records: Records) -> TouchpointOut:
         rights.answerable(records, call.who, touchpoint_id)
-        answered = respond.answer(records, touchpoint_id, chosen, call.now, call.context.policy)
+        answered = respond.answer(
+            records, touchpoint_id, chosen, call.now, call.context.policy, for_product=body.for_product
+        )
         return TouchpointOut.of(answered)
 
     try:
@@ -84,6 +90,41 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
         raise
     await call.announce()
     return answered
+
+
+def _action(body: AnswerIn) -> str:
+    """The action with what it needs of a day."""
+    given = {"snooze": body.until, "not_now": body.until, "already_done": body.done_on}.get(body.action)
+    return f"{body.action}:{given}" if given else body.action
+
+
+@endpoints.post("/touchpoints/{touchpoint_id}/return", Role.OWNER, *STAFF)
+async def change_return(call: Call, touchpoint_id: str, body: ReturnIn) -> TouchpointOut:
+    """Choose another day for a matter that was put off (snooze, not now), or take it up at once.
+
+    Taken up at once, a snoozed matter opens again; one that was answered with "not now" keeps its answer
+    and is followed by a new touchpoint, which is the answer of this call.
+    """
+
+    def work(records: Records) -> TouchpointOut:
+        found, policy = rights.answerable(records, call.who, touchpoint_id), call.context.policy
+        if body.until is None:
+            return TouchpointOut.of(returning.show_now(records, touchpoint_id, call.now, policy))
+        zone = records.owners.get(found.owner).time_zone
+        until = snooze.instant(body.until, call.now, zone)
+        return TouchpointOut.of(returning.put_off_until(records, touchpoint_id, until, call.now, policy))
+
+    return await call.write(work)
+
+
+@endpoints.get("/touchpoints/{touchpoint_id}/workshops", Role.OWNER, *STAFF)
+async def list_workshops_for(call: Call, touchpoint_id: str) -> Page[WorkshopRef]:
+    """List the workshops that do everything a matter needs, by name."""
+
+    def work(records: Records) -> list[Workshop]:
+        return asking.offering(records, rights.touchpoint(records, call.who, touchpoint_id))
+
+    return Page(items=[WorkshopRef.of(place) for place in await call.read(work)], next=None)
 
 
 @endpoints.post("/touchpoints/{touchpoint_id}/hold", Role.OWNER, *STAFF)
