@@ -69,7 +69,7 @@ class SqlCalendars:
     def invitation(self, appointment: str, party: Party) -> CalendarInvitation | None:
         c = tables.calendar_invitations.c
         query = _INVITATION.select.where(c.appointment == appointment, c.party == party)
-        return _INVITATION.first(self._connection, query.order_by(c.created.desc()))
+        return _INVITATION.first(self._connection, query.order_by(c.created.desc()).limit(1))
 
     def invitation_by_token(self, token_hash: str) -> CalendarInvitation | None:
         query = _INVITATION.select.where(tables.calendar_invitations.c.token_hash == token_hash)

@@ -152,6 +152,15 @@ class SqlOutbox:
                 found.setdefault(one.delivery, []).append(one)
         return found
 
+    def drop_target(self, channel: str, target: str) -> int:
+        c = tables.outbox.c
+        query = sa.select(c.id).where(c.channel == channel, c.target == target, c.state.in_(_WAITING))
+        dropped = list(self._connection.scalars(query))
+        self._store(dropped, {"state": DeliveryState.DROPPED, "lease_until": None})
+        for delivery_id in dropped:
+            self._on.changed("outbox", delivery_id)
+        return len(dropped)
+
     def to_target(self, channel: str, target: str, limit: int = 20) -> list[Delivery]:
         c = tables.outbox.c
         query = _DELIVERY.select.where(c.channel == channel, c.target == target)
@@ -167,7 +176,7 @@ class SqlOutbox:
             c.state == DeliveryState.PENDING,
             c.attempts > 0,
         )
-        return _DELIVERY.first(self._connection, query.order_by(c.seq))
+        return _DELIVERY.first(self._connection, query.order_by(c.seq).limit(1))
 
     def move(self, delivery_id: str, due_at: int) -> None:
         c = tables.outbox.c

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -80,23 +81,41 @@ class Transaction:
         self.connection.execute(_TRIM_CHANGES, {"keep": keep})
 
     def insert(self, table: sa.Table) -> Any:
-        """An INSERT that knows ON CONFLICT, which Core words per dialect."""
-        if self.connection.dialect.name == "postgresql":
-            from sqlalchemy.dialects import postgresql  # loads its drivers, a tenth of a start
-
-            return postgresql.insert(table)
-        return sqlite.insert(table)
+        """An INSERT that knows ON CONFLICT."""
+        return _insert(self.connection.dialect.name, table)
 
     def insert_once(self, table: sa.Table, row: dict[str, Any], *key: str) -> bool:
         """Insert unless a row with the same `key` (or any unique one) is there; whether it was inserted."""
-        statement = self.insert(table).values(row).on_conflict_do_nothing(index_elements=key or None)
-        return bool(self.connection.execute(statement).rowcount == 1)
+        statement = _insert_once(self.connection.dialect.name, table, key)
+        return bool(self.connection.execute(statement, row).rowcount == 1)
 
     def put(self, table: sa.Table, row: dict[str, Any], key: str) -> None:
         """Insert, or replace the row with the same `key`."""
-        statement = self.insert(table).values(row)
-        rest = {name: statement.excluded[name] for name in row if name != key}
-        self.connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=rest))
+        self.connection.execute(_put(self.connection.dialect.name, table, tuple(row), key), row)
+
+
+# Making a statement costs SQLAlchemy three times what executing it does: those on the path are made once.
+
+
+def _insert(dialect: str, table: sa.Table) -> Any:
+    """An INSERT that knows ON CONFLICT, which Core words per dialect."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql  # loads its drivers, a tenth of a start
+
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+@cache
+def _insert_once(dialect: str, table: sa.Table, key: tuple[str, ...]) -> Any:
+    return _insert(dialect, table).on_conflict_do_nothing(index_elements=key or None)
+
+
+@cache
+def _put(dialect: str, table: sa.Table, names: tuple[str, ...], key: str) -> Any:
+    statement = _insert(dialect, table)
+    rest = {name: statement.excluded[name] for name in names if name != key}
+    return statement.on_conflict_do_update(index_elements=[key], set_=rest)
 
 
 class Shape(Generic[V]):
@@ -107,6 +126,8 @@ class Shape(Generic[V]):
         self.table = table
         self.names = tuple(f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]
         self.select = sa.select(*(table.c[name] for name in self.names))
+        self.insert = sa.insert(table)
+        self._by_id = self.select.where(table.c.id == sa.bindparam("id")) if "id" in table.c else None
 
     def row(self, value: V, **extra: Any) -> dict[str, Any]:
         """The value as a row, with columns that are no fields in `extra`."""
@@ -116,18 +137,19 @@ class Shape(Generic[V]):
         """The value that a row of `select` holds."""
         return self.kind(**dict(zip(self.names, row, strict=True)))
 
-    def all(self, connection: sa.Connection, query: sa.Select[Any]) -> list[V]:
-        """The values of all rows of a query that began as `select`."""
-        return [self.value(row) for row in connection.execute(query)]
+    def all(self, connection: sa.Connection, query: sa.Select[Any], /, **named: Any) -> list[V]:
+        """The values of all rows of a query that began as `select`; `named` fills its bound parameters."""
+        return [self.value(row) for row in connection.execute(query, named)]
 
-    def first(self, connection: sa.Connection, query: sa.Select[Any]) -> V | None:
+    def first(self, connection: sa.Connection, query: sa.Select[Any], /, **named: Any) -> V | None:
         """The value of the first row, None when there is none."""
-        row = connection.execute(query.limit(1)).first()
+        row = connection.execute(query, named).first()
         return None if row is None else self.value(row)
 
     def by_id(self, connection: sa.Connection, key: str) -> V | None:
         """The value of that id."""
-        return self.first(connection, self.select.where(self.table.c.id == key))
+        assert self._by_id is not None
+        return self.first(connection, self._by_id, id=key)
 
 
 def count_states(

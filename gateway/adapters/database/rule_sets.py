@@ -56,7 +56,7 @@ class SqlRuleSets:
         query = _ACTIVATION.select.where(_C.position.is_not(None))
         if position is not None:
             query = query.where(_C.position <= position)
-        return _ACTIVATION.first(self._connection, query.order_by(_C.position.desc(), _C.seq.desc()))
+        return _ACTIVATION.first(self._connection, query.order_by(_C.position.desc(), _C.seq.desc()).limit(1))
 
     def history(self, limit: int = 20) -> list[Activation]:
         return _ACTIVATION.all(self._connection, _ACTIVATION.select.order_by(_C.seq.desc()).limit(limit))
