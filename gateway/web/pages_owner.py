@@ -16,12 +16,15 @@ from aiohttp import web
 from gateway.domain import moments
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
 from gateway.domain.feedback import SCALES, Feedback
+from gateway.domain.household import Person
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.purposes import Basis
 from gateway.domain.touchpoint import Answer, LedgerLine, State, Touchpoint
-from gateway.flow import book, follow_up, outgoing, respond
+from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond
 from gateway.ports import Records
 from gateway.web import calendar_file, rights, views
 from gateway.web.access import allow, local_path, who
@@ -166,11 +169,11 @@ async def inbox(request: web.Request) -> web.Response:
 
 def _load_inbox(records: Records, at: _Page) -> Shown:
     states = (State.OPEN, State.ANSWERED)
-    touchpoints = records.touchpoints.page(owner=at.owner_id, states=states, limit=20)
+    touchpoints = people.matters(records, at.owner_id, states, limit=20)
     asked = [
         f for f in records.feedback.page(owner=at.owner_id) if f.answered_at is None and f.asked_at <= at.now
     ]
-    visits = records.workshops.appointments(owner=at.owner_id, states=COMING, start=at.now)
+    visits = people.visits(records, at.owner_id, COMING, at.now)
     return Shown(
         owner=records.owners.get(at.owner_id),
         matters=[views.load_matter(records, t, at.context) for t in touchpoints],
@@ -343,7 +346,7 @@ async def take_answer(at: Any, wanted: str, chosen: Answer) -> Shown:
 
 
 def _answer(records: Records, at: Any, wanted: str, chosen: Answer) -> Touchpoint:
-    rights.touchpoint(records, at.who, wanted)
+    rights.answerable(records, at.who, wanted)
     return respond.answer(records, wanted, chosen, at.now, at.context.policy)
 
 
@@ -378,7 +381,7 @@ async def hold(request: web.Request) -> web.Response:
     at, wanted = await open_page(request), request.match_info["id"]
 
     def work(records: Records) -> None:
-        rights.touchpoint(records, at.who, wanted)
+        rights.answerable(records, at.who, wanted)
         book.hold(records, wanted, at.now, at.context.policy)
 
     try:
@@ -489,7 +492,7 @@ async def visits(request: web.Request) -> web.Response:
     at = await open_page(request)
 
     def work(records: Records) -> list[tuple[Appointment, Any, str]]:
-        found = records.workshops.appointments(owner=at.owner_id)
+        found = people.visits(records, at.owner_id)
         return [(a, views.find_workshop(records, a.workshop), _device_title(records, a)) for a in found]
 
     rows = [(a, _visit_row(a, workshop, title, at)) for a, workshop, title in await at.read(work)]
@@ -515,7 +518,11 @@ async def visit_calendar(request: web.Request) -> web.Response:
     """The visit as a calendar file (RFC 5545)."""
     at, wanted = await open_page(request), request.match_info["name"]
     loaded = await at.read(lambda records: _load_visit(records, at, wanted))
-    return calendar_file.response(loaded.appointment, loaded.workshop, loaded.device, at.words, at.now)
+    known = await at.read(lambda records: records.calendars.event(loaded.appointment.id))
+    domain = at.context.policy.calendar_domain
+    return calendar_file.response(
+        loaded.appointment, loaded.workshop, loaded.device, at.words, at.now, known=known, domain=domain
+    )
 
 
 @routes.get("/me/visits/{id}")
@@ -708,7 +715,12 @@ def _load_you(records: Records, at: _Page) -> Shown:
         consents=records.owners.consents(at.owner_id),
         preferences=outgoing.wishes(records, at.owner_id, at.context.policy),
         subscriptions=records.owners.subscriptions(at.owner_id),
-        lines=records.touchpoints.ledger(owner=at.owner_id, limit=8),
+        asked=consents.purposes(records, at.owner_id, at.context.policy),
+        shared=[
+            (device, person, records.owners.get(device.owner).name if device.owner else "")
+            for device, person in people.shared(records, at.owner_id)
+        ],
+        lines=people.ledger(records, at.owner_id, limit=8),
     )
 
 
@@ -717,7 +729,8 @@ def _you_view(loaded: Shown, at: _Page) -> Shown:
     return Shown(
         name=loaded.owner.name,
         zone_name=loaded.owner.time_zone.replace("_", " "),
-        consents=[_consent(purpose, loaded.consents, at) for purpose in purposes(at.context)],
+        consents=[_consent(purpose, loaded.consents, at) for purpose in loaded.asked],
+        shared=[_shared(*one, at) for one in loaded.shared],
         quiet_from=wishes.quiet_from,
         quiet_to=wishes.quiet_to,
         channels=[_channel(key, wishes, loaded.subscriptions, words) for key in ("web_push", "display")],
@@ -725,23 +738,46 @@ def _you_view(loaded: Shown, at: _Page) -> Shown:
         push_note=None,
         budget=words("you.budget_text", count=wishes.weekly_budget),
         ledger=views.ledger(loaded.lines, at.context, words, newest_first=True),
-        muted=[(rule, views.rule_name(rule, words)) for rule in wishes.muted],
+        muted=[(rule, views.rule_name(rule, words), words("people.mute_ends")) for rule in wishes.muted],
     )
 
 
-def purposes(context: Context) -> list[str]:
-    """Every purpose that a rule asks consent for."""
-    return sorted({rule.purpose for rule in context.policy.rules.values()} | {"maintenance"})
-
-
 def _consent(purpose: str, history: list[Consent], at: _Page) -> Shown:
-    newest = next((entry for entry in history if entry.purpose == purpose), None)
-    granted = bool(newest and newest.granted)
-    key = f"consent.{purpose}"
-    label = at.words(f"{key}.label") if at.words.has(f"{key}.label") else purpose
-    text = at.words(f"{key}.text") if at.words.has(f"{key}.text") else ""
-    since = at.words("consent.since", date=at.words.when(newest.at, "full")) if newest and granted else ""
-    return Shown(purpose=purpose, label=label, text=" ".join(p for p in (text, since) if p), granted=granted)
+    """A purpose: what it is for, what ends with it, how it stands, and every choice that was made."""
+    words, entries = at.words, [entry for entry in history if entry.purpose == purpose]
+    newest, key = (entries[0] if entries else None), f"consent.{purpose}"
+    implied = newest is None and agree.basis(purpose) is Basis.OBJECTION
+    granted = newest.granted if newest is not None else implied
+    since = words("consent.since", date=words.when(newest.at, "full")) if newest and granted else ""
+    text = words(f"{key}.text") if words.has(f"{key}.text") else ""
+    ends = words("consent.what_ends", text=words(f"{key}.ends")) if words.has(f"{key}.ends") else ""
+    return Shown(
+        purpose=purpose,
+        label=words(f"{key}.label") if words.has(f"{key}.label") else purpose,
+        text=" ".join(p for p in (text, since, words("consent.implied") if implied else "") if p),
+        ends=ends,
+        granted=granted,
+        history=[_choice(entry, words) for entry in entries],
+    )
+
+
+def _choice(entry: Consent, words: Words) -> str:
+    """One entry of a consent's history."""
+    source = f"consent.source.{entry.source}"
+    said = words(source if words.has(source) else "consent.source.other", source=entry.source)
+    date = f"{words.when(entry.at, 'full')}, {words.when(entry.at, 'time')}"
+    choice = words(f"consent.entry_{'yes' if entry.granted else 'no'}", date=date, source=said)
+    return f"{choice} ({words('consent.version', version=entry.text)})" if entry.text else choice
+
+
+def _shared(device: Device, person: Person, owner: str, at: _Page) -> Shown:
+    """A product of somebody else's that the owner shares."""
+    return Shown(
+        href=f"/me/products/{quote(device.id)}",
+        title=device.title,
+        text=f"{at.words('people.shared', name=owner)} · {at.words(f'people.role.{person.role}')}",
+        leave=f"/me/products/{quote(device.id)}/people/{quote(person.owner)}/remove",
+    )
 
 
 def _channel(key: str, wishes: Preferences, subscriptions: list[PushSubscription], words: Words) -> Shown:
@@ -757,9 +793,7 @@ async def ledger(request: web.Request) -> web.Response:
     """Everything that was found, sent and not sent, and why."""
     at = await open_page(request)
     after = request.query.get("after")
-    lines = await at.read(
-        lambda r: r.touchpoints.ledger(owner=at.owner_id, after=after, limit=LEDGER_LINES + 1)
-    )
+    lines = await at.read(lambda r: people.ledger(r, at.owner_id, after=after, limit=LEDGER_LINES + 1))
     older = f"/me/ledger?after={quote(lines[LEDGER_LINES - 1].id)}" if len(lines) > LEDGER_LINES else None
     shown = views.ledger(lines[:LEDGER_LINES], at.context, at.words, newest_first=True)
     return at.answer("owner_ledger.html", "you", Shown(ledger=shown, older=older))
@@ -770,12 +804,14 @@ async def ledger(request: web.Request) -> web.Response:
 async def consent(request: web.Request) -> web.Response:
     """Agree, or withdraw: it holds at once."""
     at, form, purpose = await open_page(request), await request.post(), request.match_info["purpose"]
-    if purpose not in purposes(at.context):
-        raise NotFoundError(f"There is no purpose {purpose}.")
-    entry = Consent(
-        owner=at.owner_id, purpose=purpose, granted=bool(form.get("granted")), at=at.now, source="owner"
-    )
-    await at.write(lambda records: records.owners.consent(entry))
+    granted, by = bool(form.get("granted")), agree.By(name=at.owner_id, source="owner")
+
+    def work(records: Records) -> None:
+        if purpose not in consents.purposes(records, at.owner_id, at.context.policy):
+            raise NotFoundError(f"There is no purpose {purpose}.")
+        agree.agree(records, at.owner_id, purpose, granted, by, at.now, at.context.policy)
+
+    await at.write(work)
     return see("/me/you", "saved")
 
 
@@ -824,14 +860,8 @@ async def mute(request: web.Request) -> web.Response:
     """Hear no more of a rule, or hear of it again."""
     at, form = await open_page(request), await request.post()
     rule, muted = str(form.get("rule", "")), bool(form.get("muted"))
-    if rule not in at.context.policy.rules:
-        raise NotFoundError(f"There is no rule {rule}.")
-
-    def change(wishes: Preferences) -> Preferences:
-        rest = tuple(r for r in wishes.muted if r != rule)
-        return replace(wishes, muted=(*rest, rule) if muted else rest)
-
-    await _prefer(at, change)
+    policy = at.context.policy
+    await at.write(lambda records: agree.mute(records, at.owner_id, rule, muted, at.now, policy))
     return see(local_path(str(form.get("next", "")), "/me/you"), "saved")
 
 
