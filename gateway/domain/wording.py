@@ -418,7 +418,7 @@ def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:
 def _household(speaker: _Speaker, line: LedgerLine) -> None:
     """Who looked at what and why; who is what to a product; what was agreed to."""
     params = line.params
-    if "thing" in params or line.code == "look_reason":
+    if "why" in params:
         speaker.params["who"] = speaker.first(f"ledger.who.{params.get('role')}", "ledger.who.other")
         why = str(params.get("why") or "")
         known = speaker.texts.has(f"ledger.why.{why}")

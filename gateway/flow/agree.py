@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.domain.delivery import DeliveryState
+from gateway.domain.errors import NotFoundError
 from gateway.domain.owner import Consent
 from gateway.domain.policy import Policy
 from gateway.domain.purposes import BASES, Basis
@@ -89,6 +90,26 @@ def _ends(records: Records, touchpoint: Touchpoint, purpose: str, now: int) -> i
     if unanswered:
         decide.withdraw(records, touchpoint, "no_consent", now)
     return int(unanswered)
+
+
+def mute(records: Records, owner_id: str, rule: str, muted: bool, now: int, policy: Policy) -> None:
+    """An owner wants to hear no more of a rule, or hears of it again. What of it waits or is unanswered ends
+    at once. What is graver than what was muted gets through, and what is critical always.
+
+    Raises NotFoundError for a rule that is not in force.
+    """
+    info = policy.rules.get(rule)
+    if info is None:
+        raise NotFoundError(f"There is no rule {rule}.")
+    before = outgoing.wishes(records, owner_id, policy)
+    after = before.muting(rule, info.severity) if muted else before.unmuting(rule)
+    if after == before:
+        return
+    records.owners.prefer(owner_id, after)
+    outgoing.write_line(records, "muted_rule" if muted else "unmuted_rule", now, owner=owner_id, muted=rule)
+    for touchpoint in records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=1_000):
+        if touchpoint.rule == rule and after.mutes(rule, touchpoint.severity):
+            decide.withdraw(records, touchpoint, "muted", now)
 
 
 def drop_queued(records: Records, touchpoint_id: str) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.domain.appointment import AppointmentState
+from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, GoneError, InvalidError, NotAllowedError, NotFoundError
 from gateway.domain.household import Invitation, Part, Person
@@ -64,6 +64,39 @@ def ledger(
     """An owner's ledger, newest first, with what was decided for others on products that they share."""
     spans = records.people.spans(owner_id)
     return records.touchpoints.ledger(owner=owner_id, shared=spans, after=after, limit=limit)
+
+
+# --- what somebody shares -------------------------------------------------------------------------
+
+
+def shared(records: Records, owner_id: str) -> list[tuple[Device, Person]]:
+    """The devices of others that somebody sees now, each with their part in it."""
+    running = [p for p in records.people.parts(owner_id) if p.until is None and p.sees]
+    return [(records.devices.get(p.device), p) for p in running]
+
+
+def matters(records: Records, owner_id: str, states: Sequence[State], limit: int = 100) -> list[Touchpoint]:
+    """What somebody was asked, and what was asked about products that they see together with others; newest
+    first."""
+    found = {t.id: t for t in records.touchpoints.page(owner=owner_id, states=states, limit=limit)}
+    for device, since, until in records.people.spans(owner_id):
+        for one in records.touchpoints.page(device=device, states=states, limit=limit):
+            if since <= one.created and (until is None or one.created < until):
+                found.setdefault(one.id, one)
+    return sorted(found.values(), key=lambda t: t.id, reverse=True)[:limit]
+
+
+def visits(
+    records: Records, owner_id: str, states: Sequence[AppointmentState] = (), start: int | None = None
+) -> list[Appointment]:
+    """Somebody's visits, and those of products that they see together with others; by their start."""
+    look = records.workshops.appointments
+    found = {a.id: a for a in look(owner=owner_id, states=states, start=start)}
+    for device, since, until in records.people.spans(owner_id):
+        for one in look(device=device, states=states, start=start):
+            if since <= one.created and (until is None or one.created < until):
+                found.setdefault(one.id, one)
+    return sorted(found.values(), key=lambda a: (a.start, a.id))
 
 
 # --- joining and leaving --------------------------------------------------------------------------

@@ -229,7 +229,8 @@ def _follow(records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, 
     _write(records, touchpoint, chosen, now)
     pace.answered(records, touchpoint.rule, now, policy)
     outgoing.close_channels(records, touchpoint, now)
-    if touchpoint.sent_at is not None and chosen.channel in STAYS_ON_SCREEN:
+    elsewhere = chosen.channel in STAYS_ON_SCREEN or chosen.by != touchpoint.owner
+    if touchpoint.sent_at is not None and elsewhere:
         outgoing.queue_push(records, touchpoint, "answered", now)
 
 

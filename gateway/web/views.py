@@ -20,6 +20,7 @@ from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
+from gateway.flow import people
 from gateway.flow.outgoing import told_of, workshop_of
 from gateway.ports import Records
 from gateway.web import charts, icons, rights
@@ -99,8 +100,9 @@ def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> M
 
 
 def load_products(records: Records, owner_id: str) -> list[Product]:
-    """All products of an owner, with what is known from their own time."""
-    return [owners_product(records, owner_id, d) for d in records.devices.page(owner=owner_id)]
+    """All products of an owner and those they share, with what is known from their own time."""
+    theirs = [*records.devices.page(owner=owner_id), *(d for d, _ in people.shared(records, owner_id))]
+    return [owners_product(records, owner_id, d) for d in theirs]
 
 
 def owners_product(records: Records, owner_id: str, device: Device) -> Product:
