@@ -39,6 +39,7 @@ from gateway.domain.measures import Followed, Tally
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.pace import Pace
+from gateway.domain.recall import Affected, Progress, Recall
 from gateway.domain.report import Attachment, Report
 from gateway.domain.result import Result
 from gateway.domain.rule_sets import Activation, Sources
@@ -1025,6 +1026,40 @@ class Paces(Protocol):
         ...
 
 
+class Recalls(Protocol):
+    """Recall campaigns, the products that they concern, and how far they have come."""
+
+    def add(self, recall: Recall, affected: Affected) -> int:
+        """Gives how many products it concerns. Raises ConflictError when the id exists."""
+        ...
+
+    def get(self, recall_id: str) -> Recall:
+        """Raises NotFoundError."""
+        ...
+
+    def page(self, *, after: str | None = None, limit: int = 100) -> list[Recall]:
+        """Newest first."""
+        ...
+
+    def waiting(self, limit: int) -> list[tuple[str, str]]:
+        """(recall, device) that were not raised yet, oldest first."""
+        ...
+
+    def raised(self, recall_id: str, device: str, finding: str) -> None:
+        """There is a finding for the product now."""
+        ...
+
+    def of_device(self, device: str) -> list[str]:
+        """Findings of recalls that still hold for a product."""
+        ...
+
+    def devices(self, recall_id: str, *, after: str | None = None, limit: int = 100) -> list[str]:
+        """Ids of the products that it concerns."""
+        ...
+
+    def progress(self, recall_id: str) -> Progress: ...
+
+
 class Records(Protocol):
     """All records, inside one transaction."""
 
@@ -1044,6 +1079,7 @@ class Records(Protocol):
     mail_addresses: MailAddresses
     contacts: Contacts
     paces: Paces
+    recalls: Recalls
     calendars: Calendars
     links: Links
     attachments: Attachments

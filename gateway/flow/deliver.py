@@ -31,7 +31,7 @@ from gateway.domain.delivery import (
 from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
-from gateway.flow import decide, ladder, outgoing, returning, visit, webhooks
+from gateway.flow import decide, ladder, outgoing, recalls, returning, visit, webhooks
 from gateway.flow.outgoing import EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
@@ -458,7 +458,11 @@ class Timers:
 
     async def _next_due(self) -> int | None:
         def next_due(records: Records) -> int | None:
-            found = (records.touchpoints.next_wake(), records.workshops.next_appointment_due())
+            found = (
+                records.touchpoints.next_wake(),
+                records.workshops.next_appointment_due(),
+                recalls.next_due(records, self._clock.now()),
+            )
             return min((at for at in found if at is not None), default=None)
 
         return await self._database.read(next_due)
@@ -471,7 +475,8 @@ class Timers:
 
         def settle(records: Records) -> tuple[list[str], list[str]]:
             visits = visit.settle_due(records, now, self._policy)
-            return returning.settle_due(records, now, self._policy), visits
+            recalled = recalls.proceed(records, now, self._policy)
+            return returning.settle_due(records, now, self._policy) + recalled, visits
 
         outcomes, visits = await self._database.write(settle)
         for outcome in outcomes:

@@ -9,19 +9,20 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.analytics import SqlAnalytics
-from gateway.adapters.database.contacts import SqlContacts
 from gateway.adapters.database.calendars import SqlCalendars
 from gateway.adapters.database.cases import SqlCases
+from gateway.adapters.database.contacts import SqlContacts
 from gateway.adapters.database.delivering import SqlMailAddresses, SqlWebhooks
 from gateway.adapters.database.devices import SqlDevices
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
 from gateway.adapters.database.links import SqlAttachments, SqlLinks, SqlReports
 from gateway.adapters.database.outbox import SqlOutbox
-from gateway.adapters.database.paces import SqlPaces
 from gateway.adapters.database.owners import SqlOwners
+from gateway.adapters.database.paces import SqlPaces
 from gateway.adapters.database.people import SqlPeople
 from gateway.adapters.database.quarantine import SqlQuarantine
+from gateway.adapters.database.recalls import SqlRecalls
 from gateway.adapters.database.results import SqlResults
 from gateway.adapters.database.rows import Transaction
 from gateway.adapters.database.rule_sets import SqlRuleSets
@@ -43,6 +44,7 @@ from gateway.ports import (
     Paces,
     People,
     Quarantine,
+    Recalls,
     Reports,
     Results,
     RuleSets,
@@ -78,6 +80,7 @@ class SqlRecords:
     mail_addresses: MailAddresses
     contacts: Contacts
     paces: Paces
+    recalls: Recalls
     links: Links
     attachments: Attachments
     reports: Reports
@@ -103,6 +106,7 @@ class SqlRecords:
         self.mail_addresses = SqlMailAddresses(transaction)
         self.contacts = SqlContacts(transaction)
         self.paces = SqlPaces(transaction)
+        self.recalls = SqlRecalls(transaction)
         self.links = SqlLinks(transaction)
         self.attachments = SqlAttachments(transaction)
         self.reports = SqlReports(transaction)

@@ -11,7 +11,7 @@ from gateway.domain.access import Role
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.times import parse_rfc3339, rfc3339
-from gateway.flow import decide, outgoing
+from gateway.flow import decide, outgoing, recalls
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -97,6 +97,7 @@ async def register_device(call: Call, body: DeviceIn) -> DeviceOut:
     def work(records: Records) -> DeviceOut:
         check_names(records, body)
         records.devices.add(device)
+        recalls.taken_over(records, device.id, call.now, call.context.policy)
         outgoing.queue_device(records, device, call.now)
         return DeviceOut.of_device(device, records.devices.facts(device.id), counters_of(call, device.kind))
 
@@ -175,6 +176,7 @@ async def transfer_device(call: Call, device_id: str, body: TransferIn) -> Devic
         if before.owner != body.owner:
             records.devices.transfer(device_id, body.owner, call.now)
             decide.changed_hands(records, device_id, call.now, call.context.policy)
+            recalls.taken_over(records, device_id, call.now, call.context.policy)
             outgoing.queue_device(records, records.devices.get(device_id), call.now)
         return DeviceOut.of_device(records.devices.get(device_id))
 
