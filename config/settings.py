@@ -368,6 +368,60 @@ class Calendars(Section):
     allow_hosts: Annotated[list[str], Allowed("a list of host names")]
 
 
+class WorkingTime(Section):
+    """When the operator's people work."""
+
+    begin: LocalTime
+    end: LocalTime
+    days: Annotated[
+        list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Allowed("a list of mon to sun")
+    ]
+    time_zone: Annotated[str, Field(min_length=1), Allowed("an IANA time zone such as Europe/Berlin")]
+    holidays: Annotated[
+        str,
+        Field(pattern=r"^([A-Z]{2}(-[A-Z0-9]{1,3})?)?$"),
+        Allowed("a country such as DE, with its region DE-HH, or empty"),
+    ]
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if self.begin >= self.end:
+            yield "end", f"is not after begin ({self.begin})"
+        if not self.days:
+            yield "days", "name at least one day"
+
+
+Hours = Annotated[int, Field(ge=1, le=1_000)]
+
+
+class Deadlines(Section):
+    """Working hours until a customer hears from somebody, by kind of case."""
+
+    complaint: Hours
+    low_score: Hours
+    call_me: Hours
+    update_failed: Hours
+
+
+class FollowUp(Section):
+    """What is asked after a job, and who looks after what did not go well."""
+
+    responsible: Annotated[str, Field(min_length=1), Allowed("an account or a team")]
+    question: Literal["alternate", "csat", "ces"]
+    ask_after_h: Annotated[int, Field(ge=0, le=720)]
+    give_up_days: Annotated[int, Field(ge=0, le=90)]
+    apart_days: Annotated[int, Field(ge=0, le=365)]
+    csat_low: Annotated[int, Field(ge=0, le=5)]
+    ces_low: Annotated[int, Field(ge=0, le=7)]
+    nps_low: Annotated[int, Field(ge=-1, le=10)]
+    nps_first_days: Annotated[int, Field(ge=0, le=3_650)]
+    nps_every_days: Annotated[int, Field(ge=0, le=3_650)]
+    nps_after_touchpoints: Annotated[int, Field(ge=0, le=1_000)]
+    helped_days: Annotated[int, Field(ge=1, le=365)]
+    effect_days: Annotated[int, Field(ge=1, le=365)]
+    working_time: WorkingTime
+    deadline_h: Deadlines
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -392,6 +446,7 @@ class Settings(Section):
     moments: Moments
     mail: MailIn
     calendars: Calendars
+    follow_up: FollowUp
     log: Log
 
     @property

@@ -50,11 +50,15 @@ from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
+from gateway.domain.feedback import Asking
 from gateway.domain.ids import new_id
 from gateway.domain.messages import Batch, Decoded
+from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import Policy, RuleBook, Rung
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
+from gateway.domain.working_time import WorkingTime
+from gateway.flow.afterwards import Afterwards
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
@@ -181,7 +185,36 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         calendar_domain=settings.mail.reply_to.rpartition("@")[2] or "touchpoint",
         mail_kept_most=settings.mail.kept_most,
         busy_every_ms=settings.calendars.busy_every_s * 1000,
+        **afterwards(settings.follow_up),
     )
+
+
+def afterwards(wanted: configuration.FollowUp) -> dict[str, Any]:
+    """What the settings say about following up, as the policy has it."""
+    hours = wanted.working_time
+    return {
+        "ask_after_ms": wanted.ask_after_h * HOUR_MS,
+        "helped_ms": wanted.helped_days * DAY_MS,
+        "effect_ms": wanted.effect_days * DAY_MS,
+        "responsible": wanted.responsible,
+        "deadline_hours": wanted.deadline_h.model_dump(),
+        "working_time": WorkingTime(
+            begin=hours.begin,
+            end=hours.end,
+            days=tuple(hours.days),
+            zone=hours.time_zone,
+            country=hours.holidays,
+        ),
+        "asking": Asking(
+            question=wanted.question,
+            give_up_ms=wanted.give_up_days * DAY_MS,
+            apart_ms=wanted.apart_days * DAY_MS,
+            low={"csat": wanted.csat_low, "ces": wanted.ces_low, "nps": wanted.nps_low},
+            nps_first_ms=wanted.nps_first_days * DAY_MS,
+            nps_every_ms=wanted.nps_every_days * DAY_MS,
+            nps_after=wanted.nps_after_touchpoints,
+        ),
+    }
 
 
 def calendar_key(settings: configuration.Settings) -> bytes:
@@ -406,6 +439,7 @@ class Gateway:
             yield "display", self.publisher.run
             yield "deliver", self._deliver
             yield "timers", self._time
+            yield "afterwards", self._follow_up
             if self.mail_server is not None:
                 yield "mail", self.mail_server.run
             if self.calendars is not None:
@@ -510,6 +544,9 @@ class Gateway:
 
     async def _time(self) -> None:
         await Timers(self.database, self.clock, self.policy, self.counters).run()
+
+    async def _follow_up(self) -> None:
+        await Afterwards(self.database, self.clock, self.policy).run()
 
     async def _keep(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """What breaks is said, shown in health until it has run well for a while, and begun again."""

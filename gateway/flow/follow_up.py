@@ -453,6 +453,13 @@ def step(records: Records, now: int, policy: Policy, limit: int = 100) -> int:
     )
 
 
+def due(records: Records, now: int) -> bool:
+    """Whether `step` has something to do."""
+    at = next_due(records)
+    claimed = records.feedback.claims(records.position(NPS_READER), 1)
+    return bool(claimed) or (at is not None and at <= now)
+
+
 def next_due(records: Records) -> int | None:
     """When `step` has something to do again, as far as is known."""
     times = (records.feedback.next_due(), records.results.next_look())
