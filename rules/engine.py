@@ -234,6 +234,7 @@ class Engine:
             series.closed()
         state.cold = tuple(cell for cell in state.cold if cell not in cells)
         state.guards = list(program.first_guards)
+        state.view, state.plan = None, self._other
         self._changed(state)
 
     def context(
@@ -447,12 +448,14 @@ class Engine:
         self, state: DeviceState, position: int, received: int, ts: int, signals: Mapping[str, Value]
     ) -> None:
         """Another set of signals than the device's last message had."""
-        plan = state.program.plan(tuple(signals), self._calls)
+        program = state.program
+        view, mask = program.view(state), program.mask_of(signals)
+        plan = None if mask & ~state.known else program.plan(view, tuple(signals), self._calls)
         if plan is None:
             self._settle(state, position, received, ts, signals)
         else:
             state.unpack()
-            state.saw(state.program.mask_of(signals))
+            state.saw(mask)
             state.plan = plan
             plan(state, position, received, ts, signals)
 
@@ -560,6 +563,7 @@ class Engine:
             return False
         if state.times[slot] == -NEVER:
             touched.update(program.general_of[slot])
+            state.view = None  # more rules can become true
         touched.update(program.cross(state, slot, value))
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
@@ -666,7 +670,7 @@ class Engine:
             state.unpack()
             state.flush()
             self._fall_due(state, at, position, received, asked=at)
-            clocked = [rule.slot for rule in state.program.clocked]
+            clocked = [rule.slot for rule in state.program.view(state).clocked]
             self._step(state, clocked, at, position, received)
             self._schedule(state)
         elif state.offset < state.low:
@@ -728,7 +732,7 @@ class Engine:
         """What falls due at a device time, and what may have changed by then."""
         self._fall_due(state, at, position, received, asked=None)
         state.seen, state.looked = at, state.newest
-        self._step(state, [rule.slot for rule in state.program.clocked], at, position, received)
+        self._step(state, [rule.slot for rule in state.program.view(state).clocked], at, position, received)
         self._schedule(state)
 
     def _fall_due(
@@ -748,7 +752,7 @@ class Engine:
 
     def _schedule(self, state: DeviceState) -> None:
         """Note when the next thing falls due. The heap's time for a device is never too late."""
-        clocked = state.program.clocked
+        clocked = state.program.view(state).clocked
         if state.newest == -NEVER or not (state.pending or clocked):
             state.due, state.wake, state.low = -NEVER if state.newest == -NEVER else NEVER, NEVER, -NEVER
             return

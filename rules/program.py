@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -26,6 +26,7 @@ from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
 from rules.expressions import Call, Cell, Expression, Term, leaves
 from rules.generate import Generator, Test, Wake, renewed
+from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
@@ -42,6 +43,9 @@ Failed: TypeAlias = Callable[[str], Callable[[], None]]
 
 MOST_PLANS = 256
 """generated functions a kind keeps, one for each set of signals seen; then it begins anew"""
+
+MOST_VIEWS = 64
+"""Sets of rules a kind tells apart by what its devices have sent; all others run all rules."""
 
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
@@ -95,6 +99,15 @@ class PhaseTest:
     untrue: Test
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """The rules that can become true for devices that have sent certain signals; and what they need."""
+
+    rules: frozenset[int]
+    phases: tuple[PhaseTest, ...]
+    clocked: tuple[RunningRule, ...]
+
+
 def expressions_of(rule: Rule) -> list[Expression]:
     """`when`, and `clear` if the rule has one."""
     return [e for e in (rule.when, rule.clear) if e is not None]
@@ -128,14 +141,17 @@ class Program:
         self._number_cells(expressions)
         self.first_guards: list[Any] = [EMPTY if number else NOTHING for number in self.numbers]
         self.no_plan: Plan = _no_plan
-        self.plans: dict[tuple[str, ...], Plan] = {}
-        self._seen: set[tuple[str, ...]] = set()
+        self.plans: dict[tuple[View, tuple[str, ...]], Plan] = {}
+        self._seen: set[tuple[View, tuple[str, ...]]] = set()
         self.rules = self._compile(rules, failed)
         self.by_id = {rule.id: rule for rule in self.rules}
         self.phases = self._phases(failed)
         self._share()
         self._cross_reference()
         self.clocked = tuple(rule for rule in self.rules if rule.clocked)
+        self.whole = self._view(range(len(self.rules)), {phase.cell for phase in self.phases})
+        self._views: dict[tuple[frozenset[int], frozenset[int]], View] = {}
+        self._view_of: dict[int, View] = {}
         self.peers = tuple(slot for slot, cell in enumerate(self.cells) if cell[0] == "peer")
 
     # --- what is kept of the past
@@ -221,6 +237,10 @@ class Program:
         ]
         self.blank_series = [
             Series([self.blank[cell] for cell in cells]) if cells else None for cells in self.shared
+        ]
+        self.windows_of = [
+            [cell for cell in cells if self.cells[cell][0] in ("window", "trend", "histogram")]
+            for cells in self.cells_of
         ]
         self.takers: list[tuple[int, ...]] = [
             tuple(cell for cell in cells if cell not in self.shared[slot])
@@ -447,21 +467,61 @@ class Program:
 
     # --- plans
 
-    def plan(self, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan | None:
+    def view(self, state: DeviceState) -> View:
+        """The rules that can become true before another signal comes for the first time, and those of which
+        something is noted. A device keeps it until then."""
+        if state.view is None:
+            known = state.known = self._known(state)
+            view = self._view_of.get(known)
+            if view is None:
+                if len(self._view_of) >= MOST_PLANS:
+                    self._view_of.clear()
+                view = self._view_of[known] = self._seen_with(frozenset(self.names_of(known)))
+            noted = state.open.keys() | state.pending.keys()
+            state.view = view if noted <= view.rules else self.whole
+        return state.view
+
+    def _known(self, state: DeviceState) -> int:
+        """The signals that a device has sent, as bits by slot; what a store knows of counts, too."""
+        known, cells, blank = 0, state.cells, self.blank
+        for slot, ts in enumerate(state.times):
+            if ts != -NEVER or any(cells[cell] is not blank[cell] for cell in self.windows_of[slot]):
+                known |= 1 << slot
+        return known
+
+    def _seen_with(self, known: frozenset[str]) -> View:
+        rules = frozenset(r.slot for r in self.rules if reachable(r.rule.when.term, True, known))
+        phases = frozenset(phase.cell for phase in self.phases if reachable(phase.term, True, known))
+        view = self._views.get((rules, phases))
+        if view is None:
+            if len(self._views) >= MOST_VIEWS:
+                return self.whole
+            view = self._views[rules, phases] = self._view(rules, phases)
+        return view
+
+    def _view(self, rules: Collection[int], phases: Collection[int]) -> View:
+        return View(
+            frozenset(rules),
+            tuple(phase for phase in self.phases if phase.cell in phases),
+            tuple(rule for rule in self.clocked if rule.slot in rules),
+        )
+
+    def plan(self, view: View, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan | None:
         """The function for messages with exactly these signals.
 
         It is generated when they are seen for the second time, so that a device that invents names
         costs no more than others; None the first time.
         """
-        found = self.plans.get(names)
-        if found is None and names in self._seen:
+        key = view, names
+        found = self.plans.get(key)
+        if found is None and key in self._seen:
             if len(self.plans) >= MOST_PLANS:
                 self.plans.clear()
-            found = self.plans[names] = _generate(self, names, calls)
+            found = self.plans[key] = _generate(self, view, names, calls)
         elif found is None:
             if len(self._seen) >= MOST_PLANS:
                 self._seen.clear()
-            self._seen.add(names)
+            self._seen.add(key)
         return found
 
 
@@ -537,7 +597,7 @@ def _no_plan(state: DeviceState, position: int, received: int, ts: int, signals:
     raise AssertionError("replaced by the engine")
 
 
-def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan:
+def _generate(program: Program, view: View, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan:
     """Source of the plan:
 
     - is it the set of signals this is for? else `other`
@@ -560,9 +620,9 @@ def _generate(program: Program, names: tuple[str, ...], calls: Mapping[str, Any]
         "    recent = state.recent; recent.append(ts)",
         "    if len(recent) > state.most: state.forget()",
         "    touched = None",
-        *_guards(program, known),
-        *_general(program, known, generator),
-        *_renewed(program, known),
+        *_guards(program, view, known),
+        *_general(program, view, known, generator),
+        *_renewed(program, view, known),
         "    if touched: return again(state, position, received, touched)",
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
@@ -597,10 +657,10 @@ def _passes(program: Program, number: int, slot: int) -> str:
     return passes
 
 
-def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
+def _guards(program: Program, view: View, known: list[tuple[int, int]]) -> list[str]:
     slots = [slot for _, slot in known]
     quiet = [_passes(program, *pair) for pair in known]
-    quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, slots)]
+    quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, view, slots)]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
     levels = {rule for slot in slots for rule in program.level_rules[slot]}
     mentioning = frozenset(rule.slot for rule in program.rules if not set(slots).isdisjoint(rule.signals))
@@ -628,7 +688,7 @@ def _guards(program: Program, known: list[tuple[int, int]]) -> list[str]:
         *(
             f"        if ts >= state.cells[{cell}].expiry:"
             f" expired(state, {cell}, ts, touched, {sorted(mentioning)})"
-            for cell in _others(program, slots)
+            for cell in _others(program, view, slots)
         ),
         *(line for number, slot in known for line in _moved(program, number, slot)),
     ]
@@ -640,10 +700,10 @@ def _rolled(number: int, slot: int) -> list[str]:
     return [f"    {r} = state.series[{slot}]", f"    if ts >= {r}.end: rolled |= roll(state, {slot}, ts)"]
 
 
-def _others(program: Program, slots: Sequence[int]) -> list[int]:
+def _others(program: Program, view: View, slots: Sequence[int]) -> list[int]:
     """What rules that mention one of these signals keep of others, and lose by time."""
     rules = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
-    cells = {cell for rule in rules for cell in program.rules[rule].cells}
+    cells = {cell for rule in rules & view.rules for cell in program.rules[rule].cells}
     kept = (cell for cell in cells if program.cells[cell][0] in ("window", "trend"))
     return sorted(cell for cell in kept if program.slots[program.cells[cell][1]] not in slots)
 
@@ -694,16 +754,16 @@ def _into(c: str, value: str, indent: str) -> list[str]:
     ]
 
 
-def _general(program: Program, known: list[tuple[int, int]], generator: Generator) -> list[str]:
+def _general(program: Program, view: View, known: list[tuple[int, int]], generator: Generator) -> list[str]:
     """Rules without guards: is what they are now still what was noted of them?
 
     Where a value is not usable the variables do not hold what the rules see, so that all are evaluated.
     """
     slots = {slot for _, slot in known}
-    rules = sorted({rule for slot in slots for rule in program.general_of[slot]})
-    if not rules:
+    rules = sorted({rule for slot in slots for rule in program.general_of[slot]} & view.rules)
+    phases = [phase for phase in view.phases if phase.signals & slots]
+    if not rules and not phases:
         return []
-    phases = [phase for phase in program.phases if phase.signals & slots]
     return [
         "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
         "    O = state.open; P = state.pending",
@@ -747,10 +807,10 @@ def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
     ]
 
 
-def _renewed(program: Program, known: list[tuple[int, int]]) -> list[str]:
+def _renewed(program: Program, view: View, known: list[tuple[int, int]]) -> list[str]:
     """A span of time that begins with each reading ends sooner than what is waited for."""
     slots = [slot for _, slot in known]
     names = frozenset(program.names[slot] for slot in slots)
-    expressions = [e for rule in program.clocked if names & rule.names for e in rule.expressions]
+    expressions = [e for rule in view.clocked if names & rule.names for e in rule.expressions]
     spans = [span for e in expressions for span in renewed(e.term, names)]
     return [f"    if state.wake > ts + {min(spans)} and ts < state.due: retime(state)"] if spans else []

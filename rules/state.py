@@ -24,7 +24,7 @@ from rules.texts import StateVersionError
 from rules.windows import NEVER, Series, apart, bucket_width
 
 if TYPE_CHECKING:
-    from rules.program import Plan, Program
+    from rules.program import Plan, Program, View
 
 VERSION = 2
 
@@ -72,8 +72,8 @@ class DeviceState(_Hot):
     """
 
     __slots__ = (
-        "cells", "cold", "device", "heaped", "looked", "model", "open", "pending", "program", "seen",
-        "series", "times", "values", "wake", "zone",
+        "cells", "cold", "device", "heaped", "known", "looked", "model", "open", "pending", "program", "seen",
+        "series", "times", "values", "view", "wake", "zone",
     )  # fmt: skip
 
     def __init__(self, device: str, program: Program, model: str | None = None) -> None:
@@ -96,6 +96,8 @@ class DeviceState(_Hot):
         self.recent = array("q")
         self.most = MOST_RECENT
         self.plan: Plan = program.no_plan
+        self.view: View | None = None  # see Program.view
+        self.known = 0  # the signals it has sent, as bits by slot, as of then
         self.values: list[Known | None] = [None] * len(program.names)
         self.times = [-NEVER] * len(program.names)
         self.guards: list[Any] = list(program.first_guards)

@@ -138,7 +138,7 @@ class Thorough(Engine):
         self, state: DeviceState, position: int, received: int, ts: int, signals: Mapping[str, Value]
     ) -> None:
         state.unpack()
-        state.guards = list(state.program.first_guards)
+        state.guards, state.view = list(state.program.first_guards), state.program.whole
         self._settle(state, position, received, ts, signals)
 
 
