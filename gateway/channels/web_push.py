@@ -6,7 +6,9 @@
 | 404, 410                     | Gone    | the browser unsubscribed (RFC 8030 section 7.3)       |
 | 408, 429, 5xx, no connection | Retry   | not before Retry-After where it says one              |
 | redirect                     | Refused | an address is what the browser gave, nothing else     |
-| 400, 401, 403, 413, others   | Refused | our fault: a dead letter, seen by the operator        |
+| 413                          | —       | sent again at once, cut short and without its actions |
+| 401, 403                     | Refused | our key is not taken: the operator's matter, and said |
+| 400, 413 again, others       | Refused | our fault: a dead letter, seen by the operator        |
 
 Expiry: TTL in seconds; the push service forgets the message then. Replacement: Topic, one for each
 touchpoint, so a phone that was off gets the latest only. Payload at most 3,993 bytes. On failure the
@@ -17,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import ipaddress
 import json
 import socket
 import time
@@ -27,10 +28,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import http_ece
+import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.channels.addresses import is_literal, is_loopback, is_public
 from gateway.channels.vapid import Vapid, from_b64url
 from gateway.domain.delivery import Delivery, Gone, Outcome, Refused, Retry, Sent
 
@@ -38,8 +41,16 @@ PAYLOAD_MAX = 3_993
 """Bytes that fit one record of 4,096 with its header (RFC 8291 section 4)."""
 
 RECORD_SIZE = 4_096
+SMALL_MAX = 1_000
+"""Bytes to which a message is cut for a push service that says it is too large (413)."""
+
+BODY_KEPT = 120
+"""Characters of the body that are worth more than the actions."""
+
 TIMEOUT_S = 10.0
 CONNECTIONS = 32
+
+log = structlog.get_logger()
 
 
 class EndpointError(Exception):
@@ -66,28 +77,33 @@ def encrypt(message: bytes, p256dh: str, auth: str) -> bytes:
     return body
 
 
-def fitted(message: Mapping[str, Any]) -> bytes:
-    """The message as JSON, its body shortened where it would not fit."""
-    data = json.dumps(message, ensure_ascii=False).encode()
-    while len(data) > PAYLOAD_MAX and message.get("body"):
-        excess = len(data) - PAYLOAD_MAX
-        body = str(message["body"])
-        message = {
-            **message,
-            "body": body[: max(0, len(body) - excess - 1)].rstrip() + "…" if excess < len(body) else "",
-        }
-        data = json.dumps(message, ensure_ascii=False).encode()
-    return data
+def fitted(message: Mapping[str, Any], most: int = PAYLOAD_MAX) -> bytes:
+    """The message as JSON in at most so many bytes: where it would not fit, its body is shortened, then its
+    actions are left out, then its title is shortened. What opens the page always stays."""
+    message = _shortened(message, "body", most, keep=BODY_KEPT)
+    if _size(message) > most and message.get("actions"):
+        message = {**message, "actions": []}
+    for name in ("body", "title"):
+        message = _shortened(message, name, most, keep=0)
+    return _json(message)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _json(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, ensure_ascii=False).encode()
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    return len(_json(message))
+
+
+def _shortened(message: Mapping[str, Any], name: str, most: int, *, keep: int) -> Mapping[str, Any]:
+    """With one of its texts shortened until the whole fits, or until so many characters of it are left."""
+    text = str(message.get(name) or "")
+    while len(text) > keep and (excess := _size(message) - most) > 0:
+        length = max(keep, len(text) - max(1, excess // 4) - 1)  # a character has at most four bytes
+        text = text[:length].rstrip()
+        message = {**message, name: f"{text}…" if text else ""}
+    return message
 
 
 def check_endpoint(endpoint: str, *, loopback: bool) -> None:
@@ -105,11 +121,7 @@ def check_endpoint(endpoint: str, *, loopback: bool) -> None:
         return
     if parts.scheme != "https" or not host:
         raise EndpointError("its address is not https")
-    try:
-        public = ipaddress.ip_address(host).is_global
-    except ValueError:
-        return
-    if not public:
+    if is_literal(host) and not is_public(host):
         raise EndpointError("its address is a private one")
 
 
@@ -124,7 +136,7 @@ class PublicResolver(AbstractResolver):
     ) -> list[ResolveResult]:
         """Public addresses only. Raises OSError when there is none."""
         found = await self._inner.resolve(host, port, family)
-        public = [one for one in found if ipaddress.ip_address(one["host"]).is_global]
+        public = [one for one in found if is_public(one["host"])]
         if not public and not is_loopback(host):
             raise OSError(None, f"{host} has no public address")
         return public or found
@@ -148,11 +160,22 @@ class WebPushChannel:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """One POST to the push service."""
+        """One POST to the push service; a second one, cut short, where the message is too large for it."""
+        outcome = await self._post(delivery, PAYLOAD_MAX)
+        if isinstance(outcome, Refused) and outcome.detail.startswith("HTTP 413"):
+            outcome = await self._post(delivery, SMALL_MAX)
+        return outcome
+
+    def host(self, delivery: Delivery) -> str:
+        """The push service, whose slowness is its own."""
+        return urlsplit(str(delivery.payload["endpoint"])).netloc
+
+    async def _post(self, delivery: Delivery, most: int) -> Outcome:
+        """One POST with a message of at most so many bytes."""
         payload = delivery.payload
         try:
             check_endpoint(payload["endpoint"], loopback=self._loopback)
-            body = encrypt(fitted(payload["message"]), payload["p256dh"], payload["auth"])
+            body = encrypt(fitted(payload["message"], most), payload["p256dh"], payload["auth"])
         except EndpointError as error:
             return Gone(detail=str(error))
         headers = {
@@ -188,6 +211,9 @@ class WebPushChannel:
             return Gone(detail=detail)
         if status in (408, 429) or status >= 500:
             return Retry(detail=detail, after_ms=retry_after_ms(headers.get("Retry-After"), self._wall()))
+        if status in (401, 403):
+            log.error("vapid_refused", status=status, do="see docs/delivering.md, Web Push")
+            return Refused(detail=f"{detail}: the push service does not take our key (vapid.pem)")
         return Refused(detail=detail)
 
     async def close(self) -> None:

@@ -1,0 +1,71 @@
+"""Which addresses of the network may be sent to: other people name them, so ours must not be among them."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet, looked at through what wraps an IPv4 address in
+    an IPv6 one (RFC 4291 section 2.5.5.2, RFC 3056, RFC 6052). False for what is no address."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an address already, so that nothing is resolved."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves a name once for a connection, and gives only addresses that may be sent to; the connection
+    goes to one of these, whatever the name says a moment later. Hosts in `allowed` may be anywhere."""
+
+    def __init__(self, allowed: Collection[str] = (), inner: AbstractResolver | None = None) -> None:
+        self._allowed = frozenset(host.lower() for host in allowed)
+        self._inner = inner or ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Raises OSError when there is none."""
+        found = await self._inner.resolve(host, port, family)
+        if host.lower() in self._allowed:
+            return found
+        public = [one for one in found if is_public(one["host"])]
+        if not public:
+            raise OSError(None, f"{host} has no public address")
+        return public
+
+    async def close(self) -> None:
+        await self._inner.close()
