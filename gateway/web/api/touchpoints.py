@@ -118,13 +118,14 @@ async def change_return(call: Call, touchpoint_id: str, body: ReturnIn) -> Touch
 
 
 @endpoints.get("/touchpoints/{touchpoint_id}/workshops", Role.OWNER, *STAFF)
-async def list_workshops_for(call: Call, touchpoint_id: str) -> Page[WorkshopRef]:
-    """List the workshops that do everything a matter needs, by name."""
+async def list_workshops_for(call: Call, touchpoint_id: str, query: ListQuery) -> Page[WorkshopRef]:
+    """List the workshops that do everything a matter needs, by id."""
 
     def work(records: Records) -> list[Workshop]:
-        return asking.offering(records, rights.touchpoint(records, call.who, touchpoint_id))
+        found = asking.offering(records, rights.touchpoint(records, call.who, touchpoint_id))
+        return sorted((p for p in found if p.id > (query.after() or "")), key=lambda place: place.id)
 
-    return Page(items=[WorkshopRef.of(place) for place in await call.read(work)], next=None)
+    return page(await call.read(work), query.limit, WorkshopRef.of, lambda place: place.id)
 
 
 @endpoints.post("/touchpoints/{touchpoint_id}/hold", Role.OWNER, *STAFF)
