@@ -12,25 +12,13 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from gateway.domain.calendars import calendar_address
 from gateway.flow.busy_feeds import Fetched
 
 BYTES_MOST = 5 * 1024 * 1024
 TIMEOUT_S = 20.0
 REDIRECTS_MOST = 3
 MOVED = (301, 302, 303, 307, 308)
-
-
-def feed_url(text: str) -> str:
-    """The address as it is fetched: webcal: is https: (a name that calendars made up). Raises ValueError."""
-    address = text.strip()
-    if address.lower().startswith(("webcal://", "webcals://")):
-        address = "https://" + address.partition("://")[2]
-    parts = urlsplit(address)
-    if parts.scheme not in ("https", "http") or not parts.hostname or len(address) > 2_000:
-        raise ValueError("an address begins with https:// or webcal://")
-    if parts.username or not address.isprintable() or " " in address:
-        raise ValueError("an address has no user name and no spaces")
-    return address
 
 
 class HttpCalendars:
@@ -60,7 +48,7 @@ class HttpCalendars:
         if modified:
             headers["If-Modified-Since"] = modified
         try:
-            return await self._follow(feed_url(url), headers)
+            return await self._follow(calendar_address(url), headers)
         except ValueError as error:
             return Fetched(problem="address", detail=str(error))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -72,7 +60,7 @@ class HttpCalendars:
             async with self._open().get(url, headers=headers, allow_redirects=False) as answer:
                 if answer.status not in MOVED or "Location" not in answer.headers:
                     return await self._read(answer)
-                url = feed_url(urljoin(url, answer.headers["Location"]))
+                url = calendar_address(urljoin(url, answer.headers["Location"]))
         return Fetched(problem="moved", detail=f"more than {REDIRECTS_MOST} redirects")
 
     def _check(self, url: str) -> None:

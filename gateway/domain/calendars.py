@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class Reach(StrEnum):
@@ -117,6 +118,20 @@ class InboundMail:
     """the message itself, of those that were kept"""
     seen_at: int | None = None
     """when somebody said that it was dealt with, ms"""
+
+
+def calendar_address(text: str) -> str:
+    """The address of somebody's calendar as it is fetched: webcal: is https: (a name that calendars made
+    up). Raises ValueError."""
+    address = text.strip()
+    if address.lower().startswith(("webcal://", "webcals://")):
+        address = "https://" + address.partition("://")[2]
+    parts = urlsplit(address)
+    if parts.scheme not in ("https", "http") or not parts.hostname or len(address) > 2_000:
+        raise ValueError("an address begins with https:// or webcal://")
+    if parts.username or not address.isprintable() or " " in address:
+        raise ValueError("an address has no user name and no spaces")
+    return address
 
 
 # --- secrets in addresses ---------------------------------------------------------------------

@@ -52,6 +52,13 @@
     ready();
   }
 
+  // --- copying an address ---
+  async function copy(button, field) {
+    field.select();
+    try { await navigator.clipboard.writeText(field.value); } catch { document.execCommand("copy"); }
+    button.textContent = field.dataset.copied;
+  }
+
   // --- staying up to date ---
   let asking = null, again = false, timer = 0;
   async function refresh() {
@@ -134,9 +141,10 @@
   document.addEventListener("click", (event) => {
     const push = event.target.closest("[data-push] .cover");
     if (push) seen(push.closest("[data-push]").dataset.push);
-    const target = event.target.closest("[data-close],[data-print],[data-subscribe]");
+    const target = event.target.closest("[data-close],[data-print],[data-subscribe],[data-copy]");
     if (!target) return;
     if (target.matches("[data-print]")) window.print();
+    else if (target.matches("[data-copy]")) copy(target, document.getElementById(target.dataset.copy));
     else if (target.matches("[data-close]")) { seen(target.closest("[data-push]").dataset.push); target.closest("[data-push]").remove(); }
     else subscribe(target);
   });
