@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
@@ -42,6 +42,8 @@ class Counts:
     """outbox rows waiting to be sent"""
     dead: int = 0
     """outbox rows given up"""
+    slowed: Mapping[str, int] = field(default_factory=dict)
+    """rules that have slowed themselves down, with how much they may send a day"""
 
 
 def count(records: Records) -> Counts:
@@ -51,6 +53,7 @@ def count(records: Records) -> Counts:
         open=records.touchpoints.counts((State.OPEN,))[State.OPEN],
         pending=sum(outbox[state] for state in PENDING),
         dead=outbox[DeliveryState.DEAD],
+        slowed={pace.rule: pace.per_day for pace in records.paces.all()},
     )
 
 
@@ -136,6 +139,14 @@ class PathCollector(Collector):
         yield GaugeMetricFamily(
             "touchpoint_touchpoints_open", "With their owner, unanswered", self.counts.open
         )
+        slowed = GaugeMetricFamily(
+            "touchpoint_rule_slowed_per_day",
+            "What a rule may send a day that has slowed itself down, for most people decline it",
+            labels=["rule"],
+        )
+        for rule, per_day in sorted(self.counts.slowed.items()):
+            slowed.add_metric([rule], per_day)
+        yield slowed
         yield GaugeMetricFamily("touchpoint_outbox_pending", "Waiting to be sent", self.counts.pending)
         yield GaugeMetricFamily("touchpoint_outbox_dead", "Given up; can be retried", self.counts.dead)
 

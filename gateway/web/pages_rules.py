@@ -13,6 +13,7 @@ from gateway.domain.access import Role
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.explaining import Told, ToldRule, told
 from gateway.domain.moments import DAY_MS
+from gateway.domain.pace import Pace
 from gateway.domain.policy import RuleInfo
 from gateway.domain.rule_sets import Activation
 from gateway.domain.texts import NBSP
@@ -48,6 +49,8 @@ class Figures:
     errors: Mapping[str, tuple[int, int]]
     held: Activation | None
     newest: Activation | None
+    paces: Mapping[str, Pace]
+    """of rules that have slowed themselves down"""
 
 
 def load_figures(records: Records, now: int) -> Figures:
@@ -61,6 +64,7 @@ def load_figures(records: Records, now: int) -> Figures:
         errors=records.rule_sets.errors(),
         held=records.rule_sets.at(),
         newest=newest[0] if newest else None,
+        paces={pace.rule: pace for pace in records.paces.all()},
     )
 
 
@@ -138,11 +142,26 @@ def _row(rule: RuleInfo, figures: Figures, words: Words) -> Shown:
         version=rule.version,
         severity=views.severity(words, rule.severity),
         shadow=_would_send(rule, figures, words) if rule.shadow else "",
+        paced=_paced(figures.paces.get(rule.id), words),
         found=words.number(found),
         products=words("rules.products", count=products).replace(" ", NBSP) if found else "",
         sent="–" if rule.shadow else words.number(figures.sent.get(rule.id, 0)),
         errors=words.number(errors) if errors else "–",
         broken=bool(errors),
+    )
+
+
+def _paced(pace: Pace | None, words: Words) -> str:
+    """Why a rule sends fewer touchpoints than it finds reason for."""
+    if pace is None:
+        return ""
+    return words(
+        "rules.paced_text",
+        declined=pace.declined,
+        answered=pace.answered,
+        count=pace.per_day,
+        since=words.when(pace.since, "short"),
+        ends=words.when(pace.ends, "short"),
     )
 
 
@@ -190,6 +209,7 @@ async def rule(request: web.Request) -> web.Response:
         line=" · ".join((asked.id, words("rules.version", version=asked.version))),
         severity=row.severity,
         shadow=row.shadow,
+        paced=row.paced,
         condition=_condition(asked),
         about=_about(asked, context, words),
         figures=[

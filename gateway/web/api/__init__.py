@@ -7,6 +7,7 @@ from gateway.web.api import (
     operating,
     owners,
     people,
+    recalls,
     reports,
     rules,
     touchpoints,
@@ -24,6 +25,7 @@ SUBJECTS = (
     appointments.endpoints,
     feedback.endpoints,
     rules.endpoints,
+    recalls.endpoints,
     operating.endpoints,
 )
 
