@@ -335,9 +335,13 @@ def _bookable(
     visit = job(records, place, touchpoint)
     if visit is None or not reachable(records, place, visit.service, touchpoint.owner):
         return None
-    found = free_slots(
-        records, place, visit.service, start, start + 1, now, mine=touchpoint.id, moving=moving, stay=stay
-    )
+    try:
+        found = free_slots(
+            records, place, visit.service, start, start + 1, now, mine=touchpoint.id, moving=moving, stay=stay
+        )
+    except ValueError as error:
+        log.warning("workshop_unusable", workshop=place.id, why=str(error))
+        return None
     return found[0] if found else _held(records, touchpoint, place, visit.service, start, now)
 
 

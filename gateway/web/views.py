@@ -20,6 +20,7 @@ from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
+from gateway.domain.visit_words import code_words, terms_of_visit
 from gateway.flow import people
 from gateway.flow.outgoing import told_of, workshop_of
 from gateway.ports import Records
@@ -280,9 +281,17 @@ def severity(words: Words, name: str) -> Shown:
 
 APPOINTMENT_TONES = {
     AppointmentState.REQUESTED: ("calm", "clock"),
+    AppointmentState.WISHED: ("calm", "clock"),
+    AppointmentState.COUNTERED: ("calm", "clock"),
     AppointmentState.CONFIRMED: ("done", "done"),
+    AppointmentState.CHECKED_IN: ("done", "wrench"),
+    AppointmentState.IN_WORK: ("done", "wrench"),
+    AppointmentState.READY: ("done", "done"),
     AppointmentState.DONE: ("done", "done"),
     AppointmentState.CANCELLED: ("calm", "close"),
+    AppointmentState.DECLINED: ("calm", "close"),
+    AppointmentState.LAPSED: ("calm", "close"),
+    AppointmentState.RELEASED: ("calm", "close"),
     AppointmentState.NO_SHOW: ("warning", "warning"),
 }
 
@@ -617,27 +626,16 @@ def promised(appointment: Appointment, words: Words) -> str:
     parts = []
     if promise.get("minutes"):
         parts.append(words("visit.takes", time=words.minutes(int(promise["minutes"]))))
-    price = words.texts.price(
-        words.language,
-        promise.get("price_from"),
-        promise.get("price_to"),
-        str(promise.get("currency", "EUR")),
-    )
-    return ", ".join([*parts, *([price] if price else [])])
+    paid = terms_of_visit(words.texts, words.language, appointment.terms)
+    return ", ".join([*parts, *([paid] if paid else [])])
 
 
 def codes(appointment: Appointment, words: Words) -> list[Shown]:
     """Trouble codes, their meaning first."""
     found = []
     for code in appointment.diagnosis.get("codes") or ():
-        known = words.has(f"codes.{code}")
-        found.append(
-            Shown(
-                code=code,
-                text=words(f"codes.{code}") if known else words("codes.unknown"),
-                note=words("codes.stored"),
-            )
-        )
+        text = code_words(words.texts, words.language, str(code))
+        found.append(Shown(code=code, text=text, note=words("codes.stored")))
     return found
 
 

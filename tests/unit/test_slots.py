@@ -1,15 +1,30 @@
 """Slots are real: within opening hours of the workshop's zone, on its grid, in a bay that is free."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.appointment import Service, Workshop
+from gateway.domain.appointment import HomeVisits, OpeningException, Part, Service, Workshop
 from gateway.domain.moments import local
-from gateway.domain.slots import Busy, choose, earliest_start, free, openings
+from gateway.domain.slots import (
+    Busy,
+    bays_for,
+    choose,
+    closed_for,
+    distance_km,
+    earliest_start,
+    free,
+    next_free,
+    openings,
+    public_holidays,
+    reaches,
+    together,
+)
 from gateway.domain.touchpoint import Slot
 
 BERLIN = "Europe/Berlin"
@@ -188,3 +203,157 @@ def test_no_free_slot_touches_anything_taken(taken: list[tuple[int, int, int]], 
         )
         assert any(opens <= slot.start and slot.end <= closes for _, opens, closes in openings(NORD, day))
         assert local(slot.start, BERLIN).minute in (0, 30)
+
+
+# --- the whole workshop -----------------------------------------------------------------------
+
+YEAR = (at("2026-01-01T00:00+01:00"), at("2027-01-01T00:00+01:00"))
+
+
+def week_of(workshop: Workshop, service: Service, monday: str) -> list[str]:
+    begin = at(f"{monday}T00:00+01:00")
+    return wall(free(workshop, service, begin, begin + 7 * 86_400_000, ()))
+
+
+def days(slots: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(slot[:6] for slot in slots))
+
+
+def test_public_holidays_are_those_of_the_country_and_the_region() -> None:
+    german = replace(NORD, country="DE", region="BY")
+    assert days(week_of(german, BRAKES, "2026-05-25")) == ["Tue 26", "Wed 27", "Thu 28", "Fri 29"]
+    corpus_christi = "2026-06-01"
+    assert "Thu 04" not in days(week_of(german, BRAKES, corpus_christi))
+    assert "Thu 04" in days(week_of(replace(german, region="HH"), BRAKES, corpus_christi))
+    assert closed_for(german, date(2026, 5, 25), "de") == "Pfingstmontag"
+
+
+def test_an_exception_stands_above_holidays_and_hours_and_says_why() -> None:
+    open_anyway = OpeningException(date="2026-05-25", hours=(("10:00", "12:00"),), reason="Tyre day")
+    training = OpeningException(date="2026-05-26", reason="Training")
+    shop = replace(NORD, country="DE", exceptions=(open_anyway, training), holidays=("2026-05-27",))
+    slots = week_of(shop, BRAKES, "2026-05-25")
+    assert [s for s in slots if s.startswith("Mon")] == ["Mon 25 10:00", "Mon 25 10:30", "Mon 25 11:00"]
+    assert days(slots) == ["Mon 25", "Thu 28", "Fri 29"]
+    assert (closed_for(shop, date(2026, 5, 25)), closed_for(shop, date(2026, 5, 26))) == (
+        "Tyre day",
+        "Training",
+    )
+
+
+@pytest.mark.parametrize(("country", "region"), [("XX", None), ("DE", "ZZ")])
+def test_a_country_that_nobody_knows_is_said_so(country: str, region: str | None) -> None:
+    with pytest.raises(ValueError, match=country):
+        public_holidays(country, region, 2026)
+
+
+def test_several_jobs_are_one_job_of_all_their_time_skills_and_parts() -> None:
+    air = Service(
+        id="aircon",
+        names={},
+        minutes=45,
+        skills=("aircon",),
+        parts=(Part(name="filter", days=5),),
+        buffer_minutes=15,
+        price_from=90,
+        price_to=90,
+    )
+    whole = together([replace(BRAKES, skills=("ev",), price_from=180, price_to=220), air])
+    assert (whole.minutes, whole.skills, whole.buffer_minutes) == (105, ("aircon", "ev"), 15)
+    assert (whole.price_from, whole.price_to) == (270, 310)
+    both = replace(NORD, skills={"Bay 1": ("ev",), "Bay 2": ("ev", "aircon")})
+    assert bays_for(both, whole) == ("Bay 2",)
+    assert bays_for(replace(both, bays=("Bay 1",)), whole) == ()
+    assert earliest_start(NORD, whole, at("2026-11-23T09:00+01:00")) == at("2026-11-28T00:00+01:00")
+    assert together([BRAKES, air]).price_from is None  # one of them states none
+
+
+@st.composite
+def shops(draw: st.DrawFn) -> Workshop:
+    opens = draw(st.integers(0, 20))
+    closes = draw(st.integers(opens + 1, 24))
+    zone = draw(
+        st.sampled_from(
+            [BERLIN, "America/New_York", "Australia/Lord_Howe", "America/St_Johns", "Pacific/Auckland", "UTC"]
+        )
+    )
+    home = draw(st.sampled_from([None, HomeVisits(window_minutes=90, travel_minutes=20)]))
+    every_day = dict.fromkeys((*WEEK, "sat", "sun"), ((f"{opens:02d}:00", f"{closes:02d}:00"),))
+    return replace(NORD, time_zone=zone, hours=every_day, home=home)
+
+
+@given(shops(), st.integers(15, 240), st.integers(0, 60), st.integers(*YEAR), st.booleans(), st.data())
+def test_slots_of_any_shop_on_any_day_hold(
+    shop: Workshop, minutes: int, buffer: int, when: int, at_home: bool, data: st.DataObject
+) -> None:
+    """Whatever the zone does to its clocks: within the hours of that day, free with what follows, as long as
+    the job takes, none twice; and taking one leaves the others as they were, but for its bay."""
+    service = replace(
+        BRAKES, minutes=minutes, buffer_minutes=buffer, at_home=at_home and shop.home is not None
+    )
+    found = free(shop, service, when, when + 3 * 86_400_000, ())
+    assert len({slot.start for slot in found}) == len(found)
+    for slot in found:
+        day = local(slot.start, shop.time_zone).date()
+        last = (slot.arrive_until or slot.start) + minutes * 60_000
+        assert any(a <= slot.start and last <= b for _, a, b in openings(shop, day))
+        assert slot.end - slot.start == minutes * 60_000
+        assert local(slot.start, shop.time_zone).minute in (0, 30) or service.at_home
+    if found:
+        taken = data.draw(st.sampled_from(found))
+        until = taken.end + taken.buffer_ms
+        rest = free(shop, service, when, when + 3 * 86_400_000, [(taken.bay or "", taken.start, until, None)])
+        for slot in rest:
+            clear = slot.end + slot.buffer_ms <= taken.start or slot.start >= until
+            assert clear or slot.bay != taken.bay
+
+
+def test_the_hour_that_is_skipped_is_no_slot_and_the_one_that_comes_twice_is_two() -> None:
+    night = replace(NORD, hours=dict.fromkeys(("sun",), (("01:00", "04:00"),)))
+    spring = wall(free(night, BRAKES, at("2026-03-29T00:00+01:00"), at("2026-03-30T00:00+02:00"), ()))
+    assert spring == ["Sun 29 01:00", "Sun 29 01:30", "Sun 29 03:00"]
+    autumn = wall(free(night, BRAKES, at("2026-10-25T00:00+02:00"), at("2026-10-26T00:00+01:00"), ()))
+    assert autumn == [
+        f"Sun 25 {clock}" for clock in ("01:00", "01:30", "02:00", "02:30", "02:00", "02:30", "03:00")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "point", "reached"),
+    [
+        ("Lange Reihe 12, 20099 Hamburg", None, True),
+        ("Marienplatz 1, 80331 München", None, False),
+        ("Hafenstr. 20099, 80331 München", None, False),  # the last number is the postcode
+        ("on the river", (53.55, 10.0), True),
+        ("on the river", (53.55, 13.4), False),
+        (None, (53.55, 10.0), False),
+    ],
+)
+def test_where_technicians_come(
+    address: str | None, point: tuple[float, float] | None, reached: bool
+) -> None:
+    around = HomeVisits(postcodes=("200", "22"), latitude=53.5511, longitude=9.9937, radius_km=25)
+    assert reaches(around, address, point) is reached
+
+
+def test_without_an_area_they_come_everywhere() -> None:
+    assert reaches(HomeVisits(), "Marienplatz 1, 80331 München", None)
+
+
+def test_distance_on_the_globe() -> None:
+    hamburg, berlin = (53.5511, 9.9937), (52.5200, 13.4050)
+    assert 254 < distance_km(hamburg, berlin) < 257
+
+
+def test_who_stands_at_the_door_is_taken_now_or_next() -> None:
+    monday = at("2026-11-23T09:10+01:00")
+    now = next_free(NORD, BRAKES, monday, ())
+    assert now is not None
+    assert now.start == monday
+    hour = (monday - 600_000, monday + 3_000_000)
+    later = next_free(NORD, BRAKES, monday, [("Bay 1", *hour, None), ("Bay 2", *hour, None)])
+    assert later is not None
+    assert later.start == at("2026-11-23T10:00+01:00")
+    evening = next_free(NORD, BRAKES, at("2026-11-23T18:00+01:00"), ())
+    assert evening is not None
+    assert evening.start == at("2026-11-24T08:00+01:00")
