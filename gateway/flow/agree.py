@@ -19,6 +19,8 @@ from gateway.domain.touchpoint import Touchpoint
 from gateway.flow import consents, decide, outgoing
 from gateway.ports import Records
 
+IMPLIED = tuple(purpose for purpose, held in BASES.items() if held is not Basis.CONSENT)
+"""Purposes that nobody is asked to agree to beforehand."""
 QUEUED = (DeliveryState.PENDING, DeliveryState.LEASED)
 STAYS = (outgoing.DISPLAY, outgoing.JOURNAL)
 """Rows that go on: a display is to be cleared, and the rules are to hear that a counter was reset."""

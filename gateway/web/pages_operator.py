@@ -26,6 +26,7 @@ from gateway.web import charts, rights, views
 from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.pages_owner import product_view
+from gateway.web.pages_people import reasons
 from gateway.web.render import page, see, words_for
 from gateway.web.words import Words
 
@@ -510,6 +511,7 @@ async def owner(request: web.Request) -> web.Response:
             views.product(p, at.context, words, at.now, base="/operator/devices") for p in loaded.products
         ],
         agreed=_agreed(loaded.consents, words),
+        reasons=loaded.reasons,
     )
     return at.answer("operator_owner.html", "owners", view)
 
@@ -523,6 +525,7 @@ def _load_owner(records: Records, at: _Page, wanted: str, after: str | None) -> 
         open=[views.load_matter(records, t, at.context) for t in live],
         products=views.load_products(records, wanted),
         consents=records.owners.consents(wanted),
+        reasons=reasons(records, at.who, wanted, at.now, at.words),
     )
 
 

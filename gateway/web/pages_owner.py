@@ -730,7 +730,7 @@ def _you_view(loaded: Shown, at: _Page) -> Shown:
         name=loaded.owner.name,
         zone_name=loaded.owner.time_zone.replace("_", " "),
         consents=[_consent(purpose, loaded.consents, at) for purpose in loaded.asked],
-        shared=[_shared(*one, at) for one in loaded.shared],
+        shared=[_shared(one, at) for one in loaded.shared],
         quiet_from=wishes.quiet_from,
         quiet_to=wishes.quiet_to,
         channels=[_channel(key, wishes, loaded.subscriptions, words) for key in ("web_push", "display")],
@@ -770,8 +770,9 @@ def _choice(entry: Consent, words: Words) -> str:
     return f"{choice} ({words('consent.version', version=entry.text)})" if entry.text else choice
 
 
-def _shared(device: Device, person: Person, owner: str, at: _Page) -> Shown:
+def _shared(one: tuple[Device, Person, str], at: _Page) -> Shown:
     """A product of somebody else's that the owner shares."""
+    device, person, owner = one
     return Shown(
         href=f"/me/products/{quote(device.id)}",
         title=device.title,
