@@ -207,6 +207,8 @@ async def mails(request: web.Request) -> web.Response:
         return rows, [(records.workshops.get(one.workshop).name, one) for one in broken]
 
     rows, broken = await context.database.read(work)
+    for row in rows:
+        who(request).saw(row.owner, f"mail:{row.id}", "list")
     more = f"/operator/mail?{'all=1&' if every else ''}after={rows[ROWS - 1].id}" if len(rows) > ROWS else ""
     view = Shown(
         every=every,
@@ -239,6 +241,7 @@ async def mail(request: web.Request) -> web.Response:
     context, words = request.app[CONTEXT], await words_for(request)
     wanted = request.match_info["id"]
     row = await context.database.read(lambda records: records.calendars.mail(wanted))
+    who(request).saw(row.owner, f"mail:{row.id}", "check_matter")
     view = mail_row(row, words, context.clock.now())
     view.raw = (row.raw or b"").decode("utf-8", "replace").replace("\x00", "")[:RAW_SHOWN]
     return _answer(request, words, "operator_mail_one.html", "mail", view, "operator")

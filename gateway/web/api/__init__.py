@@ -2,6 +2,7 @@
 
 from gateway.web.api import (
     appointments,
+    calendars,
     devices,
     feedback,
     operating,
@@ -23,6 +24,7 @@ SUBJECTS = (
     touchpoints.endpoints,
     reports.endpoints,
     appointments.endpoints,
+    calendars.endpoints,
     feedback.endpoints,
     rules.endpoints,
     recalls.endpoints,
