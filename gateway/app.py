@@ -43,9 +43,12 @@ from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.channels.addresses import CheckedResolver, is_literal, is_public
 from gateway.channels.display import DisplayChannel
+from gateway.channels.email import EmailChannel, Relay
 from gateway.channels.journal import JournalChannel
+from gateway.channels.letter import LetterChannel
 from gateway.channels.vapid import Vapid, VapidKeyError
 from gateway.channels.web_push import WebPushChannel
+from gateway.channels.webhook import WebhookChannel
 from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
@@ -679,6 +682,7 @@ async def opened(
             "display": DisplayChannel(publisher),
             "journal": JournalChannel(journal, clock),
         }
+        channels |= outward_channels(settings, folder, clock)
         for channel in channels.values():
             stack.push_async_callback(channel.close)
         renderer = Renderer(
@@ -739,6 +743,30 @@ def make_mail_server(
         take=lambda raw, recipients: receive_mail(database, clock, policy, raw, recipients),
         ours=lambda address: is_ours(address, policy),
         max_bytes=settings.mail.max_bytes,
+    )
+
+
+def outward_channels(
+    settings: configuration.Settings, folder: Path, clock: Clock
+) -> dict[str, Channel]:
+    """Mail, where a server is named, webhooks and letters."""
+    webhook = settings.deliver.webhook
+    made: dict[str, Channel] = {
+        "webhook": WebhookChannel(allow_hosts=webhook.allow_hosts, timeout_s=webhook.timeout_s),
+        "letter": LetterChannel(folder / "letters", clock.now),
+    }
+    mail = mail_channel(settings, clock)
+    return made | ({"email": mail} if mail is not None else {})
+
+
+def mail_channel(settings: configuration.Settings, clock: Clock) -> EmailChannel | None:
+    """The mail server's; None where none is named."""
+    mail = settings.deliver.email
+    url = mail.url.get_secret_value()
+    if not url:
+        return None
+    return EmailChannel(
+        Relay.of(url, mail.starttls), sender=mail.sender, bounce_domain=mail.bounce_domain, now=clock.now
     )
 
 

@@ -10,18 +10,21 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 
 from config.settings import Settings
+from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import BrokerError, last_loss
 from gateway.adapters.mqtt_client import probe
 from gateway.app import (
     SESSION_FILE,
     Stores,
     load_signals,
+    mail_channel,
     make_data_dir,
     named_broker,
     open_timeseries,
     read_sources,
     signal_texts,
 )
+from gateway.channels.email import MailError
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import rfc3339
 from gateway.flow.rule_sets import parse
@@ -42,6 +45,7 @@ async def examine(settings: Settings) -> list[Line]:
         ("broker", _broker),
         ("database and journal", _stores),
         ("time series", _timeseries),
+        ("mail server", _mail),
         ("pages", _web),
     ]
     lines: list[Line] = [{"what": "settings", "state": "good", "do": ""}]
@@ -128,6 +132,24 @@ async def _timeseries(settings: Settings) -> str:
         return await store.check()
     finally:
         await store.close()
+
+
+async def _mail(settings: Settings) -> str:
+    """Greets the mail server, encrypts, signs in; sends nothing."""
+    channel = mail_channel(settings, SystemClock())
+    if channel is None:
+        return "none named: no e-mail is sent; set deliver.email.url to have it sent"
+    try:
+        said = await channel.check()
+    except (MailError, OSError) as error:
+        raise CannotStartError(
+            f"{channel.host_name} does not take our mail ({type(error).__name__}: {error}): "
+            "see deliver.email.url and deliver.email.starttls"
+        ) from error
+    bounces = settings.deliver.email.bounce_domain
+    return (
+        said if bounces else f"{said}; bounces go to the sender: set deliver.email.bounce_domain to read them"
+    )
 
 
 async def _web(settings: Settings) -> str:

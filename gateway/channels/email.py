@@ -85,6 +85,10 @@ class Relay:
         )
 
 
+MailError = aiosmtplib.SMTPException
+"""What `EmailChannel.check` raises, besides OSError."""
+
+
 class EmailChannel:
     """See `gateway.ports.Channel`; the payload is {"to", "subject", "text", "html"?, "headers"?,
     "calendar"?: {"method", "ics"}, "language"?}."""
@@ -108,6 +112,11 @@ class EmailChannel:
         self._now = now
         self._tls = tls_context
         self._room = asyncio.Semaphore(CONNECTIONS)
+
+    @property
+    def host_name(self) -> str:
+        """The mail server and its port, for people."""
+        return f"{self._relay.host}:{self._relay.port}"
 
     def host(self, delivery: Delivery) -> str:
         """All mail goes through one server."""
@@ -146,7 +155,7 @@ class EmailChannel:
         async with client:
             secured = client.get_transport_info("sslcontext") is not None
             await client.noop()
-        return f"{self._relay.host}:{self._relay.port}, {'encrypted' if secured else 'not encrypted'}"
+        return f"{self.host_name}, {'encrypted' if secured else 'not encrypted'}"
 
     async def close(self) -> None:
         """Nothing is kept open."""
