@@ -166,6 +166,7 @@ def _operating(commands: Subcommands) -> None:
     _config(status)
     _json(status)
     _outbox(commands, module)
+    _mail(commands, module)
 
 
 def _tokens(commands: Subcommands, module: str) -> None:
@@ -239,6 +240,32 @@ def _outbox(commands: Subcommands, module: str) -> None:
     )
     _config(retry)
     retry.add_argument("ids", nargs="+")
+
+
+def _mail(commands: Subcommands, module: str) -> None:
+    mail = commands.add("mail", "mail that comes in", "touchpoint mail list --waiting")
+    actions = Subcommands(mail, "mail_command")
+    receive = actions.add(
+        "receive",
+        "take one mail from standard input, for a mail server that hands it to a program",
+        "touchpoint mail receive --to replies+abc@example.com < message (75: come again later)",
+        lazy(module, "mail_receive"),
+    )
+    _config(receive)
+    receive.add_argument(
+        "--to",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="recipient of the envelope; without any, those in the headers",
+    )
+    listing = actions.add(
+        "list", "what came in, newest first", "touchpoint mail list --waiting", lazy(module, "mail_list")
+    )
+    _config(listing)
+    _json(listing)
+    listing.add_argument("--waiting", action="store_true", help="only what waits for somebody")
+    listing.add_argument("--limit", type=count, default=50)
 
 
 def _rules(commands: Subcommands) -> None:

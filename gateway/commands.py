@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,10 @@ from gateway.app import (
     LANGUAGES,
     Decoding,
     Stores,
+    calendar_key,
     load_rules,
     load_signals,
+    make_policy,
     open_journal,
     open_timeseries,
     prepare,
@@ -283,6 +286,62 @@ def outbox_retry(arguments: argparse.Namespace) -> int:
 
     with_stores(arguments, lambda stores: stores.database.write(again))
     print(f"{len(arguments.ids)} will be sent again")
+    return 0
+
+
+# --- mail -------------------------------------------------------------------------------------
+
+COME_AGAIN, BAD_DATA = 75, 65
+"""EX_TEMPFAIL and EX_DATAERR of sysexits.h, which mail servers know."""
+
+
+def mail_receive(arguments: argparse.Namespace) -> int:
+    """Take one mail from standard input."""
+    from gateway.adapters.clock import SystemClock
+    from gateway.flow.mail import MailboxFullError, receive_mail
+    from gateway.ports import TROUBLES
+
+    settings = settings_of(arguments)
+    raw = sys.stdin.buffer.read(settings.mail.max_bytes + 1)
+    if len(raw) > settings.mail.max_bytes:
+        print(f"larger than mail.max_bytes ({settings.mail.max_bytes}): not taken", file=sys.stderr)
+        return BAD_DATA
+    rules = load_rules(rule_texts(settings.rules.paths), load_signals(signal_texts(settings.signals.paths)))
+
+    async def work(stores: Stores) -> Sequence[str]:
+        policy = dataclasses.replace(make_policy(settings, rules), calendar_key=calendar_key(settings))
+        results = await receive_mail(stores.database, SystemClock(), policy, raw, arguments.to)
+        return [f"{result.outcome}: {result.reason}" for result in results]
+
+    try:
+        lines = with_stores(arguments, work)
+    except (MailboxFullError, *TROUBLES) as error:
+        print(f"come again later: {error}", file=sys.stderr)
+        return COME_AGAIN
+    _show_lines(lines, as_json=False)
+    return 0
+
+
+def mail_list(arguments: argparse.Namespace) -> int:
+    """Mail that came in, and what became of it."""
+    rows = with_stores(
+        arguments,
+        lambda stores: stores.database.read(
+            lambda r: r.calendars.mails(waiting=arguments.waiting, limit=arguments.limit)
+        ),
+    )
+    table = [
+        {
+            "id": row.id,
+            "at": rfc3339(row.at),
+            "from": row.sender,
+            "subject": row.subject[:60],
+            "outcome": row.outcome,
+            "reason": row.reason,
+        }
+        for row in rows
+    ]
+    show(table, as_json=arguments.json, empty="nothing here")
     return 0
 
 
