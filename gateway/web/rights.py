@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
+from gateway.domain.case import Case
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotAllowedError, NotFoundError
 from gateway.domain.feedback import Feedback
@@ -205,6 +206,18 @@ def feedback(records: Records, who: Identity, feedback_id: str) -> Feedback:
     if not who.staff and not (who.role is Role.OWNER and found.owner == who.subject):
         raise NotFoundError(f"There is no feedback {feedback_id}.")
     who.saw(found.owner, f"feedback:{feedback_id}", "check_feedback")
+    return found
+
+
+def case(records: Records, who: Identity, case_id: str) -> Case:
+    """A case: the workshop whose job it is about, or after-sales."""
+    found = records.cases.get(case_id)
+    theirs = who.role is Role.WORKSHOP and found.workshop is not None and found.workshop == who.subject
+    if not who.staff and not theirs:
+        raise NotFoundError(f"There is no case {case_id}.")
+    what = f"matter:{found.touchpoint}" if found.touchpoint else f"owner:{found.owner}"
+    why = "check_matter" if found.touchpoint else "check_owner"
+    who.saw(found.owner, what, why, device=found.device)
     return found
 
 

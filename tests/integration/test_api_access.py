@@ -72,6 +72,13 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     # afterwards and operating
     ("GET", f"{API}/feedback"): O + S,
     ("POST", f"{API}/feedback/{{feedback_id}}"): O + S,
+    ("GET", f"{API}/cases"): W + S,
+    ("GET", f"{API}/cases/{{case_id}}"): W + S,
+    ("POST", f"{API}/cases/{{case_id}}/note"): W + S,
+    ("POST", f"{API}/cases/{{case_id}}/answer"): S,
+    ("POST", f"{API}/cases/{{case_id}}/close"): S,
+    ("POST", f"{API}/cases/{{case_id}}/give"): S,
+    ("GET", f"{API}/analytics/measures"): S,
     ("GET", f"{API}/analytics/feedback"): S,
     ("GET", f"{API}/analytics/funnel"): S,
     ("GET", f"{API}/rules"): S,

@@ -106,6 +106,8 @@ async def test_what_is_answered_has_the_shape_that_is_described(lab: Lab) -> Non
         "/journal": "journal",
         "/analytics/feedback": "analytics/feedback",
         "/analytics/funnel": "analytics/funnel",
+        "/analytics/measures": "analytics/measures",
+        "/cases": "cases",
     }.items():
         answer = by_path[path]
         assert answer is not None

@@ -1,7 +1,9 @@
 """The JSON API under /api/v1: one module a subject, all written the way endpoint.py says."""
 
 from gateway.web.api import (
+    analytics,
     appointments,
+    cases,
     calendars,
     devices,
     feedback,
@@ -26,6 +28,8 @@ SUBJECTS = (
     appointments.endpoints,
     calendars.endpoints,
     feedback.endpoints,
+    cases.endpoints,
+    analytics.endpoints,
     rules.endpoints,
     recalls.endpoints,
     operating.endpoints,

@@ -1,4 +1,4 @@
-"""What the operator looks at: quarantine, outbox, journal, funnel."""
+"""What the operator looks at: quarantine, outbox, journal."""
 
 from __future__ import annotations
 
@@ -13,24 +13,19 @@ from gateway.domain.messages import QuarantineRow
 from gateway.flow import quarantine as quarantine_flow
 from gateway.ports import Records
 from gateway.web.access import STAFF
-from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, Query, bad_cursor, page
+from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, page
 from gateway.web.api.shapes import (
     AttemptOut,
     DeliveryDetail,
     DeliveryOut,
-    FunnelOut,
-    FunnelRow,
     Id,
     JournalOut,
-    MomentIn,
     Position,
     QuarantineOut,
     ReplayIn,
     ReplayOut,
     Word,
 )
-
-MONTH_MS = 30 * 86_400_000
 
 endpoints = Endpoints("Operating")
 
@@ -151,7 +146,7 @@ async def retry_delivery(call: Call, delivery_id: str) -> DeliveryDetail:
     return await call.write(work)
 
 
-# --- journal and funnel -------------------------------------------------------------------------
+# --- journal ------------------------------------------------------------------------------------
 
 
 @endpoints.get("/journal", *STAFF)
@@ -160,15 +155,3 @@ async def show_journal(call: Call) -> JournalOut:
     return JournalOut.model_validate(call.context.journal.status())
 
 
-class FunnelQuery(Query):
-    """Since when."""
-
-    start: MomentIn | None = Field(None, alias="from", description="30 days ago when left out.")
-
-
-@endpoints.get("/analytics/funnel", *STAFF)
-async def show_funnel(call: Call, query: FunnelQuery) -> FunnelOut:
-    """Show what became of findings, by rule."""
-    since = query.start if query.start is not None else call.now - MONTH_MS
-    rows = await call.read(lambda r: r.touchpoints.funnel(since))
-    return FunnelOut(since=since, items=[FunnelRow.model_validate(row) for row in rows])

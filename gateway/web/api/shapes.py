@@ -25,8 +25,9 @@ from pydantic import (
 from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.device import Device, Facts
-from gateway.domain.feedback import Feedback
+from gateway.domain.feedback import AskState, Feedback
 from gateway.domain.report import Report
+from gateway.domain.slots import public_holidays
 from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.domain.touchpoint import State, Touchpoint
 from rules.readings import Value
@@ -384,6 +385,20 @@ class ReadingsOut(Out):
 # --- workshops ----------------------------------------------------------------------------------
 
 
+class PartIn(In):
+    """A part that a job needs."""
+
+    name: Line
+    days: int = Field(0, ge=0, le=365, description="Whole days until it can be at the workshop.")
+
+
+class PartOut(Out):
+    """A part that a job needs."""
+
+    name: str
+    days: int
+
+
 class ServiceIn(In):
     """A job a workshop does."""
 
@@ -394,6 +409,13 @@ class ServiceIn(In):
     price_to: int | None = Field(None, ge=0)
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
     lead_days: int = Field(1, ge=0, le=365, description="Whole days before the first slot on offer.")
+    skills: tuple[Line, ...] = Field((), max_length=20, description="What its bay must be able to do.")
+    buffer_minutes: int = Field(0, ge=0, le=720, description="How long the bay stays taken afterwards.")
+    parts: tuple[PartIn, ...] = Field((), max_length=50, description="No slot is offered before they are there.")
+    at_home: bool = Field(False, description="Done at the owner's home; slots are arrival windows.")
+    vat_percent: float | None = Field(None, ge=0, le=100, description="The VAT that the price contains.")
+    price_valid_until: Date | None = None
+    warranty: bool = Field(False, description="The manufacturer's warranty pays for it while it runs.")
 
 
 class ServiceOut(Out):
@@ -406,6 +428,56 @@ class ServiceOut(Out):
     price_to: int | None
     currency: str
     lead_days: int
+    skills: tuple[str, ...]
+    buffer_minutes: int
+    parts: tuple[PartOut, ...]
+    at_home: bool
+    vat_percent: float | None
+    price_valid_until: str | None
+    warranty: bool
+
+
+class ExceptionIn(In):
+    """A date on which a workshop is not open as usual."""
+
+    date: Date
+    hours: tuple[tuple[LocalTime, LocalTime], ...] = Field((), description="Empty: closed.")
+    reason: Line | None = None
+
+
+class ExceptionOut(Out):
+    """A date on which a workshop is not open as usual."""
+
+    date: str
+    hours: tuple[tuple[str, str], ...]
+    reason: str | None
+
+
+class HomeVisitsIn(In):
+    """How technicians come to owners: to some postcodes, around a point, or, where neither is said, to
+    everybody."""
+
+    window_minutes: int = Field(120, ge=30, le=720, description="Length of an arrival window.")
+    travel_minutes: int = Field(30, ge=0, le=720, description="From one job to the next.")
+    technicians: tuple[Line, ...] = Field((), max_length=100, description="The bays that travel; empty: all.")
+    postcodes: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}$")], ...] = Field(
+        (), max_length=1_000, description="Beginnings of postcodes."
+    )
+    latitude: float | None = Field(None, ge=-90, le=90)
+    longitude: float | None = Field(None, ge=-180, le=180)
+    radius_km: float | None = Field(None, gt=0, le=1_000)
+
+
+class HomeVisitsOut(Out):
+    """How technicians come to owners."""
+
+    window_minutes: int
+    travel_minutes: int
+    technicians: tuple[str, ...]
+    postcodes: tuple[str, ...]
+    latitude: float | None
+    longitude: float | None
+    radius_km: float | None
 
 
 class WorkshopPut(In):
@@ -422,13 +494,38 @@ class WorkshopPut(In):
     holidays: tuple[Date, ...] = Field((), max_length=1_000)
     services: tuple[ServiceIn, ...] = Field((), max_length=200)
     books: Literal["at_once", "on_request"] = "at_once"
+    exceptions: tuple[ExceptionIn, ...] = Field(
+        (), max_length=1_000, description="Single dates, closed or with other hours; they stand above holidays."
+    )
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+        None, description="ISO 3166-1: closed on that country's public holidays."
+    )
+    region: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,3}$")] | None = Field(
+        None, description="ISO 3166-2 subdivision, for its own public holidays."
+    )
+    skills: dict[Line, tuple[Line, ...]] = Field(
+        default_factory=dict, description='{"Bay 1": ["ev"]}: what each bay can do beyond the usual.'
+    )
+    answer_hours: int = Field(24, ge=1, le=336, description="A request without an answer ends then.")
+    replacement_cars: int | None = Field(None, ge=0, le=1_000, description="A day; null: no number is stated.")
+    home: HomeVisitsIn | None = None
+    email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = Field(
+        None, description="Where it takes requests by mail."
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        for day, spans in self.hours.items():
+        everywhere = [*self.hours.items(), *((e.date, e.hours) for e in self.exceptions)]
+        for day, spans in everywhere:
             for begin, end in spans:
                 if begin >= end:
                     raise ValueError(f"hours of {day}: {begin} is not before {end}.")
+        travelling = self.home.technicians if self.home else ()
+        strange = sorted({*self.skills, *travelling} - set(self.bays))
+        if strange:
+            raise ValueError(f"{strange[0]} is none of the bays.")
+        if self.country is not None:
+            public_holidays(self.country, self.region, 2026)
         for what, names in (("bay", self.bays), ("service", [service.id for service in self.services])):
             if len(set(names)) < len(names):
                 raise ValueError(f"the same {what} stands there twice.")
@@ -454,6 +551,14 @@ class WorkshopOut(Out):
     holidays: tuple[str, ...]
     services: tuple[ServiceOut, ...]
     books: str
+    exceptions: tuple[ExceptionOut, ...]
+    country: str | None
+    region: str | None
+    skills: Mapping[str, tuple[str, ...]]
+    answer_hours: int
+    replacement_cars: int | None
+    home: HomeVisitsOut | None
+    email: str | None
     created: Moment
 
 
@@ -465,6 +570,7 @@ class SlotOut(Out):
     start: Moment
     end: Moment
     held_until: Moment | None
+    arrive_until: Moment | None = Field(description="At home: end of the arrival window from `start`.")
 
 
 # --- touchpoints --------------------------------------------------------------------------------
@@ -616,6 +722,18 @@ class AppointmentOut(Out):
     diagnosis: Mapping[str, Any]
     done_at: Moment | None
     work: Mapping[str, Any]
+    services: tuple[str, ...] = Field(validation_alias="jobs", description="All jobs of the visit.")
+    arrive_until: Moment | None = Field(description="At home: end of the arrival window from `start`.")
+    address: str | None = Field(description="At home: where.")
+    stay: str | None = Field(description="waits, replacement_car, drops_off; null: nobody asked.")
+    terms: Mapping[str, Any] = Field(description="Who pays, by service, as it was stated at booking.")
+    answer_by: Moment | None = Field(description="When it ends if nobody answers.")
+    remind_at: Moment | None
+    wished: tuple[Moment, ...] = Field(description="Times that the owner asks for instead.")
+    offered: tuple[Moment, ...] = Field(description="Times that the workshop offers instead.")
+    reason: str | None
+    progress: Mapping[str, Moment] = Field(description="When it was checked in, in work, ready.")
+    sequence: int
 
 
 class WorkIn(In):
@@ -623,12 +741,16 @@ class WorkIn(In):
 
     note: Prose = ""
     parts: tuple[Line, ...] = Field((), max_length=100)
+    price: int | None = Field(None, ge=0, description="What the owner pays in the end, with VAT.")
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    fixed: bool | None = Field(None, description="Whether what was found is mended.")
 
 
 class CounterIn(In):
     """Other times that the workshop proposes."""
 
     starts: tuple[MomentIn, ...] = Field(min_length=1, max_length=10)
+    reason: Prose | None = None
 
 
 class RescheduleIn(In):
@@ -645,19 +767,25 @@ class FeedbackIn(In):
 
     score: int
     comment: Prose | None = None
+    expected: Literal["better", "as", "worse"] | None = Field(
+        None, description="Better, as or worse than expected; nobody has to say."
+    )
 
 
 class FeedbackOut(Out):
     """A question afterwards, and its answer."""
 
     id: str
-    touchpoint: str
+    touchpoint: str | None = Field(description="null: a question on the way (nps), about the product.")
     owner: str
+    device: str | None
     question: str
+    state: AskState = Field(description="waiting for room in the budget, asked, or dropped.")
     asked_at: Moment
     score: int | None
     comment: str | None
     answered_at: Moment | None
+    expected: str | None
 
 
 class RuleOut(Out):
@@ -798,47 +926,6 @@ class JournalOut(Out):
     bytes: int
     max_bytes: int
     readers: dict[str, ReaderOut]
-
-
-class FunnelRow(Out):
-    """What became of the findings of one rule."""
-
-    rule: str
-    found: int
-    sent: int
-    answered: int
-    booked: int
-    fulfilled: int
-    declined: int
-    silent: int
-
-
-class FunnelOut(Out):
-    """What became of findings, by rule."""
-
-    since: Moment = Field(serialization_alias="from")
-    items: list[FunnelRow]
-
-
-class ScoreOut(Out):
-    """The answers to one question."""
-
-    question: str
-    lowest: int
-    highest: int
-    asked: int
-    answered: int
-    mean: float | None
-    interval: tuple[float, float] | None = Field(
-        description="Holds the mean of all owners, with 95 % confidence; null below two answers."
-    )
-    distribution: dict[str, int]
-
-
-class ScoresOut(Out):
-    """The answers to all questions."""
-
-    items: list[ScoreOut]
 
 
 def shape_of(thing: object) -> dict[str, Any] | None:

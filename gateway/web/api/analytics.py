@@ -1,0 +1,254 @@
+"""What became of findings, jobs and answers, all together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.domain.feedback import EXPECTED, SCALES
+from gateway.domain.measures import STEPS
+from gateway.domain.moments import DAY_MS
+from gateway.flow import measure
+from gateway.web.access import STAFF
+from gateway.web.api.endpoint import Call, Endpoints, Query, fault_at
+from gateway.web.api.shapes import Moment, MomentIn, Out
+from gateway.web.scores import Score, scores
+
+FUNNEL_MS = 90 * DAY_MS
+"""How far back is looked when nobody says."""
+
+endpoints = Endpoints("Analytics")
+
+By = Literal["rule", "kind", "model", "firmware", "week"]
+
+
+class SpanQuery(Query):
+    """Of which days (UTC)."""
+
+    start: MomentIn | None = Field(None, alias="from", description="90 days ago when left out.")
+    end: MomentIn | None = Field(None, alias="to", description="Now when left out.")
+
+    def span(self, now: int) -> tuple[int, int]:
+        """(since, until) in ms. Raises a Problem when it ends before it begins."""
+        until = self.end if self.end is not None else now + 1
+        since = self.start if self.start is not None else until - FUNNEL_MS
+        if until <= since:
+            raise fault_at("to", "to: has to come after from.")
+        return since, until
+
+
+class FunnelQuery(SpanQuery):
+    """Grouped by what."""
+
+    by: By = "rule"
+
+
+class TimingOut(Out):
+    """How long it took until a step."""
+
+    since: str = Field(description="From which step on.")
+    median_s: float = Field(description="True to 2.5 %.")
+    p90_s: float
+
+
+class FunnelRow(Out):
+    """What became of the findings of one group, counted on the day they were found."""
+
+    key: str = Field(description="The rule, kind, model, firmware or ISO week; empty: unknown.")
+    rule: str | None = Field(description="The same, where it is grouped by rule.")
+    found: int
+    sent: int
+    seen: int
+    answered: int
+    booked: int
+    done: int = Field(description="By a workshop, or the owner said that it is done already.")
+    helped: int = Field(description="Nothing of it was found again for 14 days (follow_up.helped_days).")
+    looked_at: int = Field(description="Of how many jobs that is known.")
+    fulfilled: int = Field(description="The same as done.")
+    declined: int
+    silent: int = Field(description="Sent, and not answered so far.")
+    held_out: int
+    times: dict[str, TimingOut] = Field(description="By step; a step that nobody reached is missing.")
+
+    @classmethod
+    def of_line(cls, line: measure.FunnelLine, by: str) -> FunnelRow:
+        """From what was measured."""
+        names = (*STEPS, "looked_at", "declined", "silent", "held_out")
+        counts = {name: line.counts.get(name, 0) for name in names}
+        times = {
+            step: TimingOut(since=t.since, median_s=t.median_ms / 1000, p90_s=t.p90_ms / 1000)
+            for step, t in line.times.items()
+        }
+        rule = line.key if by == "rule" else None
+        return cls(key=line.key, rule=rule, fulfilled=counts["done"], times=times, **counts)
+
+
+class FunnelOut(Out):
+    """What became of findings."""
+
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+    by: str
+    items: list[FunnelRow]
+
+
+@endpoints.get("/analytics/funnel", *STAFF)
+async def show_funnel(call: Call, query: FunnelQuery) -> FunnelOut:
+    """Show what became of findings: found, sent, seen, answered, booked, done, helped, and the times between.
+
+    Of the days (UTC) on which they were found; what follows later counts for that day.
+    """
+    (since, until), policy = query.span(call.now), call.context.policy
+    lines = await call.read(lambda r: measure.funnel(r, query.by, since, until, call.now, policy))
+    items = [FunnelRow.of_line(line, query.by) for line in lines]
+    return FunnelOut(since=since, until=until, by=query.by, items=items)
+
+
+# --- answers ----------------------------------------------------------------------------------
+
+
+class ScoreOut(Out):
+    """The answers to one question."""
+
+    question: str
+    lowest: int
+    highest: int
+    asked: int
+    answered: int
+    mean: float | None
+    interval: tuple[float, float] | None = Field(
+        description="Holds the mean of all owners, with 95 % confidence; null below two answers."
+    )
+    distribution: dict[str, int]
+    net: float | None = Field(description="nps: promoters (9, 10) less detractors (0 to 6), in percent.")
+    expected: dict[str, int] = Field(
+        description="How many said better, as or worse than expected; nobody has to."
+    )
+
+    @classmethod
+    def of_score(cls, score: Score) -> ScoreOut:
+        """From what was counted."""
+        low, high = SCALES[score.question]
+        return cls(
+            question=score.question,
+            lowest=low,
+            highest=high,
+            asked=score.asked,
+            answered=score.answered,
+            mean=score.mean,
+            interval=score.interval,
+            distribution={str(n): score.distribution.get(n, 0) for n in range(low, high + 1)},
+            net=score.net,
+            expected={word: score.expected.get(word, 0) for word in EXPECTED},
+        )
+
+
+class ScoresOut(Out):
+    """The answers to all questions."""
+
+    items: list[ScoreOut]
+
+
+@endpoints.get("/analytics/feedback", *STAFF)
+async def score_feedback(call: Call, query: SpanQuery) -> ScoresOut:
+    """Show the mean of the answers to each question, with how many answered and how sure it is.
+
+    Of the questions that were asked in that time, of all of them when it is left out.
+    """
+    whole = query.start is None and query.end is None
+    since, until = (0, call.now + 1) if whole else query.span(call.now)
+    found = await call.read(lambda r: scores(r, since, until))
+    return ScoresOut(items=[ScoreOut.of_score(score) for score in found])
+
+
+# --- measures ---------------------------------------------------------------------------------
+
+
+class ShareOut(Out):
+    """So many of so many."""
+
+    good: int
+    known: int = Field(description="Of how many it is known.")
+    share: float | None = Field(description="null of nothing.")
+    interval: tuple[float, float] | None = Field(description="95 %, by Wilson.")
+
+    @classmethod
+    def of_share(cls, share: measure.Share) -> ShareOut:
+        """From what was counted."""
+        return cls(good=share.good, known=share.of, share=share.share, interval=share.interval)
+
+
+class EffectOut(Out):
+    """Findings that were sent beside those that were held out; warnings, safety and recalls never are."""
+
+    rule: str = Field(description="Empty: all rules with a hold-out together.")
+    told: ShareOut = Field(
+        description="Cleared within 60 days (follow_up.effect_days), nothing worse before."
+    )
+    held_out: ShareOut = Field(description="The same of those held out.")
+    told_failed: int = Field(description="Something worse was found first.")
+    held_out_failed: int
+    difference: tuple[float, float] | None = Field(
+        description="95 % interval of the difference of both shares, by Newcombe; above 0: telling helps."
+    )
+
+    @classmethod
+    def of_effect(cls, effect: measure.Effect) -> EffectOut:
+        """From what was counted."""
+        return cls(
+            rule=effect.rule,
+            told=ShareOut.of_share(effect.told),
+            held_out=ShareOut.of_share(effect.held),
+            told_failed=effect.told_failed,
+            held_out_failed=effect.held_failed,
+            difference=effect.difference,
+        )
+
+
+class EffortOut(Out):
+    """What a solved matter takes."""
+
+    matters: int = Field(description="Jobs done whose messages are counted (14 days later).")
+    messages: int = Field(description="All that reached their owners, whoever paid for them.")
+    contacts: int = Field(description="Of these, what the budget paid.")
+    messages_per_matter: float | None
+    contacts_per_matter: float | None
+
+
+class MeasuresOut(Out):
+    """How well promises are kept, what a solved matter takes, and what telling owners does."""
+
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+    promises: Mapping[str, ShareOut] = Field(
+        description="Kept of known: time (ready when promised), price (no more than promised and approved), "
+        "fixed (helped the first time)."
+    )
+    effort: EffortOut
+    effect: list[EffectOut]
+
+
+@endpoints.get("/analytics/measures", *STAFF)
+async def show_measures(call: Call, query: SpanQuery) -> MeasuresOut:
+    """Show whether promises were kept, how many messages a solved matter takes, and what telling owners does.
+
+    Of jobs done in that time; the effect, of findings of that time.
+    """
+    (since, until), policy = query.span(call.now), call.context.policy
+    found = await call.read(lambda r: measure.measures(r, since, until, call.now, policy))
+    effort = EffortOut(
+        matters=found.matters,
+        messages=found.messages,
+        contacts=found.contacts,
+        messages_per_matter=found.messages / found.matters if found.matters else None,
+        contacts_per_matter=found.contacts / found.matters if found.matters else None,
+    )
+    return MeasuresOut(
+        since=since,
+        until=until,
+        promises={name: ShareOut.of_share(share) for name, share in found.promises.items()},
+        effort=effort,
+        effect=[EffectOut.of_effect(effect) for effect in found.effects],
+    )
