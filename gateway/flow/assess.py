@@ -455,7 +455,8 @@ def apply_event(records: Records, event: Found | Cleared, now: int, policy: Poli
         return None
     outcome = _contained(records, event, lambda: _decide(records, event, finding, now, policy))
     if outcome is None:
-        write_line(records, "not_decided", now, device=event.device, finding=finding.id)
+        whose = _contained(records, event, lambda: _known_owner(records, event, now))
+        write_line(records, "not_decided", now, owner=whose, device=event.device, finding=finding.id)
     return outcome or "failed"
 
 
@@ -467,6 +468,12 @@ def _clear(records: Records, event: Cleared, now: int, policy: Policy) -> None:
 def _decide(records: Records, event: Found, finding: Finding, now: int, policy: Policy) -> str:
     owner = owner_when(records, event.device, min(event.found_ts, now))
     return decide.decide(records, finding, owner, now, policy)
+
+
+def _known_owner(records: Records, event: Found, now: int) -> str | None:
+    """Who is to read that a finding could not be decided."""
+    owner = owner_when(records, event.device, min(event.found_ts, now))
+    return records.owners.get(owner).id if owner is not None else None
 
 
 def _contained(records: Records, event: Found | Cleared, work: Callable[[], T]) -> T | None:

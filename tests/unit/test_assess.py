@@ -337,8 +337,9 @@ async def test_a_finding_that_cannot_be_decided_is_kept_and_said_and_holds_up_no
         await place.passes(MINUTE)
         assert sorted(await place.rules_found()) == FOUND + FOUND
         assert await place.world.touchpoints() == []
-        lines = await place.world.read(lambda r: [line.code for line in r.touchpoints.ledger(limit=10)])
-        assert sorted(lines) == ["found", "not_decided", "suppressed_no_owner"]
+        lines = await place.world.read(lambda r: r.touchpoints.ledger(limit=10))
+        assert sorted(line.code for line in lines) == ["found", "not_decided", "suppressed_no_owner"]
+        assert [line.owner for line in lines if line.code == "not_decided"] == ["jana"]
     assert place.counters.decisions["failed"] == 1
 
 
