@@ -22,7 +22,7 @@ from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.domain.access import Role, Token, issue_token
-from gateway.domain.appointment import Service, Workshop
+from gateway.domain.appointment import ExtraWork, Service, Workshop
 from gateway.domain.counters import Counters
 from gateway.domain.device import Device
 from gateway.domain.messages import Batch
@@ -301,6 +301,17 @@ BODIES: Mapping[str, Any] = {
     "POST /touchpoints/{touchpoint_id}/answer": {"action": "noted"},
     "POST /appointments/{appointment_id}/counter": {"starts": ["2026-11-26T09:00:00Z"]},
     "POST /appointments/{appointment_id}/reschedule": {"slot": "north@1"},
+    "POST /appointments/{appointment_id}/decline": {},
+    "POST /appointments/{appointment_id}/accept": {"start": "2026-11-26T09:00:00Z"},
+    "POST /appointments/{appointment_id}/take-offer": {"start": "2026-11-26T09:00:00Z"},
+    "POST /appointments/{appointment_id}/wish": {"starts": ["2026-11-26T09:00:00Z"]},
+    "POST /appointments/{appointment_id}/stay": {"stay": "waits"},
+    "POST /appointments/{appointment_id}/progress": {"step": "in_work"},
+    "POST /appointments/{appointment_id}/extra-work": {"reason": "Discs", "price": 240},
+    "POST /extra-work/{extra_id}/answer": {"approve": True},
+    "POST /touchpoints/{touchpoint_id}/wish": {"starts": ["2026-11-26T09:00:00Z"]},
+    "PUT /workshops/{workshop_id}/busy": {"source": "crm", "times": []},
+    "POST /workshops/{workshop_id}/walk-ins": {"service": "brakes-front"},
     "POST /appointments/{appointment_id}/done": {},
     "POST /feedback/{feedback_id}": {"score": 1},
 }
@@ -324,6 +335,16 @@ async def cast(lab: Lab) -> dict[str, str]:
     [visit] = await north.all("appointments")
     await north("POST", f"appointments/{visit['id']}/done", {})
     [question] = await jana.all("feedback")
+    extra = ExtraWork(
+        id="extra-1",
+        appointment=visit["id"],
+        owner="jana",
+        reason="Discs",
+        price=240,
+        asked_at=NOW,
+        answer_by=NOW + HOUR,
+    )
+    await lab.database.write(lambda records: records.workshops.ask_extra(extra))
     subscription = await jana(
         "POST", "owners/jana/subscriptions", BODIES["POST /owners/{owner_id}/subscriptions"]
     )
@@ -341,5 +362,6 @@ async def cast(lab: Lab) -> dict[str, str]:
         "touchpoint_id": matter.id,
         "appointment_id": visit["id"],
         "feedback_id": question["id"],
+        "extra_id": extra.id,
         "subscription_id": subscription.body["id"],
     }

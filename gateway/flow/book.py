@@ -33,7 +33,7 @@ from gateway.domain.ids import new_id
 from gateway.domain.moments import DAY_MS, HOUR_MS, MINUTE_MS, local
 from gateway.domain.policy import Policy
 from gateway.domain.terms import terms
-from gateway.domain.touchpoint import LIVE, Slot, State, Touchpoint, check_move, services
+from gateway.domain.touchpoint import LIVE, Answer, Slot, State, Touchpoint, check_move, services
 from gateway.flow import announce, outgoing
 from gateway.ports import Records
 
@@ -860,11 +860,40 @@ def ask_for(
     return asked
 
 
+def wish_for(
+    records: Records,
+    touchpoint_id: str,
+    starts: Sequence[int],
+    now: int,
+    policy: Policy,
+    *,
+    by: str,
+    channel: str,
+    workshop: str | None = None,
+    comment: str | None = None,
+    stay: str | None = None,
+) -> Appointment:
+    """`ask_for`, as the owner's answer to an open matter: it is with the workshop from now on.
+
+    Raises ConflictError when the matter is not open."""
+    touchpoint = records.touchpoints.get(touchpoint_id)
+    if touchpoint.state is not State.OPEN or touchpoint.kind != "appointment":
+        raise ConflictError(f"This matter is {touchpoint.state}; no time can be asked for.", touchpoint)
+    asked = ask_for(records, touchpoint, starts, now, policy, workshop=workshop, comment=comment, stay=stay)
+    chosen = Answer(action="other_time", channel=channel, at=now, by=by, comment=comment)
+    waiting = replace(touchpoint, state=State.ANSWERED, answer=chosen, slots=())
+    records.touchpoints.save(waiting)
+    outgoing.close_channels(records, waiting, now)
+    return asked
+
+
 def accept(records: Records, appointment_id: str, start: int, now: int, policy: Policy) -> Appointment:
     """The workshop takes one of the times that the owner wished for, also outside of its hours; only a bay
     has to be free. Raises InvalidError for another time, SlotTakenError when no bay is free."""
     appointment = records.workshops.appointment(appointment_id)
-    if start not in appointment.wished or appointment.touchpoint is None:
+    if not appointment.wished or appointment.touchpoint is None:
+        raise ConflictError("The owner wishes for no other time.", appointment)
+    if start not in appointment.wished:
         raise InvalidError("start: take one of the times that the owner asked for.")
     touchpoint = records.touchpoints.get(appointment.touchpoint)
     slot = _any_bay(records, touchpoint, appointment, start, now)

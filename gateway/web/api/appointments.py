@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.appointment import Appointment, AppointmentState, ExtraState
 from gateway.domain.errors import NotFoundError
-from gateway.flow import book, follow_up
+from gateway.flow import book, follow_up, visit
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import EVERYONE, STAFF
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, page
-from gateway.web.api.shapes import AppointmentOut, CounterIn, Id, MomentIn, RescheduleIn, WorkIn
+from gateway.web.api.shapes import (
+    AppointmentOut,
+    CounterIn,
+    Id,
+    In,
+    Moment,
+    MomentIn,
+    Out,
+    Prose,
+    RescheduleIn,
+    Stay,
+    WorkIn,
+)
 
 endpoints = Endpoints("Appointments")
 
@@ -92,10 +105,119 @@ async def confirm_appointment(call: Call, appointment_id: str) -> AppointmentOut
 
 @endpoints.post("/appointments/{appointment_id}/counter", Role.WORKSHOP, *STAFF)
 async def counter_appointment(call: Call, appointment_id: str, body: CounterIn) -> AppointmentOut:
-    """Propose other times; the matter is open again with those."""
+    """Propose other times, which are kept for the owner; the matter is open again with those."""
     policy = call.context.policy
     return await happen(
-        call, appointment_id, lambda r: book.counter(r, appointment_id, body.starts, call.now, policy)
+        call,
+        appointment_id,
+        lambda r: book.counter(r, appointment_id, body.starts, call.now, policy, reason=body.reason),
+    )
+
+
+class DeclineIn(In):
+    """Why not."""
+
+    reason: Prose | None = None
+
+
+@endpoints.post("/appointments/{appointment_id}/decline", Role.WORKSHOP, *STAFF)
+async def decline_appointment(call: Call, appointment_id: str, body: DeclineIn) -> AppointmentOut:
+    """Say no to a request, or to the times that an owner wishes for instead.
+
+    The owner gets the next times; a time that stood already goes on standing.
+    """
+    policy = call.context.policy
+    return await happen(
+        call,
+        appointment_id,
+        lambda r: book.decline(r, appointment_id, call.now, policy, reason=body.reason),
+    )
+
+
+class StartIn(In):
+    """One of the times that were named."""
+
+    start: MomentIn
+
+
+@endpoints.post("/appointments/{appointment_id}/accept", Role.WORKSHOP, *STAFF)
+async def accept_wish(call: Call, appointment_id: str, body: StartIn) -> AppointmentOut:
+    """Take one of the times that the owner wishes for, also outside of the opening hours."""
+    policy = call.context.policy
+    return await happen(
+        call, appointment_id, lambda r: book.accept(r, appointment_id, body.start, call.now, policy)
+    )
+
+
+@endpoints.post("/appointments/{appointment_id}/take-offer", Role.OWNER, *STAFF)
+async def take_offer(call: Call, appointment_id: str, body: StartIn) -> AppointmentOut:
+    """Take one of the times that the workshop offers instead; it stands at once."""
+    policy = call.context.policy
+    return await happen(
+        call, appointment_id, lambda r: book.take_offer(r, appointment_id, body.start, call.now, policy)
+    )
+
+
+class WishIn(In):
+    """Times that the owner would rather have."""
+
+    starts: tuple[MomentIn, ...] = Field(min_length=1, max_length=book.MOST_WISHED)
+    comment: Prose | None = None
+
+
+@endpoints.post("/appointments/{appointment_id}/wish", Role.OWNER, *STAFF)
+async def wish_for_a_time(call: Call, appointment_id: str, body: WishIn) -> AppointmentOut:
+    """Ask the workshop for another time; it takes one, offers others, or says no."""
+    policy = call.context.policy
+    return await happen(
+        call,
+        appointment_id,
+        lambda r: book.wish(r, appointment_id, body.starts, call.now, policy, comment=body.comment),
+    )
+
+
+class AskForIn(WishIn):
+    """Times that nobody has offered."""
+
+    workshop: Id | None = Field(None, description="The one that was chosen for the product when left out.")
+    stay: Stay | None = None
+
+
+@endpoints.post("/touchpoints/{touchpoint_id}/wish", Role.OWNER, *STAFF)
+async def ask_for_a_time(call: Call, touchpoint_id: str, body: AskForIn) -> AppointmentOut:
+    """Ask a workshop for a time that it has not offered; it takes one, offers others, or says no."""
+
+    def work(records: Records) -> AppointmentOut:
+        rights.touchpoint(records, call.who, touchpoint_id)
+        made = book.wish_for(
+            records,
+            touchpoint_id,
+            body.starts,
+            call.now,
+            call.context.policy,
+            by=call.who.subject or str(call.who.role),
+            channel="api",
+            workshop=body.workshop,
+            comment=body.comment,
+            stay=body.stay,
+        )
+        return AppointmentOut.of(made)
+
+    return await call.write(work)
+
+
+class StayIn(In):
+    """What the owner does meanwhile."""
+
+    stay: Stay
+
+
+@endpoints.post("/appointments/{appointment_id}/stay", Role.OWNER, *STAFF)
+async def say_stay(call: Call, appointment_id: str, body: StayIn) -> AppointmentOut:
+    """Say whether the owner waits there, wants a replacement car, or only drops the product off."""
+    policy = call.context.policy
+    return await happen(
+        call, appointment_id, lambda r: book.set_stay(r, appointment_id, body.stay, call.now, policy)
     )
 
 
@@ -124,10 +246,112 @@ async def finish_appointment(call: Call, appointment_id: str, body: WorkIn) -> A
 
     Resets the counters that the job resets, fulfils the touchpoint, and asks the owner one question.
     """
-    work, policy = body.model_dump(mode="json"), call.context.policy
+    work, policy = body.model_dump(mode="json", exclude_none=True), call.context.policy
+
+    def done(records: Records) -> Appointment:
+        visit.close_questions(records, appointment_id, call.now, policy)
+        return follow_up.done(records, appointment_id, work, call.now, policy)
+
+    return await happen(call, appointment_id, done)
+
+
+class StepIn(In):
+    """How far the job is."""
+
+    step: Literal["checked_in", "in_work", "ready"]
+
+
+@endpoints.post("/appointments/{appointment_id}/progress", Role.WORKSHOP, *STAFF)
+async def say_progress(call: Call, appointment_id: str, body: StepIn) -> AppointmentOut:
+    """Say that the product was taken in, is in work, or is ready; the owner sees it at once."""
+    policy = call.context.policy
     return await happen(
-        call, appointment_id, lambda r: follow_up.done(r, appointment_id, work, call.now, policy)
+        call, appointment_id, lambda r: visit.step(r, appointment_id, body.step, call.now, policy)
     )
+
+
+# --- extra work -------------------------------------------------------------------------------
+
+
+class ExtraWorkIn(In):
+    """What the workshop found beyond the job."""
+
+    reason: Annotated[Prose, Field(min_length=1)]
+    price: int = Field(ge=0, description="Whole currency units, with VAT.")
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
+    photo: Id | None = Field(None, description="Id of an attachment.")
+    minutes: int = Field(0, ge=0, le=7 * 24 * 60, description="How much longer it takes.")
+    answer_by: MomentIn | None = None
+
+
+class ExtraWorkOut(Out):
+    """A question for extra work, and the owner's word."""
+
+    id: str
+    appointment: str
+    reason: str
+    price: int
+    currency: str
+    photo: str | None
+    minutes: int
+    state: ExtraState
+    asked_at: Moment
+    answer_by: Moment
+    answered_at: Moment | None
+    by: str | None
+
+
+class ExtraWorks(Out):
+    """All questions of a visit; they are few."""
+
+    items: list[ExtraWorkOut]
+
+
+@endpoints.get("/appointments/{appointment_id}/extra-work", *EVERYONE)
+async def list_extra_work(call: Call, appointment_id: str) -> ExtraWorks:
+    """List what a workshop asked to do beyond the job, and what the owner said."""
+
+    def work(records: Records) -> ExtraWorks:
+        rights.appointment(records, call.who, appointment_id)
+        found = records.workshops.extras(appointment=appointment_id)
+        return ExtraWorks(items=[ExtraWorkOut.of(extra) for extra in found])
+
+    return await call.read(work)
+
+
+@endpoints.post("/appointments/{appointment_id}/extra-work", Role.WORKSHOP, *STAFF)
+async def ask_extra_work(call: Call, appointment_id: str, body: ExtraWorkIn) -> ExtraWorkOut:
+    """Ask the owner for extra work; without their word it is not done."""
+
+    def work(records: Records) -> ExtraWorkOut:
+        rights.appointment(records, call.who, appointment_id)
+        named = body.model_dump(exclude={"reason", "price"})
+        policy = call.context.policy
+        extra = visit.ask_extra(records, appointment_id, body.reason, body.price, call.now, policy, **named)
+        return ExtraWorkOut.of(extra)
+
+    return await call.write(work)
+
+
+class ExtraAnswerIn(In):
+    """The owner's word."""
+
+    approve: bool
+
+
+@endpoints.post("/extra-work/{extra_id}/answer", Role.OWNER, *STAFF)
+async def answer_extra_work(call: Call, extra_id: str, body: ExtraAnswerIn) -> ExtraWorkOut:
+    """Approve or decline extra work; the first word holds, another one is told so (409)."""
+
+    def work(records: Records) -> ExtraWorkOut:
+        rights.appointment(records, call.who, records.workshops.extra(extra_id).appointment)
+        by = call.who.subject or str(call.who.role)
+        channel = "api" if call.who.role is Role.OWNER else "call_centre"
+        policy = call.context.policy
+        extra = visit.answer_extra(records, extra_id, body.approve, call.now, policy, by=by, channel=channel)
+        return ExtraWorkOut.of(extra)
+
+    return await call.write(work)
 
 
 @endpoints.post("/appointments/{appointment_id}/no-show", Role.WORKSHOP, *STAFF)

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from gateway.domain.appointment import Appointment, AppointmentState
-from gateway.domain.delivery import DeliveryState
+from gateway.domain.delivery import DeliveryState, Reached
 from gateway.domain.device import Device, Facts
 from gateway.domain.feedback import AskState, Feedback
 from gateway.domain.report import Report
@@ -100,6 +100,7 @@ Zone = Annotated[
 Date = Annotated[str, AfterValidator(_real_date), WithJsonSchema({"type": "string", "format": "date"})]
 LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
+Stay = Literal["waits", "replacement_car", "drops_off"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -385,14 +386,14 @@ class ReadingsOut(Out):
 # --- workshops ----------------------------------------------------------------------------------
 
 
-class PartIn(In):
+class SparePartIn(In):
     """A part that a job needs."""
 
     name: Line
     days: int = Field(0, ge=0, le=365, description="Whole days until it can be at the workshop.")
 
 
-class PartOut(Out):
+class SparePartOut(Out):
     """A part that a job needs."""
 
     name: str
@@ -411,7 +412,7 @@ class ServiceIn(In):
     lead_days: int = Field(1, ge=0, le=365, description="Whole days before the first slot on offer.")
     skills: tuple[Line, ...] = Field((), max_length=20, description="What its bay must be able to do.")
     buffer_minutes: int = Field(0, ge=0, le=720, description="How long the bay stays taken afterwards.")
-    parts: tuple[PartIn, ...] = Field((), max_length=50, description="No slot is offered before they are there.")
+    parts: tuple[SparePartIn, ...] = Field((), max_length=50, description="No slot before they are there.")
     at_home: bool = Field(False, description="Done at the owner's home; slots are arrival windows.")
     vat_percent: float | None = Field(None, ge=0, le=100, description="The VAT that the price contains.")
     price_valid_until: Date | None = None
@@ -430,7 +431,7 @@ class ServiceOut(Out):
     lead_days: int
     skills: tuple[str, ...]
     buffer_minutes: int
-    parts: tuple[PartOut, ...]
+    parts: tuple[SparePartOut, ...]
     at_home: bool
     vat_percent: float | None
     price_valid_until: str | None
@@ -495,7 +496,7 @@ class WorkshopPut(In):
     services: tuple[ServiceIn, ...] = Field((), max_length=200)
     books: Literal["at_once", "on_request"] = "at_once"
     exceptions: tuple[ExceptionIn, ...] = Field(
-        (), max_length=1_000, description="Single dates, closed or with other hours; they stand above holidays."
+        (), max_length=1_000, description="Dates that are closed or have other hours; above holidays."
     )
     country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
         None, description="ISO 3166-1: closed on that country's public holidays."
@@ -507,7 +508,7 @@ class WorkshopPut(In):
         default_factory=dict, description='{"Bay 1": ["ev"]}: what each bay can do beyond the usual.'
     )
     answer_hours: int = Field(24, ge=1, le=336, description="A request without an answer ends then.")
-    replacement_cars: int | None = Field(None, ge=0, le=1_000, description="A day; null: no number is stated.")
+    replacement_cars: int | None = Field(None, ge=0, le=1_000, description="A day; null: none is stated.")
     home: HomeVisitsIn | None = None
     email: Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = Field(
         None, description="Where it takes requests by mail."
@@ -583,7 +584,10 @@ class AnswerIn(In):
         description="book, not_now, snooze, never, already_done, noted, call_me; other_time and"
         " other_workshop change the proposals and leave the matter open."
     )
-    slot: Annotated[str, StringConstraints(max_length=100)] | None = None
+    slot: Annotated[str, StringConstraints(max_length=300)] | None = Field(
+        None, description="book: its id; up to three, each of another workshop, between commas, ask them all."
+    )
+    stay: Stay | None = Field(None, description="book: what the owner does meanwhile; null: not asked.")
     comment: Prose | None = None
     until: Annotated[str, StringConstraints(max_length=40)] | None = Field(
         None,
@@ -905,10 +909,18 @@ class DeliveryOut(Out):
     expires_at: Moment | None
 
 
+class OutcomeOut(Out):
+    """How far a delivery is known to have come."""
+
+    outcome: Reached
+    at: Moment
+
+
 class DeliveryDetail(DeliveryOut):
-    """A row of the outbox with its attempts."""
+    """A row of the outbox with its attempts, and how far it is known to have come."""
 
     tries: list[AttemptOut]
+    outcomes: list[OutcomeOut]
 
 
 class ReaderOut(Out):

@@ -67,6 +67,7 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     chosen = Answer(
         action=_action(body),
         slot=body.slot,
+        stay=body.stay,
         comment=body.comment,
         workshop=body.workshop,
         place=body.place,
