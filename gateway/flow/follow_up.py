@@ -15,7 +15,7 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RECALL_PURPOSE, Policy
 from gateway.domain.result import FINISHED_LATE_MS, Result
 from gateway.domain.touchpoint import Matter, State, Touchpoint
-from gateway.flow import afterwords, announce, book, budget, cases, outgoing, telling
+from gateway.flow import afterwords, announce, book, budget, cases, consents, outgoing, telling
 from gateway.ports import Records
 
 COMMENT_MAX = 1_000
@@ -246,6 +246,8 @@ def _room(records: Records, question: Feedback, now: int, policy: Policy) -> int
     """None: it may be put now; else when it may be tried again."""
     last = _last_asked(records, question.owner)
     apart = last + policy.asking.apart_ms if last is not None else now
+    if not consents.allowed(records, question.owner, consents.SURVEY):
+        return budget.NEVER
     free = budget.room(records, question.owner, budget.SURVEY, now, policy)
     if free == budget.NEVER:
         return free
@@ -345,10 +347,14 @@ def _low(records: Records, answered: Feedback, now: int, policy: Policy) -> None
         owner=answered.owner,
         device=answered.device,
         touchpoint=answered.touchpoint,
-        workshop=result.workshop if result else None,
         appointment=result.appointment if result else None,
         text=answered.comment or "",
-        data={"question": answered.question, "score": answered.score, "feedback": answered.id},
+        data={
+            "question": answered.question,
+            "score": answered.score,
+            "feedback": answered.id,
+            "workshop": result.workshop if result else None,  # which reads it without a name, so not as its case
+        },
         now=now,
         policy=policy,
     )

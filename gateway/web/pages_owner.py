@@ -18,15 +18,15 @@ from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
-from gateway.domain.feedback import SCALES, Feedback
 from gateway.domain.household import Person
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
+from gateway.domain.policy import OWNER_REPORT
 from gateway.domain.purposes import Basis
-from gateway.domain.touchpoint import Answer, LedgerLine, State, Touchpoint
-from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond
+from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
+from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
 from gateway.ports import Records
-from gateway.web import calendar_file, rights, views
+from gateway.web import answering, asked, calendar_file, rights, views
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -110,8 +110,8 @@ async def pushes(at: _Page) -> list[Shown]:
 def _stands(records: Records, push: Mapping[str, Any]) -> bool:
     """Whether the push still asks for something: an offer that is open, a question without an answer."""
     touchpoint = records.touchpoints.get(str(push["touchpoint"]))
-    asked = [f for f in records.feedback.page(touchpoint=touchpoint.id) if f.answered_at is None]
-    return touchpoint.state is State.OPEN or bool(asked)
+    questions = records.feedback.page(touchpoint=touchpoint.id)
+    return touchpoint.state is State.OPEN or any(f.answered_at is None for f in questions)
 
 
 def _push_page(push: Mapping[str, Any]) -> str:
@@ -154,7 +154,7 @@ async def inbox(request: web.Request) -> web.Response:
     for found in loaded.matters:
         one = await views.matter_series(at.context, found, at.now)
         matters.append(views.matter(found, at.context, at.words, at.now, one))
-    questions = [_question(feedback, found, at) for feedback, found in loaded.questions]
+    questions = [asked.card(question, at.context, at.words, at.now) for question in loaded.questions]
     view = Shown(
         greeting=greeting(loaded.owner, at),
         matters=matters,
@@ -170,17 +170,12 @@ async def inbox(request: web.Request) -> web.Response:
 def _load_inbox(records: Records, at: _Page) -> Shown:
     states = (State.OPEN, State.ANSWERED)
     touchpoints = people.matters(records, at.owner_id, states, limit=20)
-    asked = [
-        f for f in records.feedback.page(owner=at.owner_id) if f.answered_at is None and f.asked_at <= at.now
-    ]
     visits = people.visits(records, at.owner_id, COMING, at.now)
     return Shown(
         owner=records.owners.get(at.owner_id),
         matters=[views.load_matter(records, t, at.context) for t in touchpoints],
         products=views.load_products(records, at.owner_id),
-        questions=[
-            (f, views.load_matter(records, records.touchpoints.get(f.touchpoint), at.context)) for f in asked
-        ],
+        questions=asked.waiting(records, at.owner_id, at.context, at.now),
         visits=[(a, views.find_workshop(records, a.workshop), _device_title(records, a)) for a in visits],
         subscribed=bool(records.owners.subscriptions(at.owner_id)),
     )
@@ -200,22 +195,6 @@ def greeting(owner: Owner, at: _Page) -> str:
         f"{salutation} {owner.name.split()[-1]}" if salutation and at.words.language == "de" else owner.name
     )
     return at.words(f"greeting.{key}", name=name)
-
-
-def _question(feedback: Feedback, found: views.Matter, at: _Page) -> Shown:
-    place = found.workshop.name if found.workshop else ""
-    lowest, highest = SCALES[feedback.question]
-    return Shown(
-        id=feedback.id,
-        scale=list(range(lowest, highest + 1)),
-        low=at.words(f"feedback.{feedback.question}.low"),
-        high=at.words(f"feedback.{feedback.question}.high"),
-        href=f"/me/feedback/{feedback.id}",
-        kind_icon=views.kind_icon(found.device.kind),
-        product=views.spoken(found, at.context, at.words, at.now).product,
-        title=at.words(f"feedback.{feedback.question}.title", workshop=place),
-        text=at.words("feedback.lead", name=views.wording_name(found, at.words), workshop=place),
-    )
 
 
 def _soon(loaded: Shown, at: _Page) -> list[Shown]:
@@ -247,7 +226,11 @@ async def touchpoint(request: web.Request) -> web.Response:
     view = Shown(
         matter=shown,
         chart=views.chart(one, at.words, at.now, "matter"),
-        status=_status(found, at),
+        status=answering.status(found, at.words),
+        returns=answering.returns(found, at.words, at.now, f"{shown.href}/return"),
+        report=_reported(found),
+        may_mute=respond.may_mute(found.touchpoint),
+        **answering.days(at.now, at.words),
         slots_label=_slots_label(shown, at.words),
         facts=_facts(found, at.words),
         why=shown.why,
@@ -264,6 +247,16 @@ def _load_touchpoint(records: Records, at: _Page, wanted: str) -> tuple[views.Ma
     lines = records.touchpoints.ledger(touchpoint=found.id, limit=LEDGER_LINES)
     muted = found.rule in records.owners.preferences(at.owner_id).muted
     return views.load_matter(records, found, at.context), lines, muted
+
+
+def _reported(found: views.Matter) -> Shown | None:
+    """What the owner said themselves, with their photo."""
+    evidence = found.touchpoint.evidence
+    if found.touchpoint.rule != OWNER_REPORT.id:
+        return None
+    photo = evidence.get("photo")
+    url = f"/attachments/{photo}" if isinstance(photo, str) else None
+    return Shown(text=str(evidence.get("text") or ""), photo=url)
 
 
 def _can_hold(found: views.Matter, now: int) -> bool:
@@ -285,33 +278,6 @@ def _facts(found: views.Matter, words: Words) -> list[tuple[str, str]]:
     return [*facts, ("document", words("visit.costs", price=price))] if price else facts
 
 
-def _status(found: views.Matter, at: _Page) -> Shown | None:
-    """What became of the matter; None while it waits for the owner."""
-    state, words = found.touchpoint.state, at.words
-    if state in (State.OPEN, State.DEFERRED):
-        return None
-    appointment = found.appointment
-    if appointment is not None and state in (State.BOOKED, State.FULFILLED):
-        tone = views.appointment_state(words, appointment.state)
-        moment = f"{words.when(appointment.start, 'long')}, {words.when(appointment.start, 'time')}"
-        text = words("status.visit", moment=moment, workshop=found.workshop.name if found.workshop else "")
-        href = f"/me/visits/{appointment.id}"
-        return Shown(
-            tone=tone.tone,
-            icon=tone.icon,
-            word=tone.word,
-            text=text,
-            href=href,
-            link=words("status.see_visit"),
-        )
-    answer = found.touchpoint.answer
-    key = f"status.{answer.action}" if answer and words.has(f"status.{answer.action}") else f"status.{state}"
-    tone_name = "calm" if state in (State.WITHDRAWN, State.EXPIRED) else "done"
-    return Shown(
-        tone=tone_name, icon="check", word=words(f"state.{state}"), text=words(key), href=None, link=None
-    )
-
-
 @routes.post("/me/touchpoints/{id}/answer")
 @allow(Role.OWNER, Role.OPERATOR)
 async def answer(request: web.Request) -> web.Response:
@@ -319,21 +285,20 @@ async def answer(request: web.Request) -> web.Response:
     at, form = await open_page(request), await request.post()
     wanted = request.match_info["id"]
     channel = "call_centre" if at.who.staff else "web_push" if form.get("channel") == "web_push" else "page"
-    chosen = Answer(
-        action=str(form.get("action", "")),
-        slot=str(form["slot"]) if form.get("slot") else None,
-        channel=channel,
-        at=at.now,
-        by=at.who.name,
-    )
-    outcome = await take_answer(at, wanted, chosen)
+    chosen = answering.chosen(form, channel=channel, at=at.now, by=at.who.name)
+    try:
+        outcome = await take_answer(at, wanted, chosen, for_product=bool(form.get("for_product")))
+    except InvalidError:
+        return see(f"/{'operator' if at.who.staff else 'me'}/touchpoints/{wanted}", "not_possible")
     return see(_after_answer(at, outcome, str(form.get("next", ""))), outcome.said)
 
 
-async def take_answer(at: Any, wanted: str, chosen: Answer) -> Shown:
-    """Take an answer; what stands against it is told in calm words, never as an error page."""
+async def take_answer(at: Any, wanted: str, chosen: Answer, *, for_product: bool = False) -> Shown:
+    """Take an answer; what stands against it is told in calm words, never as an error page. Raises InvalidError
+    for what cannot be chosen."""
+    asks = chosen.action.partition(":")[0] in REQUESTS
     try:
-        after = await at.write(lambda records: _answer(records, at, wanted, chosen))
+        after = await at.write(lambda records: _answer(records, at, wanted, chosen, for_product))
     except SlotTakenError:
         after = await at.write(lambda records: book.refresh(records, wanted, at.now, at.context.policy))
         return Shown(touchpoint=after, said="taken", visit=None)
@@ -342,12 +307,13 @@ async def take_answer(at: Any, wanted: str, chosen: Answer) -> Shown:
         visit = await at.read(lambda records: _visit_of(records, after))
         return Shown(touchpoint=after, said="conflict", visit=visit)
     visit = await at.read(lambda records: _visit_of(records, after))
-    return Shown(touchpoint=after, said=_said(after, visit), visit=visit)
+    return Shown(touchpoint=after, said=_said(after, visit, asks=asks), visit=visit)
 
 
-def _answer(records: Records, at: Any, wanted: str, chosen: Answer) -> Touchpoint:
+def _answer(records: Records, at: Any, wanted: str, chosen: Answer, for_product: bool) -> Touchpoint:
     rights.answerable(records, at.who, wanted)
-    return respond.answer(records, wanted, chosen, at.now, at.context.policy)
+    policy = at.context.policy
+    return respond.answer(records, wanted, chosen, at.now, policy, for_product=for_product)
 
 
 def _visit_of(records: Records, touchpoint: Touchpoint) -> Appointment | None:
@@ -355,21 +321,28 @@ def _visit_of(records: Records, touchpoint: Touchpoint) -> Appointment | None:
     return standing[-1] if standing else None
 
 
-def _said(after: Touchpoint, visit: Appointment | None) -> str:
+def _said(after: Touchpoint, visit: Appointment | None, *, asks: bool = False) -> str:
     if visit is not None:
         return "booked" if visit.state is AppointmentState.CONFIRMED else "requested"
-    action = after.answer.action if after.answer else ""
-    return {"call_me": "call", "noted": "noted"}.get(action, "closed")
+    return answering.said(after, asks=asks)
 
 
 def _after_answer(at: _Page, outcome: Shown, wanted: str) -> str:
     if at.who.staff:
-        return f"/operator/owners/{quote(outcome.touchpoint.owner)}"
+        stays = outcome.said in ("taken", "conflict", "times", "workshop")
+        touchpoint = outcome.touchpoint
+        return (
+            f"/operator/touchpoints/{touchpoint.id}"
+            if stays
+            else f"/operator/owners/{quote(touchpoint.owner)}"
+        )
     if local_path(wanted, ""):
         return local_path(wanted)
     if outcome.visit is not None:
         return f"/me/visits/{outcome.visit.id}"
-    if outcome.said in ("taken", "conflict"):
+    if outcome.said == "done" and outcome.touchpoint.answer.done_at is None:
+        return f"/me/touchpoints/{outcome.touchpoint.id}/done"
+    if outcome.said in ("taken", "conflict", "times", "workshop", *returning.PUTS_OFF, "snoozed"):
         return f"/me/touchpoints/{outcome.touchpoint.id}"
     return "/me"
 
@@ -546,13 +519,13 @@ async def visit(request: web.Request) -> web.Response:
 def _load_visit(records: Records, at: _Page, wanted: str) -> Shown:
     appointment = rights.appointment(records, at.who, wanted)
     touchpoint = records.touchpoints.get(appointment.touchpoint) if appointment.touchpoint else None
-    asked = records.feedback.page(touchpoint=appointment.touchpoint) if appointment.touchpoint else []
+    questions = records.feedback.page(touchpoint=appointment.touchpoint) if appointment.touchpoint else []
     return Shown(
         appointment=appointment,
         workshop=views.find_workshop(records, appointment.workshop),
         device=records.devices.find(appointment.device) if appointment.device else None,
         matter=views.load_matter(records, touchpoint, at.context) if touchpoint else None,
-        question=next((f.id for f in asked if f.answered_at is None and f.asked_at <= at.now), None),
+        question=next((f.id for f in questions if f.open_at(at.now)), None),
     )
 
 
@@ -650,31 +623,10 @@ async def feedback(request: web.Request) -> web.Response:
     """One question, answered with one tap."""
     at, wanted = await open_page(request), request.match_info["id"]
 
-    def work(records: Records) -> tuple[Feedback, views.Matter]:
-        found = rights.feedback(records, at.who, wanted)
-        return found, views.load_matter(records, records.touchpoints.get(found.touchpoint), at.context)
+    def work(records: Records) -> asked.Asked:
+        return asked.load(records, rights.feedback(records, at.who, wanted), at.context)
 
-    asked, found = await at.read(work)
-    return at.answer("owner_feedback.html", "now", _feedback_view(asked, found, at))
-
-
-def _feedback_view(asked: Feedback, found: views.Matter, at: _Page) -> Shown:
-    low, high = SCALES[asked.question]
-    place, words, key = found.workshop.name if found.workshop else "", at.words, f"feedback.{asked.question}"
-    thanks = None
-    if asked.answered_at is not None:
-        text = words("feedback.thanks_text", score=asked.score, most=high)
-        thanks = Shown(word=words("feedback.thanks_word"), title=words("feedback.thanks"), text=text)
-    return Shown(
-        name=views.wording_name(found, words),
-        title=words(f"{key}.title", workshop=place),
-        lead=words("feedback.lead", name=views.wording_name(found, words), workshop=place),
-        action=f"/me/feedback/{asked.id}",
-        scale=list(range(low, high + 1)),
-        low=words(f"{key}.low"),
-        high=words(f"{key}.high"),
-        thanks=thanks,
-    )
+    return at.answer("owner_feedback.html", "now", asked.page_view(await at.read(work), at.words))
 
 
 @routes.post("/me/feedback/{id}")
@@ -683,12 +635,16 @@ async def rate(request: web.Request) -> web.Response:
     """The answer to it."""
     at, wanted, form = await open_page(request), request.match_info["id"], await request.post()
     score, comment = str(form.get("score", "")), str(form.get("comment", "")) or None
+    expected, policy = str(form.get("expected", "")), at.context.policy
 
     def work(records: Records) -> None:
         rights.feedback(records, at.who, wanted)
+        if expected:
+            follow_up.compare(records, wanted, expected, at.now)
+            return
         if not score.isascii() or not score.isdigit():
             raise InvalidError("score: choose one of the numbers.")
-        follow_up.rate(records, wanted, int(score), comment, at.now)
+        follow_up.rate(records, wanted, int(score), comment, at.now, policy)
 
     try:
         await at.write(work)

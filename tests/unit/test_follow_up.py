@@ -335,7 +335,7 @@ async def test_a_low_score_opens_a_case_and_the_owner_hears_that_somebody_looks(
     await passes(world, asked.asked_at)
     await world.write(follow_up.rate, asked.id, 2, "It squeals.", world.now, world.policy)
     (case,) = await world.read(lambda r: r.cases.pending())
-    assert (case.kind, case.workshop, case.text) == (CaseKind.LOW_SCORE, "nord", "It squeals.")
+    assert (case.kind, case.workshop, case.text) == (CaseKind.LOW_SCORE, None, "It squeals.")
     assert case.data["score"] == 2
     assert case.state is CaseState.OPEN
     assert (await world.codes())[-2:] == ["rated", "case_low_score"]
