@@ -48,7 +48,7 @@ from gateway.channels.journal import JournalChannel
 from gateway.channels.letter import LetterChannel
 from gateway.channels.vapid import Vapid, VapidKeyError
 from gateway.channels.web_push import WebPushChannel
-from gateway.channels.webhook import WebhookChannel
+from gateway.channels.webhook import AddressError, WebhookChannel, check_url
 from gateway.domain.access import Role as AccessRole
 from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
@@ -597,6 +597,7 @@ class Gateway:
             in_force=self.in_force,
             state=self.state,
             geography=self.geography,
+            check_webhook=self.check_webhook,
             demo=demo,
         )
 
@@ -605,6 +606,14 @@ class Gateway:
 
         self.in_force.followers.append(follow_rules)
         return made
+
+    def check_webhook(self, url: str) -> str | None:
+        """Why an endpoint's address may not be sent to."""
+        try:
+            check_url(url, self.settings.deliver.webhook.allow_hosts)
+        except AddressError as error:
+            return str(error)
+        return None
 
     async def connected(self) -> None:
         """Return when messages can arrive and displays can be reached."""

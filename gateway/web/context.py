@@ -71,6 +71,8 @@ class Context:
     """what the rules remember, to be looked at"""
     geography: Geography | None = None
     """countries and wall clocks, as the rules ask for them"""
+    check_webhook: Callable[[str], str | None] | None = None
+    """why an endpoint's address may not be sent to; None where it may"""
     firmware: web.Application | None = None
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)

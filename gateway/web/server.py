@@ -15,7 +15,10 @@ from gateway.web import (
     metrics,
     openapi,
     pages_calendars,
+    pages_deliveries,
+    pages_answer,
     pages_display,
+    pages_link,
     pages_operator,
     pages_owner,
     pages_people,
@@ -41,7 +44,10 @@ from gateway.web.problems import Problem, problem_of
 
 PAGES = (
     pages_start,
+    pages_deliveries,
     pages_owner,
+    pages_answer,
+    pages_link,
     pages_people,
     pages_display,
     pages_calendars,

@@ -3,8 +3,8 @@
 from gateway.web.api import (
     analytics,
     appointments,
-    cases,
     calendars,
+    cases,
     devices,
     feedback,
     operating,
@@ -14,6 +14,7 @@ from gateway.web.api import (
     reports,
     rules,
     touchpoints,
+    webhooks,
     workshops,
 )
 from gateway.web.api.endpoint import Endpoint
@@ -32,6 +33,7 @@ SUBJECTS = (
     analytics.endpoints,
     rules.endpoints,
     recalls.endpoints,
+    webhooks.endpoints,
     operating.endpoints,
 )
 

@@ -20,6 +20,7 @@ from gateway.web.api.shapes import (
     DeliveryOut,
     Id,
     JournalOut,
+    OutcomeOut,
     Position,
     QuarantineOut,
     ReplayIn,
@@ -126,7 +127,9 @@ def detail(records: Records, delivery_id: str) -> DeliveryDetail:
     """A delivery with its attempts."""
     shown = DeliveryOut.of(records.outbox.get(delivery_id))
     tries = [AttemptOut.of(attempt) for attempt in records.outbox.attempts(delivery_id)]
-    return DeliveryDetail.model_construct(**dict(shown), tries=tries)
+    known = records.outbox.outcomes([delivery_id]).get(delivery_id, [])
+    outcomes = [OutcomeOut(outcome=one.outcome, at=one.at) for one in known]
+    return DeliveryDetail.model_construct(**dict(shown), tries=tries, outcomes=outcomes)
 
 
 @endpoints.get("/outbox/{delivery_id}", *STAFF)
