@@ -28,7 +28,7 @@ from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from gateway.domain.visit_words import visit_words
 from gateway.domain.webhooks import MANUFACTURER, EndpointState
 from gateway.domain.wording import Told, Words, touchpoint_words
-from gateway.flow import afterwords, consents, invitations, written
+from gateway.flow import access_log, afterwords, consents, invitations, written
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -199,6 +199,12 @@ def queue_event(
     """A thin event (ids and states; who wants more asks the API) for every endpoint of the audience
     (`manufacturer` or `workshop:<id>`) that wants this type; gives for how many. With `key` once only."""
     endpoints = records.webhooks.hearing(audience, event_type)
+    if endpoints and audience == MANUFACTURER and owner is not None:
+        about = touchpoint or data.get("finding") or ""
+        access_log.received(
+            records, owner, by=MANUFACTURER, role=MANUFACTURER, what=f"matter:{about}", why="told_app", now=now,
+            device=data.get("device"),
+        )
     for endpoint in endpoints:
         delivery_id = new_id(now)
         body = {"type": event_type, "timestamp": rfc3339(now), "data": dict(data)}
@@ -483,8 +489,19 @@ class Renderer:
         if endpoint is None or endpoint.state is not EndpointState.ACTIVE:
             return None
         event = delivery.payload["event"]
+        if event["type"] == "touchpoint.sent" and not self._still_offered(records, delivery):
+            return None
         payload = {"url": endpoint.url, "secrets": list(endpoint.signing(now)), "event": event}
         return replace(delivery, payload=payload)
+
+    def _still_offered(self, records: Records, delivery: Delivery) -> bool:
+        """Whether the matter that another system is to show is still open and agreed to."""
+        try:
+            touchpoint = records.touchpoints.get(delivery.touchpoint or "")
+        except NotFoundError:
+            return False
+        open_yet = touchpoint.state is State.OPEN and touchpoint.owner == delivery.owner
+        return open_yet and consents.allowed(records, touchpoint.owner, touchpoint.purpose)
 
     def _in_writing(
         self, records: Records, found: Matter, delivery: Delivery, now: int
@@ -572,7 +589,7 @@ class Renderer:
         touchpoint = found.touchpoint
         if delivery.payload.get("about") in VISIT:
             return self._visit(records, found, delivery, now)
-        if not records.owners.granted(touchpoint.owner, touchpoint.purpose):
+        if not consents.allowed(records, touchpoint.owner, touchpoint.purpose):
             return None
         match delivery.payload.get("about"):
             case "offer" if touchpoint.state is State.OPEN:

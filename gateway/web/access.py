@@ -150,6 +150,13 @@ def public(handler: H) -> H:
     return handler
 
 
+def by_secret(handler: H) -> H:
+    """Mark a handler: the address holds a secret and opens one matter, whoever comes and from wherever the
+    form was sent; a foreign page cannot know the address."""
+    handler.__dict__["any_origin"] = True
+    return public(handler)
+
+
 def mark_of(handler: object) -> frozenset[Role] | None:
     """The roles that may come in, empty for everybody; None when there is no mark."""
     mark: frozenset[Role] | None = getattr(handler, "access", None)
@@ -314,7 +321,7 @@ class Gatekeeper:
         return asked_language(request.headers.get("Accept-Language", ""))
 
     def _check_origin(self, request: web.Request, *, signed_in: bool) -> None:
-        if request.method in SAFE_METHODS:
+        if request.method in SAFE_METHODS or getattr(request.match_info.handler, "any_origin", False):
             return
         ours = same_origin(request, self.public_url)
         if ours is False or (signed_in and ours is None):

@@ -12,12 +12,11 @@ from typing import Any
 from aiohttp import web
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import AppointmentState
+from gateway.domain.appointment import STANDING, AppointmentState
 from gateway.domain.errors import NotFoundError
-from gateway.domain.touchpoint import Answer, State, Touchpoint
-from gateway.flow import book
+from gateway.domain.touchpoint import State, Touchpoint
 from gateway.ports import Records
-from gateway.web import charts, rights, views
+from gateway.web import answering, charts, rights, views
 from gateway.web.access import allow, local_path
 from gateway.web.context import Context
 from gateway.web.pages_owner import open_page, take_answer
@@ -68,13 +67,7 @@ async def answer(request: web.Request) -> web.Response:
     """What was tapped on the display."""
     at, form, wanted = await open_page(request), await request.post(), request.match_info["device"]
     found = await at.read(lambda records: _shown_there(records, at, wanted, str(form.get("touchpoint", ""))))
-    chosen = Answer(
-        action=str(form.get("action", "")),
-        slot=str(form["slot"]) if form.get("slot") else None,
-        channel="display",
-        at=at.now,
-        by=found.owner,
-    )
+    chosen = answering.chosen(form, channel="display", at=at.now, by=found.owner)
     await take_answer(at, found.id, chosen)
     return see(local_path(str(form.get("next", "")), f"/display/{wanted}"))
 
@@ -163,7 +156,9 @@ async def _open(base: Shown, found: views.Matter, context: Context, words: Words
 def _actions(m: Shown, found: views.Matter, words: Words) -> list[Shown]:
     not_now = Shown(action="not_now", label=words("act.not_now"), primary=False)
     if m.bookable:
-        return [not_now, Shown(action="call_me", label=words("act.call_me"), primary=not m.slots)]
+        other = [Shown(action="other_time", label=words("act.other_time"), primary=False)] if m.slots else []
+        call = Shown(action="call_me", label=words("act.call_me"), primary=not m.slots)
+        return [*other, not_now, call]
     if m.resets:
         return [Shown(action="already_done", label=words("act.already_done"), primary=True), not_now]
     return [Shown(action="noted", label=words("act.noted"), primary=True), not_now]
@@ -231,7 +226,7 @@ def _settled(
         return quiet
     given, appointment = found.touchpoint.answer, found.appointment
     where = words(f"display.answered_{'here' if given.channel == 'display' else 'phone'}")
-    if appointment is not None and appointment.state in book.STANDING:
+    if appointment is not None and appointment.state in STANDING:
         state = views.appointment_state(words, appointment.state)
         moment = f"{words.when(appointment.start, 'long')}, {words.when(appointment.start, 'time')}"
         place = found.workshop.name if found.workshop else ""

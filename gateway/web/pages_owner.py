@@ -26,7 +26,7 @@ from gateway.domain.purposes import Basis
 from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
 from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
 from gateway.ports import Records
-from gateway.web import answering, asked, calendar_file, rights, views
+from gateway.web import answering, asked, calendar_file, reached, rights, views
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -221,6 +221,7 @@ async def touchpoint(request: web.Request) -> web.Response:
     at = await open_page(request)
     wanted = request.match_info["id"]
     found, lines, muted = await at.read(lambda records: _load_touchpoint(records, at, wanted))
+    how_far = await at.read(lambda records: reached.lines(records, found.touchpoint.id, at.words, at.now))
     one = await views.matter_series(at.context, found, at.now)
     shown = views.matter(found, at.context, at.words, at.now, one)
     view = Shown(
@@ -236,6 +237,7 @@ async def touchpoint(request: web.Request) -> web.Response:
         why=shown.why,
         condition=found.rule.condition if found.rule else "",
         ledger=views.ledger(lines, at.context, at.words),
+        reached=how_far,
         muted=muted,
         hold_url=f"{shown.href}/hold" if _can_hold(found, at.now) else None,
     )
@@ -294,8 +296,8 @@ async def answer(request: web.Request) -> web.Response:
 
 
 async def take_answer(at: Any, wanted: str, chosen: Answer, *, for_product: bool = False) -> Shown:
-    """Take an answer; what stands against it is told in calm words, never as an error page. Raises InvalidError
-    for what cannot be chosen."""
+    """Take an answer; what stands against it is told in calm words, never as an error page. Raises
+    InvalidError for what cannot be chosen."""
     asks = chosen.action.partition(":")[0] in REQUESTS
     try:
         after = await at.write(lambda records: _answer(records, at, wanted, chosen, for_product))
@@ -671,6 +673,7 @@ def _load_you(records: Records, at: _Page) -> Shown:
         consents=records.owners.consents(at.owner_id),
         preferences=outgoing.wishes(records, at.owner_id, at.context.policy),
         subscriptions=records.owners.subscriptions(at.owner_id),
+        places=reached.addresses(records, records.owners.get(at.owner_id)),
         asked=consents.purposes(records, at.owner_id, at.context.policy),
         shared=[
             (device, person, records.owners.get(device.owner).name if device.owner else "")
@@ -689,7 +692,7 @@ def _you_view(loaded: Shown, at: _Page) -> Shown:
         shared=[_shared(one, at) for one in loaded.shared],
         quiet_from=wishes.quiet_from,
         quiet_to=wishes.quiet_to,
-        channels=[_channel(key, wishes, loaded.subscriptions, words) for key in ("web_push", "display")],
+        channels=[_channel(key, wishes, loaded, words) for key in _channels(at)],
         notify=at.context.vapid_public_key,
         push_note=None,
         budget=words("you.budget_text", count=wishes.weekly_budget),
@@ -737,11 +740,20 @@ def _shared(one: tuple[Device, Person, str], at: _Page) -> Shown:
     )
 
 
-def _channel(key: str, wishes: Preferences, subscriptions: list[PushSubscription], words: Words) -> Shown:
+def _channels(at: _Page) -> list[str]:
+    """Those that can be chosen: of mail, letters and the app those that the operator has."""
+    more = [key for key in reached.IN_WRITING if key in at.context.policy.channels]
+    return ["web_push", "display", *more]
+
+
+def _channel(key: str, wishes: Preferences, loaded: Shown, words: Words) -> Shown:
+    subscriptions: list[PushSubscription] = loaded.subscriptions
     text = words(f"channel.{key}.text")
     if key == "web_push" and subscriptions:
         text = words("channel.web_push.to", names=", ".join(dict.fromkeys(s.label for s in subscriptions)))
-    return Shown(key=key, label=words(f"channel.{key}.label"), text=text, on=key in wishes.channels)
+    place = reached.channel_text(key, loaded.places, words) or Shown(text=text, again=None)
+    label, on = words(f"channel.{key}.label"), key in wishes.channels
+    return Shown(key=key, label=label, text=place.text, on=on, again=place.again)
 
 
 @routes.get("/me/ledger")
@@ -799,7 +811,7 @@ async def preferences(request: web.Request) -> web.Response:
 async def channel(request: web.Request) -> web.Response:
     """Use a channel, or do not."""
     at, form, name = await open_page(request), await request.post(), request.match_info["channel"]
-    if name not in ("web_push", "display"):
+    if name not in _channels(at):
         raise NotFoundError(f"There is no channel {name}.")
     on = bool(form.get("on"))
 

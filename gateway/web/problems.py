@@ -16,7 +16,14 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, NotFoundError, SlotTakenError
+from gateway.domain.errors import (
+    ConflictError,
+    GoneError,
+    InvalidError,
+    NotAllowedError,
+    NotFoundError,
+    SlotTakenError,
+)
 from gateway.ports import (
     DatabaseUnavailableError,
     JournalFullError,
@@ -104,6 +111,8 @@ def problem_of(error: Exception) -> Problem | None:
             return error
         case NotFoundError():
             return Problem(404, str(error) or "There is no such thing.")
+        case GoneError():
+            return Problem(410, str(error), kind="gone", title="It is over")
         case NotAllowedError():
             return forbidden(str(error) or "This token may not do this.")
         case InvalidError():

@@ -133,6 +133,7 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method.toLowerCase() !== "post" || /^\/sign-/.test(form.getAttribute("action") || "")) return;
+    if (form.enctype === "multipart/form-data") return; // a photo goes the browser's own way
     event.preventDefault();
     send(form, event.submitter);
   });

@@ -1,0 +1,230 @@
+"""Answering beside the times: when and where it was done, another workshop, what returns when, what owners
+report themselves; the call centre's page; and the pictures that belong to matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace as Shown
+from typing import Any
+
+from aiohttp import web
+
+from gateway.domain import snooze
+from gateway.domain.access import Role
+from gateway.domain.errors import ConflictError, InvalidError
+from gateway.domain.report import Report
+from gateway.domain.touchpoint import LedgerLine, Touchpoint
+from gateway.flow import asking, reports, respond, returning
+from gateway.ports import Records
+from gateway.web import answering, around, rights, views
+from gateway.web.access import EVERYONE, allow
+from gateway.web.pages_owner import free_times, open_page
+from gateway.web.render import see
+from gateway.web.words import Words
+
+routes = web.RouteTableDef()
+owner_only = allow(Role.OWNER)
+operator_only = allow(Role.OPERATOR)
+both = allow(Role.OWNER, Role.OPERATOR)
+
+FORM_MOST = reports.PHOTO_MOST + 64 * 1024
+"""Bytes of a form with a photo."""
+LINES = 40
+
+
+# --- when and where it was done ---------------------------------------------------------------------
+
+
+@routes.get("/me/touchpoints/{id}/done")
+@owner_only
+async def done(request: web.Request) -> web.Response:
+    """When and where was it done?"""
+    at, wanted = await open_page(request), request.match_info["id"]
+    found, places = await at.read(lambda records: _load(records, at, wanted))
+    given = found.touchpoint.answer.workshop if found.touchpoint.answer else None
+    view = Shown(
+        **_head(found, at),
+        url=f"/me/touchpoints/{wanted}/answer",
+        places=places,
+        workshop=given or found.device.workshop or "",
+        today=answering.days(at.now, at.words)["today"],
+    )
+    return at.answer("owner_done.html", "now", view)
+
+
+def _load(records: Records, at: Any, wanted: str) -> tuple[views.Matter, list[Shown]]:
+    touchpoint = rights.touchpoint(records, at.who, wanted)
+    return views.load_matter(records, touchpoint, at.context), answering.places(records, touchpoint)
+
+
+def _head(found: views.Matter, at: Any) -> dict[str, Any]:
+    return {
+        "name": views.spoken(found, at.context, at.words, at.now).name,
+        "back": f"/me/touchpoints/{found.touchpoint.id}",
+    }
+
+
+# --- another workshop -------------------------------------------------------------------------------
+
+
+@routes.get("/me/touchpoints/{id}/workshops")
+@owner_only
+async def workshops(request: web.Request) -> web.Response:
+    """Those that do the job."""
+    at, wanted = await open_page(request), request.match_info["id"]
+    found, places = await at.read(lambda records: _load(records, at, wanted))
+    view = Shown(**_head(found, at), url=f"/me/touchpoints/{wanted}/answer", places=places)
+    return at.answer("owner_workshops.html", "now", view)
+
+
+# --- what returns -----------------------------------------------------------------------------------
+
+
+@routes.post("/me/touchpoints/{id}/return")
+@both
+async def change_return(request: web.Request) -> web.Response:
+    """Another day for what was put off, or at once."""
+    at, form, wanted = await open_page(request), await request.post(), request.match_info["id"]
+    until, policy = str(form.get("until", "")), at.context.policy
+
+    def work(records: Records) -> Touchpoint:
+        found = rights.answerable(records, at.who, wanted)
+        if not until:
+            return returning.show_now(records, wanted, at.now, policy)
+        zone = records.owners.get(found.owner).time_zone
+        return returning.put_off_until(records, wanted, snooze.instant(until, at.now, zone), at.now, policy)
+
+    base = "/operator/touchpoints" if at.who.staff else "/me/touchpoints"
+    try:
+        after = await at.write(work)
+    except ConflictError:
+        return see(f"{base}/{wanted}", "conflict")
+    except InvalidError:
+        return see(f"{base}/{wanted}", "not_possible")
+    return see(f"{base}/{after.id}", "changed" if until else "shown")
+
+
+# --- something is wrong -----------------------------------------------------------------------------
+
+
+@routes.get("/me/products/{device}/report")
+@owner_only
+async def report_page(request: web.Request) -> web.Response:
+    """In words, or with a photo."""
+    return await _report_page(request)
+
+
+async def _report_page(request: web.Request, fault: str = "", text: str = "") -> web.Response:
+    at, wanted = await open_page(request), request.match_info["device"]
+    device = await at.read(lambda records: rights.reportable(records, at.who, wanted))
+    back = f"/me/products/{wanted}"
+    view = Shown(product=device.title, back=back, url=f"{back}/report", fault=fault, text=text)
+    return at.answer("owner_report.html", "products", view)
+
+
+@routes.post("/me/products/{device}/report")
+@owner_only
+async def report(request: web.Request) -> web.Response:
+    """A matter opens at once, with times."""
+    at, wanted = await open_page(request), request.match_info["device"]
+    form = await request.clone(client_max_size=FORM_MOST).post()
+    text, file = str(form.get("text", "")), form.get("photo")
+    try:
+        text = reports.said(text)
+    except InvalidError:
+        return await _report_page(request, at.words("report.empty"), text)
+    try:
+        picture = await _picture(file)
+    except InvalidError:
+        return await _report_page(request, at.words("report.photo_bad"), text)
+    facts, spans = await at.read(lambda records: _reporting(records, at, wanted))
+    readings = await around.readings(at.context, facts, spans, at.now)
+
+    def work(records: Records) -> tuple[Report, Touchpoint]:
+        rights.reportable(records, at.who, wanted)
+        return reports.report(
+            records,
+            device=wanted,
+            by=at.owner_id,
+            text=text,
+            picture=picture,
+            readings=readings,
+            now=at.now,
+            policy=at.context.policy,
+        )
+
+    _, touchpoint = await at.write(work)
+    return see(f"/me/touchpoints/{touchpoint.id}", "reported")
+
+
+async def _picture(file: Any) -> bytes | None:
+    """The photo of a form, drawn anew; None when none was chosen. Raises InvalidError."""
+    if not isinstance(file, web.FileField):
+        return None
+    body = await asyncio.to_thread(file.file.read)
+    return await asyncio.to_thread(reports.photo, body) if body else None
+
+
+def _reporting(records: Records, at: Any, wanted: str) -> tuple[Any, list[rights.Interval]]:
+    rights.reportable(records, at.who, wanted)
+    return records.devices.facts(wanted), rights.intervals(records, at.who, wanted)
+
+
+@routes.get("/attachments/{id}")
+@allow(*EVERYONE)
+async def attachment(request: web.Request) -> web.Response:
+    """A picture that belongs to a matter, for those whom it concerns."""
+    at, wanted = await open_page(request), request.match_info["id"]
+    return answering.picture(await at.read(lambda records: rights.attachment(records, at.who, wanted)))
+
+
+# --- the call centre --------------------------------------------------------------------------------
+
+
+@routes.get("/operator/touchpoints/{id}")
+@operator_only
+async def for_owner(request: web.Request) -> web.Response:
+    """A matter, with everything that can be taken down for its owner."""
+    at, wanted = await open_page(request), request.match_info["id"]
+    loaded = await at.read(lambda records: _load_for_owner(records, at, wanted))
+    found, owner = loaded.found, loaded.owner
+    words = Words(at.context.texts, at.words.language, owner.time_zone)
+    one = await views.matter_series(at.context, found, at.now)
+    shown = views.matter(found, at.context, words, at.now, one)
+    called = found.touchpoint.answer is not None and found.touchpoint.answer.action == "call_me"
+    open_yet = found.touchpoint.state in respond.ANSWERABLE and found.touchpoint.answer is None
+    free = views.by_day(loaded.slots, words, shown.workshop, at.now)[:10]
+    photo = found.touchpoint.evidence.get("photo")
+    view = Shown(
+        matter=shown,
+        owner=owner.name,
+        back=f"/operator/owners/{owner.id}",
+        photo=f"/attachments/{photo}" if isinstance(photo, str) else None,
+        ledger=views.ledger(loaded.lines, at.context, words),
+        status=answering.status(found, words),
+        returns=answering.returns(found, words, at.now, f"/me/touchpoints/{wanted}/return"),
+        can_answer=open_yet or (called and found.touchpoint.state.value == "answered"),
+        later=open_yet,
+        days=free,
+        actions=[a for a in answering.actions(found, shown, words) if not (called and a.id == "call_me")],
+        resets=True,
+        places=loaded.places,
+        others=[place for place in loaded.places if not place.current] if open_yet else [],
+        **answering.days(at.now, words),
+    )
+    return at.answer("operator_touchpoint.html", "owners", view)
+
+
+def _load_for_owner(records: Records, at: Any, wanted: str) -> Shown:
+    touchpoint = rights.touchpoint(records, at.who, wanted)
+    found = views.load_matter(records, touchpoint, at.context)
+    lines: list[LedgerLine] = records.touchpoints.ledger(touchpoint=wanted, limit=LINES)
+    bookable = touchpoint.kind == "appointment" and found.workshop is not None
+    return Shown(
+        found=found,
+        owner=records.owners.get(touchpoint.owner),
+        lines=lines,
+        places=answering.places(records, touchpoint) if asking.offering(records, touchpoint) else [],
+        slots=free_times(records, found, at.now) if bookable else [],
+    )
