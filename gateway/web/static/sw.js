@@ -7,7 +7,8 @@ const OFFLINE = {
 const PAGES = { other_time: "/times", other_workshop: "/workshops" }; // what is chosen on a page
 
 self.addEventListener("push", (event) => {
-  event.waitUntil(show(event.data ? event.data.json() : {}));
+  const said = event.data ? event.data.json() : {};
+  event.waitUntil(Promise.all([tell(said, "delivered"), show(said)]));
 });
 // As many buttons as this platform shows, the most important first; all the others stand on the page.
 function show(said, body = said.body || "") {
@@ -21,6 +22,7 @@ self.addEventListener("notificationclick", (event) => {
   const said = event.notification.data || {};
   const page = said.url || (said.touchpoint ? "/me/touchpoints/" + said.touchpoint : "/me");
   event.notification.close();
+  event.waitUntil(tell(said, "seen"));
   if (!event.action || !said.touchpoint) event.waitUntil(open(page));
   else if (PAGES[event.action]) event.waitUntil(open("/me/touchpoints/" + said.touchpoint + PAGES[event.action]));
   else event.waitUntil(answer(said, event.action, page));
@@ -47,4 +49,9 @@ async function open(path) {
   if (!ours) return self.clients.openWindow(path);
   await ours.focus();
   return ours.navigate(path).catch(() => self.clients.openWindow(path));
+}
+// How far it came, for its owner to see; where nobody is signed in, nobody is told.
+async function tell(said, outcome) {
+  if (!said.id) return;
+  await fetch("/me/deliveries/" + said.id + "/" + outcome, { method: "POST", credentials: "same-origin" }).catch(() => {});
 }
