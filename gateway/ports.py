@@ -278,6 +278,10 @@ class Devices(Protocol):
         """Empty facts for a device that never reported."""
         ...
 
+    def trips(self, owner_id: str, since: int) -> list[Facts]:
+        """Of what somebody owns or is asked about, and what moves, or has begun or ended moving since."""
+        ...
+
     def all_facts(self) -> list[Facts]:
         """Of every device that ever reported: assess takes them up at its start."""
         ...
@@ -537,6 +541,14 @@ class Outbox(Protocol):
 
     def outcomes(self, delivery_ids: Sequence[str]) -> Mapping[str, list[DeliveryOutcome]]:
         """{delivery: what is known of it, oldest first}."""
+        ...
+
+    def waiting_for(self, owner: str) -> list[Delivery]:
+        """Everything that waits to be sent to an owner or about them, those being sent included."""
+        ...
+
+    def drop(self, delivery_ids: Sequence[str]) -> None:
+        """These are not needed any more, even if they are being sent, as `drop_pending`."""
         ...
 
     def drop_target(self, channel: str, target: str) -> int:
@@ -995,6 +1007,10 @@ class Contacts(Protocol):
 
     def times(self, owner: str, purses: Sequence[str], since: int) -> list[int]:
         """When contacts of these purses were made after `since`, ms, oldest first."""
+        ...
+
+    def reached(self, about: str, decided: int, at: int) -> None:
+        """What was decided at `decided` has reached its owner only now: the week counts from here."""
         ...
 
 

@@ -11,6 +11,7 @@ class Basis(StrEnum):
 
     CONSENT = "consent"  # only after the owner agreed
     OBJECTION = "objection"  # part of what the owner asked for; until they object
+    REQUEST = "request"  # the owner's own matter: they said that something is wrong
     DUTY = "duty"  # a legal duty: nothing can be withdrawn
 
 
@@ -18,6 +19,7 @@ BASES: Mapping[str, Basis] = {
     "sharing_workshop": Basis.OBJECTION,
     "survey": Basis.OBJECTION,
     "report": Basis.OBJECTION,  # the owner spoke first
+    "report": Basis.REQUEST,
     "recall": Basis.DUTY,
 }
 """Every other purpose rests on consent."""

@@ -6,12 +6,14 @@ answered, so that nobody sees anything of an owner that the owner's ledger does 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.errors import NotFoundError
 from gateway.domain.household import Look
+from gateway.domain.ids import new_id
 from gateway.domain.moments import DAY_MS
-from gateway.flow import outgoing
+from gateway.domain.touchpoint import LedgerLine
 from gateway.ports import Records
 
 RECEIVED = "received"
@@ -61,12 +63,14 @@ def received(
 def reason_given(records: Records, owner: str, *, by: str, role: str, why: str, now: int) -> None:
     """Who looked says why, after the fact."""
     name = _name(records, role, by)
-    outgoing.write_line(records, "look_reason", now, owner=owner, by=by, role=role, name=name, why=why)
+    told = {"by": by, "role": role, "name": name, "why": why}
+    _line(records, "look_reason", owner, None, told, now)
 
 
 def look_of(owner: str, *, by: str, role: str, what: str, why: str, now: int) -> Look:
-    """The look as it is kept."""
-    return Look(owner=owner, by=by, what=what, day=now // DAY_MS, role=role, why=why, at=now)
+    """The look as it is kept: what was received counts once for good."""
+    day = 0 if what.startswith(f"{RECEIVED}:") else now // DAY_MS
+    return Look(owner=owner, by=by, what=what, day=day, role=role, why=why, at=now)
 
 
 def _note(
@@ -96,8 +100,16 @@ def _note(
     }
     if found is not None:
         told["product"] = found.title
-    outgoing.write_line(records, code, now, owner=owner, device=device, **told, **params)
+    _line(records, code, owner, device, told | params, now)
     return True
+
+
+def _line(
+    records: Records, code: str, owner: str, device: str | None, params: Mapping[str, Any], now: int
+) -> None:
+    records.touchpoints.write_line(
+        LedgerLine(id=new_id(now), at=now, code=code, params=params, owner=owner, device=device)
+    )
 
 
 def _name(records: Records, role: str, by: str) -> str:

@@ -14,6 +14,7 @@ from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.owner import Owner
 from gateway.domain.texts import Texts
+from gateway.flow import consents
 from gateway.ports import Records
 
 QUESTION, CASE_OPENED, CASE = "question", "case_opened", "case"
@@ -82,7 +83,7 @@ def _said(records: Records, delivery: Delivery, owner: Owner, texts: Texts) -> t
 
 def _question(records: Records, feedback_id: str, owner: Owner, texts: Texts) -> tuple[str, str, str] | None:
     asked = records.feedback.get(feedback_id)
-    if asked.answered_at is not None:
+    if asked.answered_at is not None or not consents.allowed(records, owner.id, consents.SURVEY):
         return None
     key, product = f"actions.question.{asked.question}", _product(_device(records, asked.device))
     title = texts.say(owner.language, f"{key}.title", product=product)

@@ -8,20 +8,24 @@ as they are then).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gateway.domain.delivery import DeliveryState
+from gateway.domain.delivery import Delivery
 from gateway.domain.errors import NotFoundError
+from gateway.domain.feedback import AskState
 from gateway.domain.owner import Consent
 from gateway.domain.policy import Policy
 from gateway.domain.purposes import BASES, Basis
 from gateway.domain.touchpoint import Touchpoint
-from gateway.flow import consents, decide, outgoing
+from gateway.flow import consents, decide, invitations, outgoing
 from gateway.ports import Records
 
 IMPLIED = tuple(purpose for purpose, held in BASES.items() if held is not Basis.CONSENT)
 """Purposes that nobody is asked to agree to beforehand."""
-QUEUED = (DeliveryState.PENDING, DeliveryState.LEASED)
+MOST = 5_000
+QUESTION = "question"
+AWAITED = ("answered", "visit", "reminder", "extra_work", "case", "case_opened", *invitations.ABOUT)
+"""What an owner waits for, whatever they agree to: it follows from what they answered or booked."""
 STAYS = (outgoing.DISPLAY, outgoing.JOURNAL)
 """Rows that go on: a display is to be cleared, and the rules are to hear that a counter was reset."""
 
@@ -68,30 +72,48 @@ def agree(
 
 def withdrawn(records: Records, owner_id: str, purpose: str, now: int, policy: Policy) -> int:
     """End everything of that purpose that is queued or unanswered; gives how many matters ended."""
+    drop_queued(records, owner_id, purpose)
     if purpose == consents.SURVEY:
-        return _questions_end(records, owner_id, now)
-    ended, after = 0, None
-    while page := records.touchpoints.page(owner=owner_id, after=after, limit=200):
-        after = page[-1].id
-        for touchpoint in page:
-            ended += _ends(records, touchpoint, purpose, now)
-    return ended
+        return _questions_end(records, owner_id)
+    unanswered = records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=MOST)
+    return sum(_ends(records, touchpoint, purpose, now) for touchpoint in unanswered)
 
 
 def _ends(records: Records, touchpoint: Touchpoint, purpose: str, now: int) -> int:
     """1 when a matter that nobody answered ends with its purpose; what came along with another matter is
     taken out of it."""
-    unanswered = touchpoint.state in decide.UNANSWERED
-    if touchpoint.purpose != purpose:
-        taken = records.touchpoints.matters(touchpoint.id) if unanswered else []
-        for matter in taken[1:]:
-            if matter.purpose == purpose:
-                records.touchpoints.take_out(touchpoint.id, matter.finding)
-        return 0
-    drop_queued(records, touchpoint.id)
-    if unanswered:
+    if touchpoint.purpose == purpose:
         decide.withdraw(records, touchpoint, "no_consent", now)
-    return int(unanswered)
+        return 1
+    for matter in records.touchpoints.matters(touchpoint.id)[1:]:
+        if matter.purpose == purpose:
+            records.touchpoints.take_out(touchpoint.id, matter.finding)
+    return 0
+
+
+def drop_queued(records: Records, owner_id: str, purpose: str) -> int:
+    """Whatever waits to be sent to the owner for a purpose, on every channel; gives how many rows. What they
+    wait for themselves goes on: news of a visit that stands, replies, and a display to be cleared."""
+    waiting = [row for row in records.outbox.waiting_for(owner_id) if _serves(records, row, purpose)]
+    records.outbox.drop([row.id for row in waiting])
+    return len(waiting)
+
+
+def _serves(records: Records, row: Delivery, purpose: str) -> bool:
+    about = row.payload.get("about")
+    if about == QUESTION:
+        return purpose == consents.SURVEY
+    if row.channel in STAYS or row.touchpoint is None or about in AWAITED:
+        return False
+    return records.touchpoints.get(row.touchpoint).purpose == purpose
+
+
+def _questions_end(records: Records, owner_id: str) -> int:
+    """Questions that nobody answered, and those still to be put, are dropped."""
+    asked = [f for f in records.feedback.page(owner=owner_id, limit=MOST) if f.answered_at is None]
+    for question in asked:
+        records.feedback.answer(replace(question, state=AskState.DROPPED))
+    return len(asked)
 
 
 def mute(records: Records, owner_id: str, rule: str, muted: bool, now: int, policy: Policy) -> None:
@@ -109,25 +131,9 @@ def mute(records: Records, owner_id: str, rule: str, muted: bool, now: int, poli
         return
     records.owners.prefer(owner_id, after)
     outgoing.write_line(records, "muted_rule" if muted else "unmuted_rule", now, owner=owner_id, muted=rule)
-    for touchpoint in records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=1_000):
+    for touchpoint in records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=MOST):
         if touchpoint.rule == rule and after.mutes(rule, touchpoint.severity):
             decide.withdraw(records, touchpoint, "muted", now)
-
-
-def drop_queued(records: Records, touchpoint_id: str) -> int:
-    """Whatever waits to be sent to the owner for a touchpoint, on every channel; gives how many rows."""
-    waiting = records.outbox.page(touchpoint=touchpoint_id, states=QUEUED, limit=1_000)
-    channels = {row.channel for row in waiting if row.channel not in STAYS}
-    return sum(records.outbox.drop_pending(touchpoint_id, channel=name) for name in sorted(channels))
-
-
-def _questions_end(records: Records, owner_id: str, now: int) -> int:
-    """Rows with a question are dropped; the question itself stays on the page nobody has to open."""
-    ended = 0
-    for asked in records.feedback.page(owner=owner_id, limit=1_000):
-        if asked.answered_at is None and asked.touchpoint:
-            ended += 1 if drop_queued(records, asked.touchpoint) else 0
-    return ended
 
 
 def basis(purpose: str) -> Basis:

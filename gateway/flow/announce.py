@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gateway.domain.appointment import Appointment
 from gateway.domain.policy import Policy
-from gateway.flow import itip
+from gateway.flow import access_log, consents, itip
 from gateway.ports import Records
 
 CHANGES = (
@@ -32,6 +32,9 @@ CHANGES = (
 )
 """Everything that can happen to an appointment, as receivers see it named."""
 
+HANDED_OVER = ("requested", "confirmed")
+"""Changes with which the workshop gets the visit with its diagnosis."""
+
 
 def appointment_changed(
     records: Records, appointment: Appointment, change: str, now: int, policy: Policy
@@ -41,4 +44,22 @@ def appointment_changed(
     Raises ValueError for a change that has no name here."""
     if change not in CHANGES:
         raise ValueError(f"{change!r} is no change of an appointment; one of {', '.join(CHANGES)}")
+    if change in HANDED_OVER:
+        _received(records, appointment, now)
     itip.changed(records, appointment, change, now, policy)
+
+
+def _received(records: Records, appointment: Appointment, now: int) -> None:
+    """The owner's ledger says what the workshop has of theirs from now on, on whichever way."""
+    found = consents.handed(records, appointment).diagnosis.keys() - set(consents.STAYS)
+    access_log.received(
+        records,
+        appointment.owner,
+        by=appointment.workshop,
+        role="workshop",
+        what=f"{'diagnosis' if found else 'visit'}:{appointment.id}",
+        why="booked",
+        now=now,
+        device=appointment.device,
+        start=appointment.start,
+    )

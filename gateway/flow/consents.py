@@ -20,6 +20,8 @@ from gateway.ports import Records
 SHARING = "sharing_workshop"
 """handing an owner's diagnosis to the workshop that the visit is booked with"""
 SURVEY = "survey"
+ASKED_NOBODY = (Basis.DUTY, Basis.REQUEST)
+"""Purposes on these need no consent, and none can be withdrawn."""
 STAYS = ("promised", "pays", "wishes")
 """What of a diagnosis is the agreement between owner and workshop, not something that was found."""
 
@@ -27,7 +29,7 @@ STAYS = ("promised", "pays", "wishes")
 def allowed(records: Records, owner_id: str, purpose: str) -> bool:
     """Whether an owner may be contacted for a purpose now."""
     basis = BASES.get(purpose, Basis.CONSENT)
-    if basis is Basis.DUTY:
+    if basis in ASKED_NOBODY:
         return True
     if basis is Basis.CONSENT:
         return records.owners.granted(owner_id, purpose)
@@ -40,7 +42,7 @@ def purposes(records: Records, owner_id: str, policy: Policy) -> list[str]:
     asked = {rule.purpose for rule in policy.rules.values()} | set(policy.purposes)
     chosen = {entry.purpose for entry in records.owners.consents(owner_id)}
     known = [p for p in policy.purposes if p in asked]
-    return [p for p in [*known, *sorted((asked | chosen) - set(known))] if BASES.get(p) is not Basis.DUTY]
+    return [p for p in [*known, *sorted((asked | chosen) - set(known))] if BASES.get(p) not in ASKED_NOBODY]
 
 
 def newest_of(records: Records, owner_id: str, purpose: str) -> Consent | None:
@@ -62,7 +64,7 @@ def may_share(records: Records, appointment: Appointment) -> bool:
     except NotFoundError:
         return False
     newest = newest_of(records, appointment.owner, purpose)
-    return newest is None or newest.granted or BASES.get(purpose) is Basis.DUTY
+    return newest is None or newest.granted or BASES.get(purpose) in ASKED_NOBODY
 
 
 def handed(records: Records, appointment: Appointment) -> Appointment:
@@ -76,5 +78,8 @@ def handed(records: Records, appointment: Appointment) -> Appointment:
 
 def check(purpose: str) -> None:
     """Raise InvalidError for what nobody is asked about."""
-    if BASES.get(purpose) is Basis.DUTY:
-        raise InvalidError(f"purpose: {purpose} rests on a legal duty; the owner chooses only the channel.")
+    if BASES.get(purpose) in ASKED_NOBODY:
+        raise InvalidError(
+            f"purpose: {purpose} rests on no consent (a legal duty, or what the owner asked for); "
+            "the owner chooses only the channel."
+        )

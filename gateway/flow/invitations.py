@@ -19,6 +19,7 @@ from gateway.domain.owner import Owner
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
 from gateway.domain.wording import Words, touchpoint_words
+from gateway.flow import consents
 from gateway.ports import Records
 from rules import Catalogue
 
@@ -89,6 +90,9 @@ def tell(
 ) -> Telling:
     """Everything that one party is told; without `about` what was found is left out (feeds)."""
     workshop = records.workshops.get(appointment.workshop)
+    if party is Party.WORKSHOP:
+        about = about and consents.may_share(records, appointment)
+        appointment = consents.handed(records, appointment)
     owner = _owner(records, appointment)
     device = records.devices.find(appointment.device) if appointment.device else None
     language = owner.language if party is Party.OWNER and owner else _spoken_by(records, workshop)

@@ -25,7 +25,7 @@ from gateway.domain.ical import Itip
 from gateway.domain.ids import new_id
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import Policy
-from gateway.flow import access_log, outgoing
+from gateway.flow import outgoing
 from gateway.ports import Records
 
 INVITATION, DECLINE_COUNTER = "invitation", "decline_counter"
@@ -87,23 +87,6 @@ def changed(records: Records, appointment: Appointment, change: str, now: int, p
         if event.status != "CANCELLED" or records.calendars.invitation(appointment.id, party):
             key = f"{event.sequence}:{change}:{now}" if change in SAID_BY else ""
             _invite(records, appointment, event, party, address, now, policy, key=key)
-            if party is Party.WORKSHOP:
-                _note_received(records, appointment, change, now)
-
-
-def _note_received(records: Records, appointment: Appointment, change: str, now: int) -> None:
-    """The owner's ledger says that the workshop got it."""
-    access_log.received(
-        records,
-        appointment.owner,
-        by=appointment.workshop,
-        role="workshop",
-        what=f"diagnosis:{appointment.id}",
-        why="booked" if change in ("requested", "confirmed") else "changed",
-        now=now,
-        device=appointment.device,
-        start=appointment.start,
-    )
 
 
 def _take_up(records: Records, appointment: Appointment, now: int, policy: Policy) -> CalendarEvent:

@@ -202,7 +202,13 @@ def queue_event(
     if endpoints and audience == MANUFACTURER and owner is not None:
         about = touchpoint or data.get("finding") or ""
         access_log.received(
-            records, owner, by=MANUFACTURER, role=MANUFACTURER, what=f"matter:{about}", why="told_app", now=now,
+            records,
+            owner,
+            by=MANUFACTURER,
+            role=MANUFACTURER,
+            what=f"matter:{about}",
+            why="told_app",
+            now=now,
             device=data.get("device"),
         )
     for endpoint in endpoints:

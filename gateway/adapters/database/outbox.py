@@ -103,6 +103,16 @@ class SqlOutbox:
             self._on.changed("outbox", delivery_id)
         return len(dropped)
 
+    def waiting_for(self, owner: str) -> list[Delivery]:
+        c = tables.outbox.c
+        query = _DELIVERY.select.where(c.owner == owner, c.state.in_(_WAITING)).order_by(c.seq)
+        return _DELIVERY.all(self._connection, query)
+
+    def drop(self, delivery_ids: Sequence[str]) -> None:
+        self._store(delivery_ids, {"state": DeliveryState.DROPPED, "lease_until": None})
+        for delivery_id in delivery_ids:
+            self._on.changed("outbox", delivery_id)
+
     def page(
         self,
         *,

@@ -564,6 +564,7 @@ outbox = sa.Table(
     sa.Index("outbox_due", "channel", "state", "due_at", "seq"),
     sa.Index("outbox_state", "state", "seq"),
     sa.Index("outbox_touchpoint", "touchpoint"),
+    sa.Index("outbox_owner", "owner", "state"),
     sa.Index("outbox_target", "channel", "target", "seq"),
     sqlite_autoincrement=True,
 )

@@ -71,11 +71,13 @@ def upgrade() -> None:
     op.create_index("access_log_owner", "access_log", ["owner", "day", "at"], unique=False)
     op.add_column("consents", sa.Column("text", sa.Text(), nullable=True))
     op.add_column("consents", sa.Column("by", sa.Text(), nullable=True))
+    op.create_index("outbox_owner", "outbox", ["owner", "state"], unique=False)
     op.create_index("ledger_device", "ledger", ["device", "seq"], unique=False)
 
 
 def downgrade() -> None:
     op.drop_index("ledger_device", "ledger")
+    op.drop_index("outbox_owner", "outbox")
     op.drop_column("consents", "by")
     op.drop_column("consents", "text")
     op.drop_table("access_log")
