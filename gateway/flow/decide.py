@@ -170,7 +170,20 @@ class Case:
     @property
     def moving(self) -> bool:
         """Being driven, as far as is known."""
-        return self.facts.moving and self.now - self.facts.last_seen < self.policy.moving_stale_ms
+        return self.is_moving(self.facts)
+
+    def is_moving(self, facts: Facts) -> bool:
+        """Whether a device is being driven, as far as is known."""
+        return facts.moving and self.now - facts.last_seen < self.policy.moving_stale_ms
+
+    @cached_property
+    def trips(self) -> list[Facts]:
+        """What is known of this device, and of what else who is asked may be driving now or just parked."""
+        if self.owner_id is None:
+            return [self.facts]
+        found = self.records.devices.trips(self.owner_id, self.now - self.policy.drive_settle_ms)
+        others = [facts for facts in found if facts.device != self.finding.device]
+        return [self.facts] + [f for f in others if people.asked(self.records, f.device) == self.owner_id]
 
     @property
     def measured(self) -> int:
@@ -487,13 +500,16 @@ def judge(case: Case) -> Decision:
 
 
 def at_the_wheel(case: Case) -> Defer | None:
-    """Being driven, or parked only just now."""
-    now, facts, policy, product = case.now, case.facts, case.policy, {"product": case.product}
-    if case.moving:
-        return Defer(now + policy.driving_check_ms, "not_sent_driving", product)
-    settled = (facts.moving_since or 0) + policy.drive_settle_ms
-    if not facts.moving and facts.moving_since is not None and now < settled:
-        return Defer(settled, "not_sent_just_parked", product)
+    """Whoever is asked drives, this product or another of theirs, or has parked only just now."""
+    now, policy = case.now, case.policy
+    for facts in case.trips:
+        device = case.records.devices.find(facts.device)
+        product = {"product": device.title if device else facts.device}
+        if case.is_moving(facts):
+            return Defer(now + policy.driving_check_ms, "not_sent_driving", product)
+        settled = (facts.moving_since or 0) + policy.drive_settle_ms
+        if not facts.moving and facts.moving_since is not None and now < settled:
+            return Defer(settled, "not_sent_just_parked", product)
     return None
 
 
@@ -516,6 +532,18 @@ def push_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) 
     if wait is not None:
         return replace(wait, until=min(wait.until, now + policy.late_push_ms))
     return at_night(case)
+
+
+def display_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Defer | None:
+    """Why a display must not show this touchpoint now: its product has begun to move since it was decided."""
+    touchpoint = records.touchpoints.get(touchpoint_id)
+    case = _case_of(records, touchpoint, now, policy)
+    if touchpoint.state is not State.OPEN or case is None or case.critical or not case.moving:
+        return None
+    if case.rule is not None and case.rule.while_driving:
+        return None
+    until = now + policy.late_push_ms
+    return Defer(until, "not_sent_driving", {"product": case.product})
 
 
 # --- what follows from a decision -------------------------------------------------------------
@@ -810,10 +838,10 @@ def _expire(records: Records, touchpoint: Touchpoint, now: int) -> str:
 
 def device_parked(records: Records, device: str, now: int, policy: Policy) -> None:
     """A trip ended: what waited for it comes when the owner has had time to arrive."""
-    for touchpoint in records.touchpoints.deferred_for_device(device):
+    driver, found = people.asked(records, device), records.devices.find(device)
+    for touchpoint in records.touchpoints.deferred_for_owner(driver) if driver else ():
         if touchpoint.waits_for == "not_sent_driving":
             records.touchpoints.save(replace(touchpoint, wake_at=now + policy.drive_settle_ms))
-            found = records.devices.find(device)
             product = found.title if found else device
             outgoing.write_line(records, "parked", now, touchpoint=touchpoint, product=product)
 

@@ -32,7 +32,7 @@ from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
 from gateway.flow import decide, ladder, outgoing, recalls, returning, visit, webhooks
-from gateway.flow.outgoing import EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
+from gateway.flow.outgoing import DISPLAY, EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
 AT_ONCE = 16
@@ -124,10 +124,11 @@ def _moment(records: Records, delivery: Delivery, policy: Policy, now: int) -> L
     """Until when a phone must not ring for it. Mails that the owner is waiting for (an invitation, a reply)
     go at any hour, as those of other people do."""
     rings = delivery.channel == WEB_PUSH or (delivery.channel == EMAIL and is_offer(delivery))
-    if not rings or delivery.touchpoint is None:
+    if delivery.touchpoint is None or not (rings or delivery.channel == DISPLAY):
         return None
     with contextlib.suppress(NotFoundError):
-        wait = decide.push_moment(records, delivery.touchpoint, now, policy)
+        moment = decide.push_moment if rings else decide.display_moment
+        wait = moment(records, delivery.touchpoint, now, policy)
         return None if wait is None else Later(wait.until, wait.code)
     return None
 
@@ -177,6 +178,8 @@ def follow(records: Records, delivery: Delivery, outcome: Outcome | Later | Drop
         records.outbox.reached(delivery.id, Reached.SENT, now)
         if delivery.channel == WEBHOOK:
             records.outbox.reached(delivery.id, Reached.DELIVERED, now)
+        if delivery.touchpoint is not None and delivery.created < now and is_offer(delivery):
+            records.contacts.reached(delivery.touchpoint, delivery.created, now)
         _note_later_step(records, delivery, now)
         return
     if isinstance(outcome, Gone):

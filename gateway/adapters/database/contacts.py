@@ -9,6 +9,23 @@ import sqlalchemy as sa
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Transaction
 
+_C = tables.contacts.c
+_INSERT = sa.insert(tables.contacts)
+_TIMES = (
+    sa.select(_C.at)
+    .where(
+        _C.owner == sa.bindparam("owner"),
+        _C.at > sa.bindparam("since"),
+        _C.purse.in_(sa.bindparam("purses", expanding=True)),
+    )
+    .order_by(_C.at)
+)
+_REACHED = (
+    sa.update(tables.contacts)
+    .where(_C.about == sa.bindparam("what"), _C.at == sa.bindparam("decided"))
+    .values(at=sa.bindparam("now"))
+)
+
 
 class SqlContacts:
     """See `gateway.ports.Contacts`."""
@@ -18,9 +35,11 @@ class SqlContacts:
 
     def add(self, owner: str, purse: str, at: int, about: str) -> None:
         row = {"owner": owner, "purse": purse, "at": at, "about": about}
-        self._connection.execute(sa.insert(tables.contacts).values(row))
+        self._connection.execute(_INSERT, row)
 
     def times(self, owner: str, purses: Sequence[str], since: int) -> list[int]:
-        c = tables.contacts.c
-        query = sa.select(c.at).where(c.owner == owner, c.at > since, c.purse.in_(purses)).order_by(c.at)
-        return list(self._connection.scalars(query))
+        rows = self._connection.execute(_TIMES, {"owner": owner, "since": since, "purses": list(purses)})
+        return [at for (at,) in rows]
+
+    def reached(self, about: str, decided: int, at: int) -> None:
+        self._connection.execute(_REACHED, {"what": about, "decided": decided, "now": at})

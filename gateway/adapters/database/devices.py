@@ -20,6 +20,21 @@ _DEVICE = Shape(Device, tables.devices)
 _OWNERSHIP = Shape(Ownership, tables.ownerships)
 _FACTS = Shape(Facts, tables.facts)
 _FACTS_ROWS = _FACTS.select.add_columns(tables.facts.c.format)
+_OWNER = sa.bindparam("owner")
+_TRIPS = _FACTS_ROWS.where(
+    tables.facts.c.device.in_(
+        sa.union_all(
+            sa.select(tables.devices.c.id).where(tables.devices.c.owner == _OWNER),
+            sa.select(tables.device_people.c.device).where(
+                tables.device_people.c.owner == _OWNER,
+                tables.device_people.c.until.is_(None),
+                tables.device_people.c.asked,
+            ),
+        )
+    ),
+    sa.or_(tables.facts.c.moving, tables.facts.c.moving_since > sa.bindparam("since")),
+)
+_FACTS_OF = _FACTS_ROWS.where(tables.facts.c.device == sa.bindparam("device"))
 
 _json = msgspec.json.Encoder().encode
 
@@ -135,15 +150,18 @@ class SqlDevices:
         return [owner, *others]
 
     def facts(self, device_id: str) -> Facts:
-        found = self._facts(_FACTS_ROWS.where(tables.facts.c.device == device_id))
+        found = self._facts(_FACTS_OF, device=device_id)
         return found[0] if found else Facts(device=device_id)
 
     def all_facts(self) -> list[Facts]:
         return self._facts(_FACTS_ROWS.order_by(tables.facts.c.device))
 
-    def _facts(self, query: sa.Select[Any]) -> list[Facts]:
+    def trips(self, owner_id: str, since: int) -> list[Facts]:
+        return self._facts(_TRIPS, owner=owner_id, since=since)
+
+    def _facts(self, query: sa.Select[Any], **named: Any) -> list[Facts]:
         found = []
-        for row in self._connection.execute(query):
+        for row in self._connection.execute(query, named):
             *fields, version = row
             if version != tables.FACTS_FORMAT:
                 raise DatabaseUnavailableError(
