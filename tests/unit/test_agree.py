@@ -1,0 +1,273 @@
+"""Consent: with its history, and withdrawn with effect on everything queued, at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from garage import DAY, HOUR, RULES, SIGNALS, TEXTS, World, open_world
+
+from gateway.domain.counters import Counters
+from gateway.domain.delivery import Delivery, DeliveryState, Outcome, Sent
+from gateway.domain.errors import InvalidError, NotFoundError
+from gateway.domain.policy import Policy
+from gateway.domain.touchpoint import State
+from gateway.flow import agree, consents, outgoing
+from gateway.flow.deliver import Deliverer
+from gateway.flow.outgoing import Renderer
+from gateway.ports import Records
+
+BY = agree.By(name="jana", source="owner")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path) as opened:
+        await opened.subscribes()
+        yield opened
+
+
+async def says(world: World, purpose: str, granted: bool, by: agree.By = BY) -> bool:
+    return await world.write(agree.agree, "jana", purpose, granted, by, world.now, world.policy)
+
+
+async def test_a_choice_keeps_who_when_where_and_which_text(world: World) -> None:
+    world.policy = replace(world.policy, purposes={"maintenance": "2026-11"})
+    assert await says(world, "maintenance", False)
+    assert await says(
+        world, "maintenance", True, agree.By(name="operator", source="operator", text="2025-01")
+    )
+    history = await world.read(lambda records: records.owners.consents("jana"))
+    newest, before, first = [entry for entry in history if entry.purpose == "maintenance"]
+    assert (newest.granted, newest.by, newest.source, newest.text) == (
+        True,
+        "operator",
+        "operator",
+        "2025-01",
+    )
+    assert (before.granted, before.by, before.source, before.text) == (False, "jana", "owner", "2026-11")
+    assert before.at == world.now
+    assert first.granted
+
+
+async def test_what_holds_already_adds_nothing(world: World) -> None:
+    assert not await says(world, "maintenance", True)
+    assert "consent_granted" not in await world.codes()
+
+
+async def test_withdrawing_ends_what_is_open_and_what_waits(world: World) -> None:
+    await world.found()
+    await world.wishes(weekly_budget=1)
+    await world.found("brake-pads-rear-worn")
+    states = {t.state for t in await world.touchpoints()}
+    assert State.OPEN in states
+    await says(world, "maintenance", False)
+    assert {t.state for t in await world.touchpoints()} == {State.WITHDRAWN}
+    assert await world.queued(outgoing.WEB_PUSH) == []
+    assert "at once and on every channel" in (await world.story())[-1]
+
+
+async def test_withdrawing_leaves_other_purposes_alone(world: World) -> None:
+    await world.found("descale-due", device="washer", evidence={"washes_since_descale": 41})
+    await says(world, "maintenance", False)
+    assert (await world.touchpoint()).state is State.OPEN
+    assert await world.queued(outgoing.WEB_PUSH) != []
+
+
+async def test_later_steps_of_the_ladder_are_dropped_with_it(world: World) -> None:
+    await world.found()
+    touchpoint = await world.touchpoint()
+    later = [
+        Delivery(
+            id=f"row-{channel}",
+            channel=channel,
+            target="jana@example.org",
+            key=f"{touchpoint.id}:offer:row-{channel}",
+            payload={"about": "offer"},
+            touchpoint=touchpoint.id,
+            owner="jana",
+            due_at=world.now + DAY,
+            created=world.now,
+        )
+        for channel in ("email", "letter", "webhook")
+    ]
+
+    def queue(records: Records) -> None:
+        for row in later:
+            records.outbox.add(row)
+
+    await world.write(queue)
+    await says(world, "maintenance", False)
+    for row in later:
+        stored = await world.read(lambda records, row=row: records.outbox.get(row.id))
+        assert stored.state is DeliveryState.DROPPED, row.channel
+
+
+async def test_what_was_booked_stays_booked_and_its_news_goes_on(world: World) -> None:
+    await world.found()
+    slot = (await world.touchpoint()).slots[0]
+    await world.answers("book", slot=slot.id)
+    visit = {"about": "visit", "appointment": "a", "change": "confirmed"}
+    touchpoint = await world.touchpoint()
+    row = Delivery(
+        id="news", channel="email", target="jana@example.org", key="news", payload=visit,
+        touchpoint=touchpoint.id, owner="jana", due_at=world.now, created=world.now,
+    )  # fmt: skip
+    await world.write(lambda records: records.outbox.add(row))
+    await says(world, "maintenance", False)
+    assert (await world.touchpoint()).state is State.BOOKED
+    assert (await world.read(lambda records: records.outbox.get("news"))).state is DeliveryState.PENDING
+
+
+async def test_the_workshop_is_handed_nothing_found_for_a_withdrawn_purpose(world: World) -> None:
+    await world.found()
+    await world.answers("book", slot=(await world.touchpoint()).slots[0].id)
+    [visit] = await world.read(lambda records: records.workshops.appointments())
+    assert "evidence" in visit.diagnosis
+    assert (await world.read(lambda records: consents.handed(records, visit))).diagnosis == visit.diagnosis
+    await says(world, "maintenance", False)
+    handed = await world.read(lambda records: consents.handed(records, visit))
+    assert set(handed.diagnosis) <= set(consents.STAYS)
+    assert handed.diagnosis["promised"] == visit.diagnosis["promised"]
+
+
+async def test_sharing_with_the_workshop_can_be_withdrawn_alone(world: World) -> None:
+    await world.found()
+    await world.answers("book", slot=(await world.touchpoint()).slots[0].id)
+    [visit] = await world.read(lambda records: records.workshops.appointments())
+    await says(world, "sharing_workshop", False)
+    assert not (await world.read(lambda records: consents.may_share(records, visit)))
+    await says(world, "sharing_workshop", True)
+    assert await world.read(lambda records: consents.may_share(records, visit))
+
+
+async def test_what_rests_on_a_duty_cannot_be_withdrawn(world: World) -> None:
+    with pytest.raises(InvalidError, match="legal duty"):
+        await says(world, "recall", False)
+    assert await world.read(lambda records: consents.allowed(records, "jana", "recall"))
+
+
+async def test_nobody_has_agreed_to_what_they_were_never_asked(world: World) -> None:
+    assert not await world.read(lambda records: consents.allowed(records, "jana", "marketing"))
+    assert await world.read(lambda records: consents.allowed(records, "jana", "survey"))  # until they object
+
+
+async def test_an_owner_is_asked_about_what_is_configured_and_what_rules_ask_for(world: World) -> None:
+    policy = Policy(rules=RULES, purposes={"maintenance": "1", "marketing": "1"})
+    asked = await world.read(lambda records: consents.purposes(records, "jana", policy))
+    assert asked == ["maintenance", "marketing", "safety", "usage"]
+
+
+# --- muting ---------------------------------------------------------------------------------------
+
+
+async def test_muting_ends_what_waits_of_it_and_says_so(world: World) -> None:
+    await world.found()
+    await world.write(agree.mute, "jana", "brake-pads-front-worn", True, world.now, world.policy)
+    assert (await world.touchpoint()).state is State.WITHDRAWN
+    assert any("You muted" in line for line in await world.story())
+    assert await world.found() == "suppress"
+
+
+async def test_unmuting_lets_the_next_one_through(world: World) -> None:
+    await world.write(agree.mute, "jana", "brake-pads-front-worn", True, world.now, world.policy)
+    await world.write(agree.mute, "jana", "brake-pads-front-worn", False, world.now, world.policy)
+    assert await world.found() == "send"
+
+
+async def test_what_is_no_rule_cannot_be_muted(world: World) -> None:
+    with pytest.raises(NotFoundError):
+        await world.write(agree.mute, "jana", "no-such-rule", True, world.now, world.policy)
+
+
+# --- the race -------------------------------------------------------------------------------------
+
+
+class Channel:
+    """Notes what leaves."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.sent: list[Delivery] = []
+
+    async def send(self, delivery: Delivery) -> Outcome:
+        self.sent.append(delivery)
+        return Sent(detail="ok")
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def deliverer(world: World, channel: Channel) -> Deliverer:
+    words = Renderer(texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://x.example")
+    return Deliverer(world.database, world.clock, {channel.name: channel}, world.policy, words, Counters())
+
+
+async def offered(world: World, channel: str) -> None:
+    """A matter with one row on this channel that is due now."""
+    owner = await world.read(lambda records: records.owners.get("jana"))
+    await world.write(
+        lambda records: records.owners.update(
+            replace(owner, email="jana@example.org", address="Weg 1, 20095 Hamburg")
+        )
+    )
+    await world.found()
+    touchpoint = await world.touchpoint()
+    row = outgoing.offer_row(touchpoint, channel, "jana@example.org", world.now, {})
+    await world.write(lambda records: records.outbox.add(replace(row, due_at=world.now)))
+
+
+@pytest.mark.parametrize("channel", ["web_push", "email", "letter"])
+async def test_a_row_that_was_claimed_before_the_consent_ended_is_not_sent(
+    world: World, channel: str
+) -> None:
+    """Leased by a sender that has not sent it yet: what it is about is looked at again right before."""
+    await offered(world, channel)
+    out = Channel(channel)
+    sender = deliverer(world, out)
+    claimed = await sender._claim()
+    assert any(row.channel == channel for row in claimed)
+    await says(world, "maintenance", False)
+    await asyncio.gather(*(sender._deliver(row) for row in claimed))
+    assert out.sent == []
+    rows = await world.read(lambda records: [records.outbox.get(row.id) for row in claimed])
+    assert {row.state for row in rows} == {DeliveryState.DROPPED}
+
+
+@pytest.mark.parametrize("channel", ["web_push", "email", "letter"])
+async def test_without_the_withdrawal_the_same_row_is_sent(world: World, channel: str) -> None:
+    await offered(world, channel)
+    out = Channel(channel)
+    sender = deliverer(world, out)
+    await asyncio.gather(*(sender._deliver(row) for row in await sender._claim()))
+    assert [row.channel for row in out.sent if row.channel == channel]
+
+
+async def test_a_row_whose_consent_ended_elsewhere_is_dropped_when_it_is_rendered(world: World) -> None:
+    """Even if nobody dropped it: only the history of the consent says no."""
+    await world.found()
+    await world.agrees("maintenance", granted=False)
+    out = Channel("web_push")
+    await deliverer(world, out).now()
+    assert out.sent == []
+
+
+async def test_withdrawals_and_sending_at_the_same_instant_never_send_afterwards(world: World) -> None:
+    """Whatever comes first: nothing leaves after the withdrawal was committed."""
+    for turn in range(8):
+        world.go_to(world.now + HOUR)
+        await says(world, "maintenance", True)
+        await world.wishes(weekly_budget=100)
+        await world.found("brake-pads-rear-worn" if turn % 2 else "brake-pads-front-worn")
+        out = Channel("web_push")
+        await asyncio.gather(deliverer(world, out).now(), says(world, "maintenance", False))
+        before = len(out.sent)
+        await deliverer(world, out).now()
+        assert len(out.sent) == before
+        waiting = await world.read(lambda records: records.outbox.waiting_for("jana"))
+        assert [row for row in waiting if row.channel == "web_push"] == []
+        touchpoint = await world.touchpoint()
+        assert touchpoint.state is State.WITHDRAWN
