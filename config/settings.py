@@ -422,6 +422,12 @@ class FollowUp(Section):
     deadline_h: Deadlines
 
 
+class Consents(Section):
+    """What owners are asked to agree to."""
+
+    purposes: dict[str, str]
+
+
 class Log(Section):
     """What is logged, and how."""
 
@@ -444,6 +450,7 @@ class Settings(Section):
     web: Web
     deliver: Deliver
     moments: Moments
+    consents: Consents
     mail: MailIn
     calendars: Calendars
     follow_up: FollowUp

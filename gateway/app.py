@@ -174,6 +174,7 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         hold_out_percent=settings.moments.hold_out_percent,
         pace_answers=settings.moments.pace_answers,
         pace_declined_percent=settings.moments.pace_declined_percent,
+        purposes=dict(settings.consents.purposes),
         channels=usable_channels(settings),
         ladder=tuple(
             Rung(channel=channel, after_ms=after, severity=severity)
