@@ -201,7 +201,9 @@ def compose(delivery_id: str, payload: Mapping[str, Any], *, sender: str, at: in
         mail.add_alternative(calendar["ics"], subtype="calendar")
         parts = mail.get_payload()
         assert isinstance(parts, list)  # it has just been made of several
-        parts[-1].set_param("method", calendar["method"])
+        invitation = parts[-1]
+        assert isinstance(invitation, EmailMessage)
+        invitation.set_param("method", calendar["method"])
         mail.add_attachment(
             calendar["ics"].encode(), maintype="application", subtype="ics", filename="invite.ics"
         )

@@ -70,7 +70,7 @@ class LetterChannel:
         for file in sorted(self._folder.glob("????-??-??.csv"))[-LOOKED_AT:]:
             if any(row and row[0] == delivery.id for row in _rows(file)):
                 return Sent(detail=f"written before to {file.name}")
-        before = path.read_text(encoding="utf-8", newline="") if path.exists() else _line(COLUMNS)
+        before = path.read_bytes().decode() if path.exists() else _line(COLUMNS)
         values = {**delivery.payload, "delivery": delivery.id}
         _replace(path, before + _line([_cell(values.get(column)) for column in COLUMNS]))
         return Sent(detail=f"written to {path.name}")

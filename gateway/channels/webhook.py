@@ -108,7 +108,7 @@ class WebhookChannel:
 
     def host(self, delivery: Delivery) -> str:
         """Whose slowness is its own."""
-        return urlsplit(delivery.payload["url"]).netloc
+        return urlsplit(str(delivery.payload["url"])).netloc
 
     async def send(self, delivery: Delivery) -> Outcome:
         """One POST to the endpoint."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace as Shown
 from aiohttp import web
 
 from gateway.domain.access import Role
-from gateway.domain.delivery import Delivery, DeliveryOutcome, Reached
+from gateway.domain.delivery import Delivery, Reached
 from gateway.domain.errors import InvalidError, NotFoundError, TouchpointError
 from gateway.domain.webhooks import MANUFACTURER, Webhook
 from gateway.flow import outgoing, webhooks
@@ -188,29 +188,3 @@ def _last(records: Records, delivery: Delivery, words: Words, now: int) -> Shown
     return Shown(
         type=str(event.get("type", delivery.key)), state=words(f"outbox.state_{delivery.state}"), said=said
     )
-
-
-# --- how it reached its owner -------------------------------------------------------------------
-
-
-def reached_lines(records: Records, touchpoint_id: str, words: Words, now: int) -> list[str]:
-    """How each channel fared with a matter, the first one first: "Push sent 7:02, seen 7:05"."""
-    rows = [row for row in records.outbox.page(touchpoint=touchpoint_id, limit=50) if _told(row)]
-    outcomes = records.outbox.outcomes([row.id for row in rows])
-    lines = [_line(row, outcomes.get(row.id, []), words, now) for row in reversed(rows)]
-    return [line for line in lines if line]
-
-
-def _told(row: Delivery) -> bool:
-    about = row.payload.get("about")
-    return outgoing.is_offer(row) or (about == "event" and row.key.endswith(":touchpoint.sent"))
-
-
-def _line(row: Delivery, outcomes: list[DeliveryOutcome], words: Words, now: int) -> str:
-    known = [words(f"delivered.{one.outcome}", when=words.moment(one.at, now)) for one in outcomes]
-    if not known and row.state == "pending" and row.due_at > now:
-        known = [words("delivered.planned", when=words.moment(row.due_at, now))]
-    if not known:
-        return ""
-    channel = words(f"delivered.{row.channel}")
-    return words("delivered.line", channel=channel, outcomes=", ".join(known))

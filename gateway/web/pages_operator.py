@@ -22,7 +22,7 @@ from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.flow import quarantine as quarantine_flow
 from gateway.ports import Records
-from gateway.web import charts, rights, views
+from gateway.web import charts, reached, rights, views
 from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.pages_owner import product_view
@@ -709,28 +709,33 @@ async def outbox(request: web.Request) -> web.Response:
     """What could not be sent, and what is on its way."""
     at = await _open(request)
 
-    def work(records: Records) -> list[tuple[Delivery, Any, str]]:
+    def work(records: Records) -> list[tuple[Delivery, Any, str, Any]]:
         dead = records.outbox.page(states=(DeliveryState.DEAD,), limit=LIST_ROWS)
         rest = records.outbox.page(
             states=(DeliveryState.PENDING, DeliveryState.LEASED, DeliveryState.SENT), limit=LIST_ROWS
         )
-        return [(d, records.outbox.attempts(d.id)[-1:], _what(records, d, at)) for d in [*dead, *rest]]
+        known = records.outbox.outcomes([d.id for d in rest])
+        return [
+            (d, records.outbox.attempts(d.id)[-1:], _what(records, d, at), known.get(d.id, []))
+            for d in [*dead, *rest]
+        ]
 
     found = await at.read(work)
-    dead = sum(d.state is DeliveryState.DEAD for d, _, _ in found)
+    dead = sum(d.state is DeliveryState.DEAD for d, _, _, _ in found)
     words = at.words
     view = Shown(
         headline=words("outbox.head_dead", count=dead) if dead else words("outbox.head_calm"),
         lead=words("outbox.lead"),
         dead=dead,
-        rows=[_delivery_row(d, tries, what, words, at.now) for d, tries, what in found],
+        rows=[_delivery_row(d, tries, what, how_far, words, at.now) for d, tries, what, how_far in found],
     )
     return at.answer("operator_outbox.html", "outbox", view)
 
 
 def _what(records: Records, delivery: Delivery, at: _Page) -> str:
     if delivery.touchpoint is None:
-        return str(delivery.payload.get("type", delivery.key))
+        event = delivery.payload.get("event") or delivery.payload
+        return str(event.get("type", delivery.payload.get("about", delivery.key)))
     try:
         touchpoint: Touchpoint = records.touchpoints.get(delivery.touchpoint)
     except NotFoundError:
@@ -738,7 +743,9 @@ def _what(records: Records, delivery: Delivery, at: _Page) -> str:
     return views.rule_name(touchpoint.rule, at.words)
 
 
-def _delivery_row(delivery: Delivery, tries: Sequence[Any], what: str, words: Words, now: int) -> Shown:
+def _delivery_row(
+    delivery: Delivery, tries: Sequence[Any], what: str, how_far: Sequence[Any], words: Words, now: int
+) -> Shown:
     last = tries[-1] if tries else None
     return Shown(
         id=delivery.id,
@@ -747,7 +754,8 @@ def _delivery_row(delivery: Delivery, tries: Sequence[Any], what: str, words: Wo
         to=delivery.owner or delivery.target,
         dead=delivery.state is DeliveryState.DEAD,
         state=words(f"outbox.state_{delivery.state}"),
-        attempts=words("outbox.attempts", count=delivery.attempts),
+        attempts=", ".join(reached.said(how_far, words, now))
+        or words("outbox.attempts", count=delivery.attempts),
         last=f"{words.moment(last.at, now)}: {last.detail or last.result}" if last else "–",
     )
 

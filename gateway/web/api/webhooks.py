@@ -58,11 +58,6 @@ class WebhookOut(Out):
     disabled_at: Moment | None
     signing: int = Field(description="How many secrets sign now: two for a day after a new one was made.")
 
-    @classmethod
-    def of(cls, webhook: Webhook, now: int) -> WebhookOut:
-        """From the domain; its secrets stay there."""
-        return cls.model_validate(_shown(webhook, now))
-
 
 class WebhookCreated(WebhookOut):
     """With its newest secret."""
@@ -82,6 +77,11 @@ def _shown(webhook: Webhook, now: int) -> dict[str, object]:
         "state": str(webhook.state),
         "signing": len(webhook.signing(now)),
     }
+
+
+def endpoint_out(webhook: Webhook, now: int) -> WebhookOut:
+    """An endpoint as the API shows it; its secrets stay where they are."""
+    return WebhookOut.model_validate(_shown(webhook, now))
 
 
 def _created(webhook: Webhook, now: int) -> WebhookCreated:
@@ -105,7 +105,7 @@ async def list_webhooks(call: Call, query: ListQuery) -> Page[WebhookOut]:
     """List endpoints, newest first; a workshop its own."""
     own, after = _own(call.who), query.after()
     found = await call.read(lambda r: r.webhooks.page(audience=own, after=after, limit=query.limit + 1))
-    return page(found, query.limit, lambda w: WebhookOut.of(w, call.now), lambda w: w.id)
+    return page(found, query.limit, lambda w: endpoint_out(w, call.now), lambda w: w.id)
 
 
 @endpoints.post("/webhooks", *WITH_WORKSHOPS)
@@ -146,7 +146,7 @@ async def get_webhook(call: Call, webhook_id: str) -> WebhookDetail:
     def work(records: Records) -> WebhookDetail:
         endpoint = _allowed(records, webhook_id, call.who)
         last = [detail(records, d.id) for d in records.outbox.to_target("webhook", endpoint.id, LAST)]
-        return WebhookDetail.model_construct(**dict(WebhookOut.of(endpoint, call.now)), deliveries=last)
+        return WebhookDetail.model_construct(**dict(endpoint_out(endpoint, call.now)), deliveries=last)
 
     return await call.read(work)
 
@@ -181,7 +181,7 @@ async def enable_webhook(call: Call, webhook_id: str) -> WebhookOut:
     """Send to a disabled endpoint again, from the next event on."""
 
     def work(records: Records) -> WebhookOut:
-        return WebhookOut.of(webhooks.enable(records, _allowed(records, webhook_id, call.who).id), call.now)
+        return endpoint_out(webhooks.enable(records, _allowed(records, webhook_id, call.who).id), call.now)
 
     return await call.write(work)
 
