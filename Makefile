@@ -31,7 +31,7 @@ debian:
 	@tools/debian.sh
 
 test: .venv/dev.stamp debian
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 # Seconds of the clock, so that every run chooses other moments; a run that failed says its seed.
 chaos: .venv/dev.stamp debian
