@@ -85,7 +85,10 @@ def _thanks(asked: Asked, words: Words) -> Shown:
     question = asked.feedback
     text = words("feedback.thanks_text", score=question.score, most=SCALES[question.question][1])
     if asked.back_by is not None:
-        text = words("following.back_by", until=words.moment(asked.back_by, asked.back_by))
+        text = words(
+            "following.back_by",
+            until=f"{words.when(asked.back_by, 'short')}, {words.when(asked.back_by, 'time')}",
+        )
     expected = [
         Shown(value=value, label=words(f"following.expected.{value}"), chosen=value == question.expected)
         for value in EXPECTED
