@@ -17,6 +17,7 @@ read is not known: that would take a picture fetched from us, and who reads what
 from __future__ import annotations
 
 import asyncio
+import email.policy
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -37,6 +38,9 @@ from gateway.domain.mail import blames_address, plain_page, return_path
 TIMEOUT_S = 30.0
 CONNECTIONS = 4
 """Mails on their way at the same time; a mail server wants no more of one client."""
+
+POLICY = email.policy.SMTP.clone(max_line_length=200)
+"""Long enough that no address in a header is broken over lines, which some readers take for a blank."""
 
 _STATUS = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
 _OURS = frozenset({"from", "to", "subject", "date", "message-id", "sender", "return-path", "bcc", "cc"})
@@ -137,7 +141,10 @@ class EmailChannel:
         client = self._relay.client(self._tls)
         try:
             async with client:
-                _, said = await client.send_message(mail, sender=envelope, recipients=[to])
+                if to.isascii():
+                    _, said = await client.sendmail(envelope, [to], mail.as_bytes())
+                else:  # an international address (RFC 6531): only where the server knows them
+                    _, said = await client.send_message(mail, sender=envelope, recipients=[to])
                 return Sent(detail=f"250 {said}"[:200])
         except aiosmtplib.SMTPRecipientsRefused as error:
             refused = error.recipients[0]
@@ -182,7 +189,7 @@ def _refused_us(code: int, said: str) -> Outcome:
 def compose(delivery_id: str, payload: Mapping[str, Any], *, sender: str, at: int) -> EmailMessage:
     """The mail: text, the same as HTML, and an invitation where there is one, both as a part that calendars
     read (RFC 6047) and as a file. Raises ValueError for addresses and headers that cannot be."""
-    mail = EmailMessage()
+    mail = EmailMessage(policy=POLICY)
     name, address = parseaddr(sender)
     mail["From"] = Address(display_name=name, addr_spec=address)
     mail["To"] = Address(addr_spec=payload["to"])
