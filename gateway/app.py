@@ -333,6 +333,7 @@ async def prepare(settings: configuration.Settings) -> list[str]:
         await stores.journal.open()
         lines.append(f"journal {folder / 'journal.db'}: ready")
         load_vapid(settings)
+        calendar_key(settings)
         lines.append(f"keys in {folder}: ready")
         store = open_timeseries(settings, load_signals(signal_texts(settings.signals.paths)))
         try:

@@ -284,6 +284,11 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
 
 # --- one cast for every route ---------------------------------------------------------------------
 
+TINY_PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+"""One pixel."""
+
 BODIES: Mapping[str, Any] = {
     "PUT /owners/{owner_id}/consents/{purpose}": {"granted": True},
     "PUT /owners/{owner_id}/preferences": {},
@@ -294,11 +299,15 @@ BODIES: Mapping[str, Any] = {
     "PUT /devices/{device_id}/owner": {"owner": None},
     "PUT /devices/{device_id}/people/{person_id}": {"role": "member"},
     "POST /devices/{device_id}/invitations": {"name": "Tom"},
+    "PUT /workshops/{workshop_id}/calendar": {},
     "PUT /workshops/{workshop_id}": {
         "name": "Mine now",
         "services": [{"id": "brakes-front", "names": {"en": "Brakes"}, "minutes": 60}],
     },
     "POST /touchpoints/{touchpoint_id}/answer": {"action": "noted"},
+    "POST /touchpoints/{touchpoint_id}/return": {"until": "tomorrow"},
+    "POST /devices/{device_id}/reports": {"text": "It squeals."},
+    "POST /appointments/{appointment_id}/photos": {"photo": TINY_PNG},
     "POST /appointments/{appointment_id}/counter": {"starts": ["2026-11-26T09:00:00Z"]},
     "POST /appointments/{appointment_id}/reschedule": {"slot": "north@1"},
     "POST /appointments/{appointment_id}/decline": {},
