@@ -32,6 +32,7 @@ from gateway.domain.rule_sets import Sources
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Finding, Touchpoint
 from gateway.flow import decide
+from gateway.flow.cases import open_case
 from gateway.flow.rule_sets import Reloader, RulesInForce
 from gateway.ports import Records
 from gateway.web.context import Context
@@ -323,6 +324,10 @@ BODIES: Mapping[str, Any] = {
     "POST /workshops/{workshop_id}/walk-ins": {"service": "brakes-front"},
     "POST /appointments/{appointment_id}/done": {},
     "POST /feedback/{feedback_id}": {"score": 1},
+    "POST /cases/{case_id}/note": {"text": "Seen."},
+    "POST /cases/{case_id}/answer": {"text": "We look at it."},
+    "POST /cases/{case_id}/close": {"outcome": "Mended."},
+    "POST /cases/{case_id}/give": {"responsible": "ben"},
 }
 """What a request to somebody else's object carries, so that nothing but the right can refuse it."""
 
@@ -354,6 +359,10 @@ async def cast(lab: Lab) -> dict[str, str]:
         answer_by=NOW + HOUR,
     )
     await lab.database.write(lambda records: records.workshops.ask_extra(extra))
+    about = {"owner": "jana", "device": "car-1", "touchpoint": matter.id, "workshop": "north"}
+    case = await lab.database.write(
+        lambda records: open_case(records, kind="complaint", now=NOW, **about)  # type: ignore[arg-type]
+    )
     subscription = await jana(
         "POST", "owners/jana/subscriptions", BODIES["POST /owners/{owner_id}/subscriptions"]
     )
@@ -371,6 +380,7 @@ async def cast(lab: Lab) -> dict[str, str]:
         "touchpoint_id": matter.id,
         "appointment_id": visit["id"],
         "feedback_id": question["id"],
+        "case_id": case.id,
         "extra_id": extra.id,
         "subscription_id": subscription.body["id"],
     }

@@ -44,13 +44,16 @@ class Counts:
     """outbox rows given up"""
     slowed: Mapping[str, int] = field(default_factory=dict)
     """rules that have slowed themselves down, with how much they may send a day"""
+    cases: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """{kind: (pending, overdue)}"""
 
 
-def count(records: Records) -> Counts:
+def count(records: Records, now: int = 0) -> Counts:
     """One look into the database."""
     outbox = records.outbox.counts((*PENDING, DeliveryState.DEAD))
     return Counts(
         open=records.touchpoints.counts((State.OPEN,))[State.OPEN],
+        cases=records.cases.counts(now),
         pending=sum(outbox[state] for state in PENDING),
         dead=outbox[DeliveryState.DEAD],
         slowed={pace.rule: pace.per_day for pace in records.paces.all()},
@@ -147,6 +150,17 @@ class PathCollector(Collector):
         for rule, per_day in sorted(self.counts.slowed.items()):
             slowed.add_metric([rule], per_day)
         yield slowed
+        pending = GaugeMetricFamily(
+            "touchpoint_cases_pending", "Cases that somebody has to do something for", labels=["kind"]
+        )
+        overdue = GaugeMetricFamily(
+            "touchpoint_cases_overdue", "Cases whose customer should have heard by now", labels=["kind"]
+        )
+        for kind, (waiting, late) in sorted(self.counts.cases.items()):
+            pending.add_metric([kind], waiting)
+            overdue.add_metric([kind], late)
+        yield pending
+        yield overdue
         yield GaugeMetricFamily("touchpoint_outbox_pending", "Waiting to be sent", self.counts.pending)
         yield GaugeMetricFamily("touchpoint_outbox_dead", "Given up; can be retried", self.counts.dead)
 
@@ -191,7 +205,8 @@ class Metrics:
         """The exposition."""
         now = self._monotonic()
         if self._asked is None or now - self._asked >= CACHED_S:
-            self._collector.counts = await self._context.database.read(count)
+            now = self._context.clock.now()
+            self._collector.counts = await self._context.database.read(lambda records: count(records, now))
             self._asked = now
         return generate_latest(self._registry)
 

@@ -192,12 +192,15 @@ def _entry(entry: Any, at: _Page) -> Shown:
     )
 
 
-@routes.post("/operator/cases/{id}/{what:note|answer|close|give}")
+@routes.post("/operator/cases/{id}/note")
+@routes.post("/operator/cases/{id}/answer")
+@routes.post("/operator/cases/{id}/close")
+@routes.post("/operator/cases/{id}/give")
 @allow(Role.OPERATOR)
 async def act(request: web.Request) -> web.Response:
     """Note, get back to the customer, close with what they hear, give to somebody else."""
     at, form = await _open(request), await request.post()
-    wanted, what, text = request.match_info["id"], request.match_info["what"], str(form.get("text", ""))
+    wanted, what, text = request.match_info["id"], request.path.rpartition("/")[2], str(form.get("text", ""))
     by, now, policy = at.who.name, at.now, at.context.policy
 
     def work(records: Records) -> None:
