@@ -145,16 +145,13 @@ async def first_contacts(lab: Lab) -> dict[str, str]:
     """One matter that was answered, and one that is open; made by the gateway's own code."""
     await lab.workshop()
     await lab.owner("jana", "car-1", workshop="north")
-    phone = PushSubscription(
-        id="phone",
-        owner="jana",
-        endpoint="https://push.example/1",
-        p256dh="x",
-        auth="y",
-        label="",
-        created=NOW,
-    )
-    await lab.write(lambda records: records.owners.subscribe(phone))
+    await lab.owner("omar", "car-2", workshop="north")
+    for owner in ("jana", "omar"):
+        endpoint = f"https://push.example/{owner}"
+        phone = PushSubscription(
+            id=owner, owner=owner, endpoint=endpoint, p256dh="x", auth="y", label="", created=NOW
+        )
+        await lab.write(lambda records, phone=phone: records.owners.subscribe(phone))
     past = await lab.worn_pads("car-1", "jana")
     policy = lab.context.policy
 
@@ -167,7 +164,7 @@ async def first_contacts(lab: Lab) -> dict[str, str]:
 
     await lab.write(settle)
     lab.clock.advance(NOW + 1)
-    still = await lab.worn_pads("car-1", "jana")
+    still = await lab.worn_pads("car-2", "omar")
     return {"past": past.id, "open": still.id}
 
 
