@@ -73,6 +73,16 @@ async def test_the_workshop_reads_the_diagnosis_in_its_language(lab: Lab) -> Non
     assert "C0040" not in owners
 
 
+async def test_what_an_owner_does_not_share_is_not_in_the_invitation(lab: Lab) -> None:
+    await lab.world.agrees("sharing_workshop", granted=False)
+    await asked(lab)
+    told = (await lab.newest(WORKSHOP_MAIL)).event.description.value
+    assert "Bremsen vorn" in told
+    assert "180–220 €" in told
+    for part in ("Befund:", "C0040", "48.210"):
+        assert part not in told
+
+
 async def test_accepting_in_the_workshops_calendar_confirms(lab: Lab) -> None:
     await asked(lab)
     await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
