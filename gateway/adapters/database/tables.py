@@ -763,7 +763,7 @@ cases = sa.Table(
     sa.Index("cases_owner", "owner", "id"),
     sa.Index("cases_touchpoint", "touchpoint"),
     sa.Index("cases_device", "device", "id"),
-    sa.Index("cases_workshop", "workshop", "state", "due_at"),
+    sa.Index("cases_workshop", "workshop", "state", "due_at", "id"),
 )
 
 quarantine = sa.Table(

@@ -118,7 +118,7 @@ def _cases() -> None:
     op.create_index("cases_owner", "cases", ["owner", "id"], unique=False)
     op.create_index("cases_touchpoint", "cases", ["touchpoint"], unique=False)
     op.create_index("cases_device", "cases", ["device", "id"], unique=False)
-    op.create_index("cases_workshop", "cases", ["workshop", "state", "due_at"], unique=False)
+    op.create_index("cases_workshop", "cases", ["workshop", "state", "due_at", "id"], unique=False)
 
 
 def downgrade() -> None:
