@@ -20,7 +20,7 @@ _DEVICE = Shape(Device, tables.devices)
 _OWNERSHIP = Shape(Ownership, tables.ownerships)
 _FACTS = Shape(Facts, tables.facts)
 _FACTS_ROWS = _FACTS.select.add_columns(tables.facts.c.format)
-_OWNER = sa.bindparam("owner")
+_OWNER: sa.BindParameter[str] = sa.bindparam("owner")
 _TRIPS = _FACTS_ROWS.where(
     tables.facts.c.device.in_(
         sa.union_all(
