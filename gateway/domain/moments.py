@@ -69,6 +69,14 @@ def instants(day: date, minutes: int, zone_name: str) -> tuple[int, int]:
     return readings[0], readings[1]
 
 
+def local_ms(text: str, zone_name: str) -> int:
+    """The first instant of "2026-11-24T08:00" on a zone's wall clock. Raises ValueError."""
+    wall = datetime.fromisoformat(text)
+    if wall.tzinfo is not None:
+        return int(wall.timestamp() * 1000)
+    return instants(wall.date(), wall.hour * 60 + wall.minute, zone_name)[0]
+
+
 def day_start(at: int, zone_name: str, days: int = 0) -> int:
     """The first instant of the local day of `at`, or of the day that many `days` later."""
     return instants(local(at, zone_name).date() + timedelta(days=days), 0, zone_name)[0]

@@ -153,7 +153,7 @@ def ask_extra(
     if not said or price < 0 or minutes < 0 or until <= now:
         raise InvalidError("reason: say why, name a price, and give the owner time to answer.")
     if photo is not None:
-        _check_photo(records, photo)
+        _check_photo(records, photo, appointment)
     extra = ExtraWork(
         id=new_id(now),
         appointment=appointment.id,
@@ -175,11 +175,14 @@ def ask_extra(
     return extra
 
 
-def _check_photo(records: Records, photo: str) -> None:
+def _check_photo(records: Records, photo: str, appointment: Appointment) -> None:
+    """A photo is shown to the owner, so it is one of their own visit."""
     try:
-        records.attachments.get(photo)
-    except NotFoundError as error:
-        raise InvalidError(f"photo: there is no attachment {photo!r}; upload it first.") from error
+        found = records.attachments.get(photo)
+    except NotFoundError:
+        found = None
+    if found is None or found.owner != appointment.owner or found.device != appointment.device:
+        raise InvalidError(f"photo: there is no attachment {photo!r} of this visit; upload it first.")
 
 
 def _currency(records: Records, appointment: Appointment) -> str:

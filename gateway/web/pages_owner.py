@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.domain import moments
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.appointment import HERE, STANDING, Appointment, AppointmentState
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
 from gateway.domain.household import Person
@@ -26,7 +26,7 @@ from gateway.domain.purposes import Basis
 from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
 from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
 from gateway.ports import Records
-from gateway.web import answering, asked, calendar_file, reached, rights, views
+from gateway.web import answering, asked, calendar_file, reached, rights, views, visit_parts
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -36,7 +36,7 @@ T = TypeVar("T")
 routes = web.RouteTableDef()
 owner_only = allow(Role.OWNER)
 
-COMING = (AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
+COMING = (*STANDING, AppointmentState.WISHED)
 LEDGER_LINES = 60
 TIMES_AHEAD_DAYS = 28
 MOST_DAYS_OF_TIMES = 10
@@ -528,6 +528,7 @@ def _load_visit(records: Records, at: _Page, wanted: str) -> Shown:
         device=records.devices.find(appointment.device) if appointment.device else None,
         matter=views.load_matter(records, touchpoint, at.context) if touchpoint else None,
         question=next((f.id for f in questions if f.open_at(at.now)), None),
+        extras=records.workshops.extras(appointment=wanted),
     )
 
 
@@ -545,9 +546,9 @@ def _visit_view(loaded: Shown, one: Any, at: _Page) -> Shown:
         else views.service_name(appointment, workshop, words),
         state=views.appointment_state(words, appointment.state),
         day=words.when(appointment.start, "weekday"),
-        date_time=f"{words.when(appointment.start, 'date')}, {words.when(appointment.start, 'time')}",
+        date_time=visit_parts.date_time(appointment, words),
         line=line,
-        upcoming=appointment.state in COMING,
+        upcoming=appointment.state in COMING and appointment.state not in HERE,
         workshop=workshop.name if workshop else appointment.workshop,
         address=address,
         map_url=f"geo:0,0?q={quote(address)}" if address else None,
@@ -557,6 +558,7 @@ def _visit_view(loaded: Shown, one: Any, at: _Page) -> Shown:
         exactly=views.exactly(appointment, device, at.context, words),
         work=str(appointment.work.get("note") or "") if appointment.work else "",
         question_url=f"/me/feedback/{loaded.question}" if loaded.question else None,
+        parts=visit_parts.owner(appointment, loaded.extras, workshop, words, at.now),
     )
 
 

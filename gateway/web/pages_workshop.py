@@ -12,13 +12,13 @@ from aiohttp import web
 
 from gateway.domain import moments, slots
 from gateway.domain.access import Role
-from gateway.domain.appointment import BUSY, Appointment, AppointmentState, Hold, Workshop
+from gateway.domain.appointment import BUSY, HERE, Appointment, AppointmentState, ExtraWork, Hold, Workshop
 from gateway.domain.device import Device
-from gateway.domain.errors import ConflictError, InvalidError
+from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.owner import Owner
-from gateway.flow import book, consents, follow_up
+from gateway.flow import book, consents
 from gateway.ports import Records
-from gateway.web import charts, rights, views
+from gateway.web import charts, rights, views, visit_parts, workshop_parts
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -34,7 +34,9 @@ ROW_MS = 15 * moments.MINUTE_MS
 FREE_LEAST_MS = 45 * moments.MINUTE_MS
 """A shorter gap is not worth saying that it is free."""
 MOST_ROWS = 63
-COMING = (AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
+COMING = (AppointmentState.REQUESTED, AppointmentState.WISHED, AppointmentState.CONFIRMED)
+WAITING = (AppointmentState.REQUESTED, AppointmentState.WISHED)
+"""The workshop is to say something."""
 
 
 class _Page:
@@ -63,7 +65,7 @@ class _Page:
         return page(self.request, template, self.words, tab=tab, view=view, toast=toast)
 
 
-async def _open(request: web.Request) -> _Page:
+async def open_page(request: web.Request) -> _Page:
     return _Page(request, await words_for(request))
 
 
@@ -79,6 +81,7 @@ class Booking:
     owner: Owner | None = None
     matter: views.Matter | None = None
     earlier: Sequence[Appointment] = ()
+    extras: Sequence[ExtraWork] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +146,7 @@ def load_booking(records: Records, appointment: Appointment, context: Context) -
         owner=one.owner,
         matter=views.load_matter(records, touchpoint, context) if touchpoint else None,
         earlier=[a for a in earlier if a.id != appointment.id][-3:],
+        extras=records.workshops.extras(appointment=appointment.id),
     )
 
 
@@ -153,7 +157,7 @@ def load_booking(records: Records, appointment: Appointment, context: Context) -
 @workshop_only
 async def today(request: web.Request) -> web.Response:
     """The day with the booking that matters most: chosen, newest, or the first of the day."""
-    at = await _open(request)
+    at = await open_page(request)
     wanted = request.query.get("booking")
     loaded = await at.read(lambda records: _load(records, at, request.query.get("day"), wanted))
     view = await _day_page(at, loaded)
@@ -168,9 +172,11 @@ def _load(records: Records, at: _Page, day: str | None, wanted: str | None) -> S
     if chosen is None:
         chosen = _most_telling(loaded)
         chosen = rights.handed_over(records, at.who, chosen) if chosen else None
-    requests = records.workshops.appointments(
-        workshop=workshop.id, states=(AppointmentState.REQUESTED,), start=at.now
+    requests = [a for a in records.workshops.pending(workshop.id) if a.state in WAITING]
+    coming = records.workshops.appointments(
+        workshop=workshop.id, states=(AppointmentState.CONFIRMED,), start=at.now
     )
+    requests += [a for a in coming if a.wished]
     return Shown(
         workshop=workshop,
         day=loaded,
@@ -270,7 +276,11 @@ def _waiting(one: Booking, workshop: Workshop, words: Words) -> Shown:
     return Shown(
         title=title or service,
         text=f"{service}, {when}, {words.when(a.start, 'time')}",
-        confirm=f"/workshop/bookings/{a.id}/confirm",
+        by=words("booking.by", moment=visit_parts.moment(a.answer_by, words)) if a.answer_by else "",
+        confirm=f"/workshop/bookings/{a.id}/confirm" if a.state is AppointmentState.REQUESTED else None,
+        wishes=[(start, visit_parts.moment(start, words)) for start in a.wished],
+        decline=f"/workshop/bookings/{a.id}/decline",
+        accept=f"/workshop/bookings/{a.id}/accept",
         href=f"/workshop?booking={a.id}",
     )
 
@@ -380,6 +390,7 @@ def _block(
     a = one.appointment
     tones = {
         AppointmentState.REQUESTED: "ask",
+        AppointmentState.READY: "done",
         AppointmentState.DONE: "done",
         AppointmentState.NO_SHOW: "past",
     }
@@ -467,9 +478,11 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
         promise=words("workshop.promise", promise=promise) if promise else "",
         promise_to=words("workshop.promised_to", name=one.owner.name) if one.owner else "",
         can_confirm=a.state is AppointmentState.REQUESTED,
-        can_done=a.state is AppointmentState.CONFIRMED and now >= a.start,
+        can_done=a.state in HERE or (a.state is AppointmentState.CONFIRMED and now >= a.start),
+        can_miss=a.state is AppointmentState.CONFIRMED and now >= a.start,
         can_move=a.state in COMING and a.touchpoint is not None,
         begun=now >= a.start,
+        parts=visit_parts.workshop(a, one.extras, words, now),
     )
 
 
@@ -523,9 +536,12 @@ def _brief(one: Booking, finding: str, promise: str, words: Words) -> list[Shown
 # --- what a workshop says --------------------------------------------------------------------
 
 
-async def _say(request: web.Request, work: Callable[[Records, str, _Page], Any], said: str) -> web.Response:
+async def say(
+    request: web.Request, work: Callable[[Records, str, _Page], Any], said: str, *, form: Any = None
+) -> web.Response:
     """Do something with a booking; what stands against it is told, never an error page."""
-    at, wanted, form = await _open(request), request.match_info["id"], await request.post()
+    at, wanted = await open_page(request), request.match_info["id"]
+    form = form if form is not None else await request.post()
 
     def checked(records: Records) -> None:
         rights.appointment(records, at.who, wanted)
@@ -534,8 +550,10 @@ async def _say(request: web.Request, work: Callable[[Records, str, _Page], Any],
     back = local_path(str(form.get("next", "")), f"/workshop?booking={wanted}")
     try:
         await at.write(checked)
-    except ConflictError:
+    except (ConflictError, SlotTakenError):
         return see(back, "conflict")
+    except InvalidError:
+        return see(back, "invalid")
     return see(back, said)
 
 
@@ -543,17 +561,8 @@ async def _say(request: web.Request, work: Callable[[Records, str, _Page], Any],
 @workshop_only
 async def confirm(request: web.Request) -> web.Response:
     """Yes to a request."""
-    return await _say(
+    return await say(
         request, lambda r, wanted, at: book.confirm(r, wanted, at.now, at.context.policy), "confirmed"
-    )
-
-
-@routes.post("/workshop/bookings/{id}/done")
-@workshop_only
-async def done(request: web.Request) -> web.Response:
-    """The job is done: counters are reset, and the owner is asked one question."""
-    return await _say(
-        request, lambda r, wanted, at: follow_up.done(r, wanted, {}, at.now, at.context.policy), "done"
     )
 
 
@@ -561,7 +570,7 @@ async def done(request: web.Request) -> web.Response:
 @workshop_only
 async def no_show(request: web.Request) -> web.Response:
     """Nobody came."""
-    return await _say(
+    return await say(
         request, lambda r, wanted, at: book.no_show(r, wanted, at.now, at.context.policy), "no_show"
     )
 
@@ -570,7 +579,7 @@ async def no_show(request: web.Request) -> web.Response:
 @workshop_only
 async def times(request: web.Request) -> web.Response:
     """Free times that can be offered instead."""
-    at, wanted = await _open(request), request.match_info["id"]
+    at, wanted = await open_page(request), request.match_info["id"]
 
     def work(records: Records) -> tuple[Workshop, Appointment, list[Any]]:
         a, workshop = (
@@ -603,7 +612,7 @@ async def times(request: web.Request) -> web.Response:
 async def counter(request: web.Request) -> web.Response:
     """Offer another time; the owner is asked again."""
     start = book.parse_slot(str((await request.post()).get("slot", "")))[1]
-    return await _say(
+    return await say(
         request,
         lambda r, wanted, at: book.counter(r, wanted, [start], at.now, at.context.policy),
         "countered",
@@ -617,7 +626,7 @@ async def counter(request: web.Request) -> web.Response:
 @workshop_only
 async def coming(request: web.Request) -> web.Response:
     """What comes, from the touchpoints' bookings and its own entries."""
-    at = await _open(request)
+    at = await open_page(request)
 
     def work(records: Records) -> tuple[Workshop, list[Booking]]:
         workshop = rights.workshop(records, at.who, at.workshop_id)
@@ -650,7 +659,7 @@ def _list_row(one: Booking, workshop: Workshop, words: Words) -> Shown:
 @workshop_only
 async def services(request: web.Request) -> web.Response:
     """What owners are told of this workshop."""
-    at = await _open(request)
+    at = await open_page(request)
     workshop = await at.read(lambda records: rights.workshop(records, at.who, at.workshop_id))
     words = at.words
     rows = [
@@ -667,7 +676,14 @@ async def services(request: web.Request) -> web.Response:
         for key, value in (("address", workshop.address), ("phone", workshop.phone))
         if value
     ]
-    view = Shown(shop=workshop.name, services=rows, hours=_hours(workshop, words), about=about)
+    today = moments.local(at.now, workshop.time_zone).date()
+    view = Shown(
+        shop=workshop.name,
+        services=rows,
+        hours=_hours(workshop, words),
+        about=about,
+        itself=workshop_parts.itself(workshop, words, today),
+    )
     return at.answer("workshop_services.html", "services", view)
 
 

@@ -198,7 +198,7 @@ async def test_extra_work_is_asked_with_reason_and_price_while_the_car_is_there(
     for reason, price in (("  ", 240), ("Discs", -1)):
         with pytest.raises(InvalidError):
             await world.write(visit.ask_extra, made.id, reason, price, world.now, world.policy)
-    with pytest.raises(InvalidError, match="attachment"):
+    with pytest.raises(InvalidError, match="photo"):
         await world.write(visit.ask_extra, made.id, "Discs", 240, world.now, world.policy, photo="none")
 
 

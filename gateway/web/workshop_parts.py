@@ -1,0 +1,68 @@
+"""What a workshop's services page shows of the workshop itself, to be changed. Views only."""
+
+from __future__ import annotations
+
+from datetime import date
+from types import SimpleNamespace as Shown
+
+from gateway.domain import slots
+from gateway.domain.appointment import Workshop
+from gateway.web.words import Words
+
+
+def itself(workshop: Workshop, words: Words, today: date) -> Shown:
+    """What the services page lets a workshop change."""
+    return Shown(
+        exceptions=[
+            Shown(
+                date=e.date,
+                text=" · ".join(
+                    part
+                    for part in (
+                        e.date,
+                        ", ".join(f"{a}–{b}" for a, b in e.hours) or words("workshop.closed_title"),
+                        e.reason or "",
+                    )
+                    if part
+                ),
+            )
+            for e in workshop.exceptions
+            if e.date >= today.isoformat()
+        ],
+        holidays=[
+            f"{day.isoformat()}: {name}"
+            for day, name in sorted(_holidays(workshop, today, words.language).items())
+            if day >= today
+        ][:3],
+        country=workshop.country or "",
+        region=workshop.region or "",
+        services=[
+            Shown(
+                id=s.id,
+                name=words.label(s.names, s.id),
+                minutes=s.minutes,
+                price_from="" if s.price_from is None else s.price_from,
+                price_to="" if s.price_to is None else s.price_to,
+                lead_days=s.lead_days,
+                buffer_minutes=s.buffer_minutes,
+                skills=", ".join(s.skills),
+                parts=", ".join(f"{p.name} {p.days}" for p in s.parts),
+                vat_percent="" if s.vat_percent is None else f"{s.vat_percent:.0f}",
+                at_home=s.at_home,
+                warranty=s.warranty,
+            )
+            for s in workshop.services
+        ],
+        today=today.isoformat(),
+    )
+
+
+def _holidays(workshop: Workshop, today: date, language: str) -> dict[date, str]:
+    if workshop.country is None:
+        return {}
+    years = (today.year, today.year + 1)
+    return {
+        day: name
+        for year in years
+        for day, name in slots.public_holidays(workshop.country, workshop.region, year, language).items()
+    }
