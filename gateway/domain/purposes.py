@@ -18,7 +18,6 @@ class Basis(StrEnum):
 BASES: Mapping[str, Basis] = {
     "sharing_workshop": Basis.OBJECTION,
     "survey": Basis.OBJECTION,
-    "report": Basis.OBJECTION,  # the owner spoke first
     "report": Basis.REQUEST,
     "recall": Basis.DUTY,
 }

@@ -22,6 +22,8 @@ SHARING = "sharing_workshop"
 SURVEY = "survey"
 ASKED_NOBODY = (Basis.DUTY, Basis.REQUEST)
 """Purposes on these need no consent, and none can be withdrawn."""
+UNENDING = tuple(purpose for purpose, basis in BASES.items() if basis in ASKED_NOBODY)
+"""These purposes themselves: there is nothing to unsubscribe from."""
 STAYS = ("promised", "pays", "wishes")
 """What of a diagnosis is the agreement between owner and workshop, not something that was found."""
 

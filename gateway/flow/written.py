@@ -15,12 +15,11 @@ from gateway.domain import mail
 from gateway.domain.links import Purpose
 from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner
-from gateway.domain.purposes import BASES, Basis
 from gateway.domain.texts import Texts
 from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import Touchpoint
 from gateway.domain.wording import Words
-from gateway.flow import links
+from gateway.flow import consents, links
 from gateway.ports import Records
 
 UNSUBSCRIBE_MS = 365 * DAY_MS
@@ -87,7 +86,7 @@ def _unsubscribe(
     records: Records, head: Letterhead, owner: Owner, touchpoint: Touchpoint, now: int
 ) -> tuple[Mapping[str, str], tuple[str, str] | None]:
     """(headers of RFC 2369 and RFC 8058, the link below the mail); none for what rests on a legal duty."""
-    if BASES.get(touchpoint.purpose) is Basis.DUTY:
+    if touchpoint.purpose in consents.UNENDING:
         return {}, None
     secret = links.mint(
         records,
