@@ -32,6 +32,7 @@ from gateway.app import (
     prepare,
     read_sources,
     rule_texts,
+    set_up_logging,
     signal_texts,
 )
 from gateway.domain.access import Role, issue_token
@@ -43,6 +44,7 @@ from gateway.ports import Records
 if TYPE_CHECKING:
     from gateway.domain.device import Device
     from gateway.domain.explaining import Told, ToldRule
+    from gateway.domain.message_check import MessageFault
     from gateway.domain.texts import Texts
     from rules import Catalogue
     from rules.explain import RuleExplanation
@@ -302,6 +304,7 @@ def mail_receive(arguments: argparse.Namespace) -> int:
     from gateway.ports import TROUBLES
 
     settings = settings_of(arguments)
+    set_up_logging(settings)  # on standard error: standard output says what became of it
     raw = sys.stdin.buffer.read(settings.mail.max_bytes + 1)
     if len(raw) > settings.mail.max_bytes:
         print(f"larger than mail.max_bytes ({settings.mail.max_bytes}): not taken", file=sys.stderr)
@@ -369,13 +372,26 @@ def _show_lines(lines: Sequence[str], *, as_json: bool) -> None:
 def rules_check(arguments: argparse.Namespace) -> int:
     """0 when every rule is sound, 1 with every fault, file and line first."""
     faults = _faults(arguments)
+    notes = [] if faults else _message_notes(arguments)
+    faults += [str(note) for note in notes if not note.falls_back]
     if faults or arguments.json:
         _show_lines(faults, as_json=arguments.json)
         return 1 if faults else 0
     texts, signals = _rule_sources(arguments)
     rules, files = len(load_rules(texts, load_signals(signals)).rules), len(texts)
+    for note in notes:
+        print(f"note: {note}")
     print(f"{_number(rules, 'rule')} in {_number(files, 'file')}, {'all ' if rules > 1 else ''}sound")
     return 0
+
+
+def _message_notes(arguments: argparse.Namespace) -> Sequence[MessageFault]:
+    """What is missing or wrong in the texts of these rules."""
+    from gateway.commands_messages import notes
+
+    texts, signals = _rule_sources(arguments)
+    catalogue = load_signals(signals)
+    return notes(load_rules(texts, catalogue), catalogue)
 
 
 def rules_test(arguments: argparse.Namespace) -> int:
