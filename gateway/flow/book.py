@@ -549,6 +549,7 @@ def diagnosis(
         "odometer": latest.get("odometer", (0, None))[1],
         "firmware": device.firmware if device else None,
         "charts": [_course(signal, latest) for signal in touchpoint.evidence if signal in latest],
+        **_said(records, touchpoint),
         "earlier": _earlier(records, touchpoint, place) if place else [],
         "promised": {
             "minutes": service.minutes,
@@ -557,6 +558,14 @@ def diagnosis(
             "currency": service.currency,
         },
     }
+
+
+def _said(records: Records, touchpoint: Touchpoint) -> dict[str, Any]:
+    """What the owner said themselves, with the readings around that moment."""
+    report = records.reports.of_touchpoint(touchpoint.id)
+    if report is None:
+        return {}
+    return {"report": {"text": report.text, "photo": report.photo, "around": dict(report.around)}}
 
 
 CHARTED_MS = 90 * DAY_MS

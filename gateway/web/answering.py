@@ -10,19 +10,20 @@ from typing import Any
 from aiohttp import web
 
 from gateway.domain import snooze
-from gateway.domain.appointment import AppointmentState
+from gateway.domain.device import Device
 from gateway.domain.errors import GoneError, NotFoundError
 from gateway.domain.links import Link
 from gateway.domain.moments import local
-from gateway.domain.report import Attachment
+from gateway.domain.report import Attachment, Report
 from gateway.domain.touchpoint import Answer, State, Touchpoint
 from gateway.flow import asking, people, respond, returning
 from gateway.ports import Records
 from gateway.web import views
 from gateway.web.access import LANGUAGES, asked_language
+from gateway.web.context import Context
 from gateway.web.words import Words
 
-COMING = (AppointmentState.REQUESTED, AppointmentState.CONFIRMED)
+SIGNALS_SHOWN = 12
 
 
 def spoken(request: web.Request) -> str:
@@ -164,6 +165,25 @@ def _status_text(found: views.Matter, words: Words) -> str:
             return words(key, until=f"{words.when(at)}, {words.when(at, 'time')}")
     key = f"status.{answer.action}" if answer else ""
     return words(key) if words.has(key) and answer and answer.action != "snooze" else words(f"status.{state}")
+
+
+def reported(report: Report | None, device: Device | None, context: Context, words: Words) -> Shown | None:
+    """What an owner said themselves, with their photo and what the product sent around then."""
+    if report is None:
+        return None
+    readings, kind = report.around.get("readings") or {}, device.kind if device else ""
+    rows = []
+    for name, course in list(readings.items())[:SIGNALS_SHOWN]:
+        signal = context.signals.signal(kind, name)
+        label = words.label(signal.label, name) if signal else name
+        rows.append((label, [views.value_words(signal, course[-1][1], words)]))
+    count = sum(len(course) for course in readings.values())
+    return Shown(
+        text=report.text,
+        photo=f"/attachments/{report.photo}" if report.photo else None,
+        around=words("report.around", count=count) if count else "",
+        rows=rows,
+    )
 
 
 def workshop_name(records: Records, touchpoint_id: str | None) -> str:

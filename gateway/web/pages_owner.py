@@ -21,7 +21,6 @@ from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, Sl
 from gateway.domain.household import Person
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
-from gateway.domain.policy import OWNER_REPORT
 from gateway.domain.purposes import Basis
 from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
 from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
@@ -222,6 +221,7 @@ async def touchpoint(request: web.Request) -> web.Response:
     wanted = request.match_info["id"]
     found, lines, muted = await at.read(lambda records: _load_touchpoint(records, at, wanted))
     how_far = await at.read(lambda records: reached.lines(records, found.touchpoint.id, at.words, at.now))
+    report = await at.read(lambda records: records.reports.of_touchpoint(wanted))
     one = await views.matter_series(at.context, found, at.now)
     shown = views.matter(found, at.context, at.words, at.now, one)
     view = Shown(
@@ -229,7 +229,7 @@ async def touchpoint(request: web.Request) -> web.Response:
         chart=views.chart(one, at.words, at.now, "matter"),
         status=answering.status(found, at.words),
         returns=answering.returns(found, at.words, at.now, f"{shown.href}/return"),
-        report=_reported(found),
+        report=answering.reported(report, found.device, at.context, at.words),
         may_mute=respond.may_mute(found.touchpoint),
         **answering.days(at.now, at.words),
         slots_label=_slots_label(shown, at.words),
@@ -249,16 +249,6 @@ def _load_touchpoint(records: Records, at: _Page, wanted: str) -> tuple[views.Ma
     lines = records.touchpoints.ledger(touchpoint=found.id, limit=LEDGER_LINES)
     muted = found.rule in records.owners.preferences(at.owner_id).muted
     return views.load_matter(records, found, at.context), lines, muted
-
-
-def _reported(found: views.Matter) -> Shown | None:
-    """What the owner said themselves, with their photo."""
-    evidence = found.touchpoint.evidence
-    if found.touchpoint.rule != OWNER_REPORT.id:
-        return None
-    photo = evidence.get("photo")
-    url = f"/attachments/{photo}" if isinstance(photo, str) else None
-    return Shown(text=str(evidence.get("text") or ""), photo=url)
 
 
 def _can_hold(found: views.Matter, now: int) -> bool:

@@ -16,9 +16,10 @@ from gateway.domain.appointment import BUSY, HERE, Appointment, AppointmentState
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.owner import Owner
+from gateway.domain.report import Report
 from gateway.flow import book, consents
 from gateway.ports import Records
-from gateway.web import charts, rights, views, visit_parts, workshop_parts
+from gateway.web import answering, charts, rights, views, visit_parts, workshop_parts
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -82,6 +83,8 @@ class Booking:
     matter: views.Matter | None = None
     earlier: Sequence[Appointment] = ()
     extras: Sequence[ExtraWork] = ()
+    report: Report | None = None
+    """what the owner said, where the matter is their own"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +150,7 @@ def load_booking(records: Records, appointment: Appointment, context: Context) -
         matter=views.load_matter(records, touchpoint, context) if touchpoint else None,
         earlier=[a for a in earlier if a.id != appointment.id][-3:],
         extras=records.workshops.extras(appointment=appointment.id),
+        report=records.reports.of_touchpoint(touchpoint.id) if touchpoint else None,
     )
 
 
@@ -460,6 +464,8 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
     )
     times = f"{words.when(a.start, 'medium')}, {words.when(a.start, 'time')}–{words.when(a.end, 'time')}"
     finding = " ".join(p for p in (said.measured, _outlook(course, words)) if p) if said else ""
+    report = answering.reported(one.report, device, context, words)
+    finding = "" if report else finding
     promise = views.promised(a, words)
     return Shown(
         id=a.id,
@@ -472,6 +478,7 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
         bay=a.bay,
         service=service,
         finding=finding,
+        report=report,
         chart=views.chart(course, words, told, "booking"),
         rows=_rows(one, words),
         brief=_brief(one, finding, promise, words),

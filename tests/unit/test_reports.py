@@ -87,6 +87,7 @@ async def test_the_booking_carries_the_words_and_the_photo(world: World) -> None
     (visit,) = await world.read(lambda r: r.workshops.appointments())
     assert visit.diagnosis["evidence"]["text"] == report.text
     assert visit.diagnosis["evidence"]["photo"] == report.photo
+    assert visit.diagnosis["report"]["around"] == report.around
 
 
 async def test_the_service_is_diagnosis_where_it_is_offered(world: World) -> None:
