@@ -1,5 +1,6 @@
 """From the finding to the phone: pushes over HTTP to a push service that checks and decrypts them."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from device_sim.push import Failure, PushService
 from gateway.channels.vapid import Vapid
 from gateway.channels.web_push import WebPushChannel
 from gateway.domain.counters import Counters
-from gateway.domain.delivery import Attempt, Delivery, DeliveryState
+from gateway.domain.delivery import Attempt, Delivery, DeliveryState, Reached
 from gateway.domain.touchpoint import Answer
 from gateway.flow import follow_up, respond
 from gateway.flow.deliver import Deliverer
@@ -171,13 +172,52 @@ async def test_after_the_last_try_it_is_a_dead_letter_that_can_be_retried(phone:
     assert phone.messages[0]["id"] == row.id
 
 
-@pytest.mark.parametrize("status", [400, 403, 413, 301, 307])
+@pytest.mark.parametrize("status", [400, 401, 403, 301, 307])
 async def test_what_will_never_be_taken_is_a_dead_letter_at_once(phone: Phone, status: int) -> None:
     phone.service.failures = [Failure(status=status, headers={"Location": f"{phone.service.url}/push/x"})]
     await phone.world.found()
     await phone.send()
     assert [row.state for row in await phone.rows()] == [DeliveryState.DEAD]
     assert phone.messages == []
+
+
+async def test_what_is_too_large_is_cut_short_and_sent_again_at_once(phone: Phone) -> None:
+    phone.service.failures = [Failure(status=413)]
+    await phone.world.found()
+    await phone.send()
+    (message,) = phone.messages
+    assert message["actions"] == []
+    assert message["url"].endswith(message["touchpoint"])
+    assert len(json.dumps(message, ensure_ascii=False).encode()) <= 1_000
+    assert [(a.result, a.detail) for a in await phone.attempts()] == [("sent", "HTTP 201")]
+
+
+async def test_what_is_too_large_even_then_is_a_dead_letter(phone: Phone) -> None:
+    phone.service.failures = [Failure(status=413), Failure(status=413)]
+    await phone.world.found()
+    await phone.send()
+    assert [row.state for row in await phone.rows()] == [DeliveryState.DEAD]
+
+
+async def test_a_key_that_is_not_taken_is_said_to_be_the_operators_matter(phone: Phone) -> None:
+    phone.service.failures = [Failure(status=403)]
+    await phone.world.found()
+    await phone.send()
+    assert "does not take our key" in (await phone.attempts())[0].detail
+    (row,) = await phone.rows()
+    known = await phone.world.read(lambda r: r.outbox.outcomes([row.id]))
+    assert [one.outcome for one in known[row.id]] == [Reached.FAILED]
+
+
+async def test_an_answer_through_a_push_is_noted_with_it(phone: Phone) -> None:
+    await phone.world.found()
+    await phone.send()
+    (row,) = await phone.rows()
+    phone.world.clock.advance(phone.world.now + MINUTE)
+    await phone.world.write(lambda r: r.outbox.reached(row.id, Reached.SEEN, phone.world.now))
+    await phone.world.answers("not_now", channel="web_push")
+    known = await phone.world.read(lambda r: r.outbox.outcomes([row.id]))
+    assert [one.outcome for one in known[row.id]] == [Reached.SENT, Reached.SEEN, Reached.ANSWERED]
 
 
 async def test_a_browser_that_is_gone_is_forgotten(phone: Phone) -> None:
