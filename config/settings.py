@@ -336,6 +336,17 @@ class Moments(Section):
     pace_declined_percent: Annotated[int, Field(ge=1, le=100)]
 
 
+class Booking(Section):
+    """How long times are kept, and what is waited for."""
+
+    proposals: Annotated[int, Field(ge=1, le=3)]
+    propose_days: Annotated[int, Field(ge=1, le=365)]
+    hold_s: Annotated[int, Field(ge=60, le=86_400)]
+    counter_h: Annotated[int, Field(ge=1, le=336)]
+    remind_h: Annotated[int, Field(ge=1, le=168)]
+    extra_work_min: Annotated[int, Field(ge=5, le=10_080)]
+
+
 class MailIn(Section):
     """Mail that comes in: answers to invitations, and what could not be delivered."""
 
@@ -450,6 +461,7 @@ class Settings(Section):
     web: Web
     deliver: Deliver
     moments: Moments
+    booking: Booking
     consents: Consents
     mail: MailIn
     calendars: Calendars

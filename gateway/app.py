@@ -175,6 +175,12 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         pace_answers=settings.moments.pace_answers,
         pace_declined_percent=settings.moments.pace_declined_percent,
         purposes=dict(settings.consents.purposes),
+        proposals=settings.booking.proposals,
+        propose_days=settings.booking.propose_days,
+        hold_ms=settings.booking.hold_s * 1000,
+        counter_ms=settings.booking.counter_h * 3_600_000,
+        remind_before_ms=settings.booking.remind_h * 3_600_000,
+        extra_answer_ms=settings.booking.extra_work_min * 60_000,
         channels=usable_channels(settings),
         ladder=tuple(
             Rung(channel=channel, after_ms=after, severity=severity)
