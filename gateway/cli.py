@@ -67,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     _running(commands)
     _operating(commands)
     _rules(commands)
+    _messages(commands)
     _simulating(commands)
     _firmware(commands)
     return parser
@@ -307,6 +308,43 @@ def _rules(commands: Subcommands) -> None:
     )
     _config(schema)
     _signals(schema)
+
+
+def _messages(commands: Subcommands) -> None:
+    module = "gateway.commands_messages"
+    messages = commands.add("messages", "how messages read, and what is missing", "touchpoint messages check")
+    actions = Subcommands(messages, "messages_command")
+    preview = actions.add(
+        "preview",
+        "say how a rule's matter, or any text, reads",
+        "touchpoint messages preview brake-pads-front-worn --language de --channel push",
+        lazy(module, "preview"),
+    )
+    preview.add_argument("what", metavar="RULE|KEY", help="a rule's id, or a text's key such as ledger.sent")
+    preview.add_argument("--language", action="append", choices=("en", "de"), help="default: all")
+    preview.add_argument(
+        "--device", metavar="ID", help="with this device's values; default: the rule's example"
+    )
+    preview.add_argument(
+        "--channel", action="append", choices=("push", "email", "display"), help="default: all"
+    )
+    check = actions.add(
+        "check",
+        "say what is missing in a language, which placeholders nothing fills, which plurals lack a form",
+        "touchpoint messages check",
+        lazy(module, "check"),
+    )
+    for parser in (preview, check):
+        _config(parser)
+        parser.add_argument(
+            "--rules",
+            action="append",
+            default=[],
+            metavar="PATH",
+            help="rule files (default: the configured set)",
+        )
+        _signals(parser)
+        _json(parser)
 
 
 def _rule_files(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,9 @@ from gateway.domain.moments import local
 NBSP = "\u00a0"
 FALLBACK = "en"
 
+PLURAL_FORMS = ("zero", "one", "two", "few", "many", "other")
+"""CLDR's plural categories."""
+
 BEYOND = 1e15
 """Numbers from here on are written with an exponent."""
 
@@ -96,6 +99,34 @@ class Texts:
         spoken = self.language(language)
         text = self._find(spoken, key, {}) or self._find(FALLBACK, key, {}) or ""
         return frozenset(_PLACEHOLDER.findall(text))
+
+    def languages(self) -> list[str]:
+        """Every language that has messages, English first."""
+        return sorted(self._messages, key=lambda language: (language != FALLBACK, language))
+
+    def keys(self, language: str) -> frozenset[str]:
+        """What can be asked for in a language; a plural counts once."""
+        tree = self._messages.get(language, {})
+        return frozenset(_singular(key, tree) for key in tree)
+
+    def spoken(self, language: str, key: str) -> bool:
+        """Whether a language itself has a text for `key`."""
+        tree = self._messages.get(language, {})
+        return key in tree or f"{key}.other" in tree
+
+    def below(self, language: str, key: str) -> list[tuple[str, str]]:
+        """(key, text) of `key` itself and of everything below it, placeholders as they are."""
+        tree = self._messages.get(language, {})
+        return [(k, text) for k, text in sorted(tree.items()) if k == key or k.startswith(f"{key}.")]
+
+    def plural_faults(self, language: str) -> list[tuple[str, list[str], list[str]]]:
+        """(key, forms that are lacking, forms that the language never asks for) by CLDR's plural rules. What
+        has several forms in any language is a plural."""
+        tree = self._messages.get(language, {})
+        wanted = {*_locale(language).plural_form.tags, "other"}
+        plurals = {key for one in self._messages.values() for key, forms in _plurals(one) if len(forms) > 1}
+        found = [(key, forms) for key, forms in _plurals(tree) if key in plurals and forms != wanted]
+        return [(key, sorted(wanted - forms), sorted(forms - wanted)) for key, forms in found]
 
     def missing(self) -> list[str]:
         """What falls back: "de: touchpoints.x.title" for keys that another language has, and keys that
@@ -187,6 +218,16 @@ def _singular(key: str, tree: Mapping[str, str]) -> str:
     """The key that is asked for: that of the plural where `key` is one of its forms."""
     parent = key.rpartition(".")[0]
     return parent if f"{parent}.other" in tree else key
+
+
+def _plurals(tree: Mapping[str, str]) -> list[tuple[str, set[str]]]:
+    """(key, forms) of everything that ends in the name of a plural form."""
+    found: dict[str, set[str]] = {}
+    for key in sorted(tree):
+        parent, _, form = key.rpartition(".")
+        if form in PLURAL_FORMS:
+            found.setdefault(parent, set()).add(form)
+    return list(found.items())
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
