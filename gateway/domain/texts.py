@@ -16,6 +16,7 @@ from typing import Any
 from babel import Locale
 from babel.dates import format_datetime
 from babel.numbers import format_decimal
+from babel.units import format_unit
 
 from gateway.domain.moments import local
 
@@ -33,16 +34,52 @@ _LOCALES = {"en": "en_GB", "de": "de_DE"}
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
-_SYMBOLS = {
-    "percent": "%",
-    "celsius": "°C",
-    "kilometre": "km",
-    "kilometer": "km",
-    "volt": "V",
-    "litre": "l",
-    "liter": "l",
+_UNITS = {
+    "percent": "concentr-percent",
+    "km": "length-kilometer",
+    "kilometre": "length-kilometer",
+    "kilometer": "length-kilometer",
+    "mi": "length-mile",
+    "m": "length-meter",
+    "mm": "length-millimeter",
+    "km/h": "speed-kilometer-per-hour",
+    "mph": "speed-mile-per-hour",
+    "celsius": "temperature-celsius",
+    "°C": "temperature-celsius",
+    "°F": "temperature-fahrenheit",
+    "bar": "pressure-bar",
+    "kPa": "pressure-kilopascal",
+    "psi": "pressure-pound-force-per-square-inch",
+    "l": "volume-liter",
+    "litre": "volume-liter",
+    "liter": "volume-liter",
+    "gal": "volume-gallon",
+    "V": "electric-volt",
+    "volt": "electric-volt",
+    "A": "electric-ampere",
+    "W": "power-watt",
+    "kW": "power-kilowatt",
+    "kWh": "energy-kilowatt-hour",
+    "l/100km": "consumption-liter-per-100-kilometer",
 }
-"""What a unit's long name is written as; units that are symbols already stand for themselves."""
+"""Units of signals by their CLDR name, which knows how a language writes them; others stand as they are."""
+
+_MILES = {"km": ("mi", 0.621371, 0.0), "km/h": ("mph", 0.621371, 0.0)}
+_CUSTOMARY = {
+    "°C": ("°F", 1.8, 32.0),
+    "bar": ("psi", 14.50377, 0.0),
+    "kPa": ("psi", 0.1450377, 0.0),
+    "l": ("gal", 0.264172, 0.0),
+}
+_MEASURES: Mapping[str, Mapping[str, tuple[str, float, float]]] = {
+    "GB": _MILES,
+    "US": {**_MILES, **_CUSTOMARY},
+    "LR": {**_MILES, **_CUSTOMARY},
+}
+"""{region: {unit: (unit there, factor, offset)}}: who says "en-US" reads miles and °F, who says "en" what
+the product measures. NIST SP 811, appendix B.8."""
+
+_LONG = {"kilometre": "km", "kilometer": "km", "celsius": "°C", "litre": "l", "liter": "l"}
 
 _FORMS = {
     "date": "EEEE, {day}MMMM",
@@ -166,9 +203,19 @@ class Texts:
         return str(format_decimal(value, format=pattern, locale=_locale(self.language(language))))
 
     def quantity(self, language: str, value: float, unit: str | None, decimals: int | None = None) -> str:
-        """A number with its unit, joined so that no line breaks between them."""
+        """A number with its unit as the language writes both, joined so that no line breaks between them. A
+        language with a region ("en-US") reads what is measured there."""
+        unit, factor, offset = measured(language, unit)
+        if factor != 1.0 and -BEYOND < value < BEYOND:
+            value = value * factor + offset
+            value = round(value, 1) if abs(value) < 100 else round(value)
         written = self.number(language, value, decimals)
-        return f"{written}{NBSP}{_SYMBOLS.get(unit, unit)}" if unit else written
+        return f"{written}{NBSP}{self.unit(language, unit)}" if unit else written
+
+    def unit(self, language: str, unit: str) -> str:
+        """A unit's symbol as the language writes it (CLDR)."""
+        known = _UNITS.get(unit)
+        return unit if known is None else _symbol(known, self.language(language))
 
     def duration(self, language: str, minutes: int) -> str:
         """ "1 hour", "45 minutes", "1½ hours" as the language says it."""
@@ -212,6 +259,20 @@ class Texts:
         if len(items) < 2:
             return "".join(items)
         return f"{', '.join(items[:-1])} {self.say(language, key)} {items[-1]}"
+
+
+def measured(language: str, unit: str | None) -> tuple[str | None, float, float]:
+    """(unit, factor, offset) in which somebody reads what is measured in `unit`: value · factor + offset."""
+    region = language.replace("_", "-").partition("-")[2].upper()
+    short = _LONG.get(unit or "", unit or "")
+    return _MEASURES.get(region, {}).get(short, (unit, 1.0, 0.0))
+
+
+@lru_cache(maxsize=256)
+def _symbol(unit: str, language: str) -> str:
+    """What babel writes beside a number that is no digit of it."""
+    written = format_unit(2, unit, length="short", locale=_locale(language))
+    return str(written).replace("2", "").replace(NBSP, " ").strip()
 
 
 def _singular(key: str, tree: Mapping[str, str]) -> str:

@@ -83,22 +83,25 @@ def spoken(request: web.Request) -> str:
 
 
 async def words_for(request: web.Request) -> Words:
-    """How to speak to who is asking: in their language and, for an owner or a workshop, their zone."""
+    """How to speak to who is asking: in their language and, for an owner or a workshop, their zone; to an
+    owner in what they measure in."""
     context, identity = request.app[CONTEXT], guest(request)
-    zone = ZONE
+    zone, region = ZONE, ""
     if identity is not None and identity.subject is not None:
         role, subject = identity.role, identity.subject
-        zone = await context.database.read(lambda records: _zone(records, role, subject))
-    return Words(context.texts, spoken(request), zone)
+        zone, region = await context.database.read(lambda records: _place(records, role, subject))
+    return Words(context.texts, spoken(request), zone, region)
 
 
-def _zone(records: Records, role: Role, subject: str) -> str:
+def _place(records: Records, role: Role, subject: str) -> tuple[str, str]:
+    """(time zone, region of the language) of somebody."""
     try:
         if role is Role.OWNER:
-            return records.owners.get(subject).time_zone
-        return records.workshops.get(subject).time_zone
+            owner = records.owners.get(subject)
+            return owner.time_zone, owner.language.partition("-")[2]
+        return records.workshops.get(subject).time_zone, ""
     except NotFoundError:
-        return ZONE
+        return ZONE, ""
 
 
 def page(

@@ -18,7 +18,7 @@ from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import RuleInfo
-from gateway.domain.texts import NBSP
+from gateway.domain.texts import measured
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
 from gateway.domain.visit_words import code_words, terms_of_visit
 from gateway.flow import people
@@ -198,17 +198,18 @@ def chart(one: Series | None, words: Words, now: int, key: str) -> Shown | None:
         return None
     unit = unit_of(one.signal)
     name = words.label(one.signal.label, one.signal.name)
-    written = words.texts.quantity(words.language, 0, unit).split(NBSP)[-1] if unit else None
+    there, factor, offset = measured(words.tag, unit)
+    local = _in_units(one, factor, offset)
     drawn = charts.SignalChart(
-        points=one.points,
-        unit=written,
-        limit=one.limit,
+        points=local.points,
+        unit=words.texts.unit(words.language, there) if there else None,
+        limit=local.limit,
         limit_words=words("chart.limit", value=words.quantity(one.limit, unit))
         if one.limit is not None
         else "",
         last_words=_last_words(one.points[-1], unit, words, now),
         name=name,
-        forecast=one.forecast,
+        forecast=local.forecast,
     )
     return Shown(
         key=key,
@@ -218,6 +219,19 @@ def chart(one: Series | None, words: Words, now: int, key: str) -> Shown | None:
         rows=_table(one, words),
         note=words("chart.dashed") if one.forecast else "",
     )
+
+
+def _in_units(one: Series, factor: float, offset: float) -> Series:
+    """The same course in another unit."""
+    if factor == 1.0:
+        return one
+    ahead = one.forecast
+    if ahead is not None:
+        last = (ahead.last[0], ahead.last[1] * factor + offset)
+        ahead = replace(ahead, last=last, per_day=ahead.per_day * factor, spread=ahead.spread * factor)
+    points = [(ts, value * factor + offset) for ts, value in one.points]
+    limit = one.limit * factor + offset if one.limit is not None else None
+    return replace(one, points=points, limit=limit, forecast=ahead)
 
 
 def _last_words(last: charts.Point, unit: str | None, words: Words, now: int) -> str:

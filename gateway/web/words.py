@@ -53,6 +53,13 @@ class Words:
     texts: Texts
     language: str = "en"
     zone: str = "Europe/Berlin"
+    region: str = ""
+    """of the person's language ("US" of "en-US"): what they measure in"""
+
+    @property
+    def tag(self) -> str:
+        """Language and region, for what is measured."""
+        return f"{self.language}-{self.region}" if self.region else self.language
 
     def __call__(self, key: str, **params: Any) -> str:
         """The text under `pages.<key>`; numbers in `params` are written as this language writes them."""
@@ -109,7 +116,7 @@ class Words:
 
     def quantity(self, value: float, unit: str | None, digits: int = 1) -> str:
         """Number and unit, held together."""
-        return self.texts.quantity(self.language, round(value, digits), unit)
+        return self.texts.quantity(self.tag, round(value, digits), unit)
 
     def minutes(self, minutes: int) -> str:
         """45 minutes, 1 hour."""

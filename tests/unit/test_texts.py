@@ -296,3 +296,32 @@ def test_the_week_is_counted_in_words(nth: int, budget: int, says: str) -> None:
 def test_times_are_those_of_the_reader() -> None:
     line = LedgerLine(id="l", at=THURSDAY, code="parked", params={})
     assert ledger_words(line, TEXTS, "en", "America/New_York") == "It parked at 11:30."
+
+
+@pytest.mark.parametrize(
+    ("language", "unit", "value", "says"),
+    [
+        ("en", "km", 48_210, "48,210 km"),
+        ("de", "km", 48_210, "48.210 km"),
+        ("en-GB", "km", 48_210, "29,956 mi"),
+        ("en-GB", "celsius", 21, "21 °C"),
+        ("en-US", "km/h", 100, "62.1 mph"),
+        ("en-US", "°C", 90, "194 °F"),
+        ("en-US", "bar", 2.3, "33.4 psi"),
+        ("de", "bar", 2.3, "2,3 bar"),
+        ("de", "l", 12.5, "12,5 l"),
+        ("en", "litre", 12.5, "12.5 l"),
+        ("de-AT", "celsius", -4.5, "-4,5 °C"),
+        ("en", "washes", 3, "3 washes"),
+        ("en", "percent", 95, "95 %"),
+    ],
+)
+def test_units_are_those_of_the_reader(language: str, unit: str, value: float, says: str) -> None:
+    assert TEXTS.quantity(language, value, unit).replace("\u00a0", " ") == says
+
+
+def test_a_matter_is_told_in_the_readers_units() -> None:
+    info = rule("too-hot", signals=("coolant_temperature",), severity="warning", touchpoint_kind="notice")
+    matter = touchpoint("too-hot", kind="notice", evidence={"coolant_temperature": 110})
+    assert "230\u00a0°F" in words(matter, "en-US", info=info).body
+    assert "110\u00a0°C" in words(matter, "en", info=info).body
