@@ -1364,7 +1364,14 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "next wake": ("wake expires", lambda r: r.touchpoints.next_wake()),
     "the live one": ("device", lambda r: r.touchpoints.live_for("van", "brake-pads")),
     "deferred for a device": ("device, sorted", lambda r: r.touchpoints.deferred_for_device("van")),
-    "sent since": ("owner_sent", lambda r: r.touchpoints.sent_since("jana", 5)),
+    "deferred for an owner": ("owner_state", lambda r: r.touchpoints.deferred_for_owner("jana")),
+    "who took a finding in": ("findings_finding, sorted", lambda r: r.touchpoints.holding("f1")),
+    "contacts": ("owner", lambda r: r.contacts.times("jana", ["service", "survey"], 5)),
+    "answers to a rule": ("answered", lambda r: r.paces.answers("brake-pads", 5, 30)),
+    "sent of a rule": ("rule_sent", lambda r: r.paces.sent("brake-pads", 5)),
+    "the last place of a rule": ("places_rule", lambda r: r.paces.last_place("brake-pads")),
+    "recalls to be raised": ("devices_finding", lambda r: r.recalls.waiting(100)),
+    "recalls of a device": ("devices_device, sorted", lambda r: r.recalls.of_device("van")),
     "an owner's": ("owner", lambda r: r.touchpoints.page(owner="jana", after="z")),
     "an owner's open ones": ("owner", lambda r: r.touchpoints.page(owner="jana", states=[State.OPEN])),
     "a device's open ones": (
@@ -1430,15 +1437,14 @@ async def test_the_right_index_serves_a_lookup_so_that_a_million_rows_do_not_mat
 
 
 def query_plan(records: Records, work: Callable[[Records], Any]) -> list[str]:
-    """How SQLite goes about every statement of `work`."""
-    said: list[tuple[str, Any]] = []
-
-    def listen(_c: Any, _k: Any, statement: str, parameters: Any, *_: Any) -> None:
-        said.append((statement, parameters))
-
+    """How SQLite goes about every statement of `work`, whoever hands it over."""
+    said: list[str] = []
     connection = records.transaction.connection  # type: ignore[attr-defined]
-    sa.event.listen(connection, "before_cursor_execute", listen)
-    work(records)
-    sa.event.remove(connection, "before_cursor_execute", listen)
-    plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all() for text, values in said]
+    driver = connection.connection.driver_connection
+    driver.set_trace_callback(said.append)
+    try:
+        work(records)
+    finally:
+        driver.set_trace_callback(None)
+    plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all() for text in said]
     return [row.detail for plan in plans for row in plan]

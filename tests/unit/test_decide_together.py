@@ -22,6 +22,7 @@ from garage import (
 )
 
 from gateway.domain.appointment import AppointmentState
+from gateway.domain.device import Facts
 from gateway.domain.touchpoint import State, Touchpoint
 from gateway.domain.wording import Words, touchpoint_words
 from gateway.flow import agree, budget, decide, outgoing
@@ -336,17 +337,15 @@ async def test_of_two_that_wake_together_the_more_important_goes_first(night: Wo
     assert (await night.codes())[-2:] == ["gave_way", "went_first"]
 
 
-async def test_the_last_room_is_left_to_what_is_more_important_and_waits_for_the_trip_to_end(
-    world: World,
-) -> None:
-    knows(world, hint("light", severity="warning"))
+async def test_the_last_room_is_left_to_what_is_more_important_and_comes_soon(world: World) -> None:
+    knows(world, hint("light", severity="warning", signals=("oil_level",)))
     await world.wishes(weekly_budget=1)
-    await world.drives()
-    assert await world.found("light") == "defer"
+    old = world.now - 20 * DAY
+    assert await world.found("light", began_ts=old, evidence={"oil_level": 5, "ts": old}) == "defer"
     assert await world.found("descale-due", "washer") == "defer"
     assert (await world.codes())[-1] == "not_sent_budget_after"
-    world.go_to(world.now + HOUR)
-    await world.parks()
+    facts = Facts(device="car", last_seen=world.now, latest={"oil_level": (world.now, 5)})
+    await world.write(lambda records: records.devices.put_facts([facts]))
     world.go_to(world.now + HOUR)
     await world.timers()
     states = {t.rule: t.state for t in await world.touchpoints()}

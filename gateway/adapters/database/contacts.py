@@ -31,6 +31,7 @@ class SqlContacts:
     """See `gateway.ports.Contacts`."""
 
     def __init__(self, transaction: Transaction) -> None:
+        self._on = transaction
         self._connection = transaction.connection
 
     def add(self, owner: str, purse: str, at: int, about: str) -> None:
@@ -38,8 +39,11 @@ class SqlContacts:
         self._connection.execute(_INSERT, row)
 
     def times(self, owner: str, purses: Sequence[str], since: int) -> list[int]:
-        rows = self._connection.execute(_TIMES, {"owner": owner, "since": since, "purses": list(purses)})
-        return [at for (at,) in rows]
+        def load() -> list[int]:
+            rows = self._connection.execute(_TIMES, {"owner": owner, "since": since, "purses": list(purses)})
+            return [at for (at,) in rows]
+
+        return list(self._on.keep(("contacts",), (owner, tuple(purses), since), load))
 
     def reached(self, about: str, decided: int, at: int) -> None:
         self._connection.execute(_REACHED, {"what": about, "decided": decided, "now": at})

@@ -7,13 +7,19 @@ import dataclasses
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.delivery import MailAddress
 from gateway.domain.errors import NotFoundError
 from gateway.domain.webhooks import EndpointState, Webhook
 
 _WEBHOOK = Shape(Webhook, tables.webhooks)
 _ADDRESS = Shape(MailAddress, tables.mail_addresses)
+_ACTIVE = Prepared(
+    _WEBHOOK.select.where(
+        tables.webhooks.c.audience == sa.bindparam("audience"),
+        tables.webhooks.c.state == EndpointState.ACTIVE,
+    ).order_by(tables.webhooks.c.id)
+)
 
 
 class SqlWebhooks:
@@ -43,9 +49,10 @@ class SqlWebhooks:
         self._on.changed("webhook", webhook_id)
 
     def hearing(self, audience: str, event_type: str) -> list[Webhook]:
-        c = tables.webhooks.c
-        query = _WEBHOOK.select.where(c.audience == audience, c.state == EndpointState.ACTIVE)
-        endpoints = _WEBHOOK.all(self._connection, query.order_by(c.id))
+        def load() -> list[Webhook]:
+            return _WEBHOOK.of(self._connection, _ACTIVE, audience=audience)
+
+        endpoints = self._on.keep(("webhooks",), (audience,), load)
         return [endpoint for endpoint in endpoints if endpoint.wants(event_type)]
 
     def page(

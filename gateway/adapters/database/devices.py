@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.people import SqlPeople
-from gateway.adapters.database.rows import MANY, Shape, Transaction, contains, search_text
+from gateway.adapters.database.rows import MANY, Prepared, Shape, Transaction, contains, search_text
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.household import Part, Person
@@ -18,6 +18,11 @@ from gateway.ports import DatabaseUnavailableError
 
 _DEVICE = Shape(Device, tables.devices)
 _OWNERSHIP = Shape(Ownership, tables.ownerships)
+_OWNS = Prepared(
+    _OWNERSHIP.select.where(
+        tables.ownerships.c.device == sa.bindparam("device"), tables.ownerships.c.until.is_(None)
+    ).order_by(tables.ownerships.c.seq.desc())
+)
 _FACTS = Shape(Facts, tables.facts)
 _FACTS_ROWS = _FACTS.select.add_columns(tables.facts.c.format)
 _OWNER: sa.BindParameter[str] = sa.bindparam("owner")
@@ -73,7 +78,7 @@ class SqlDevices:
         return device
 
     def find(self, device_id: str) -> Device | None:
-        return _DEVICE.by_id(self._connection, device_id)
+        return self._on.keep(("devices",), (device_id,), lambda: _DEVICE.by_id(self._connection, device_id))
 
     def page(
         self, *, after: str | None = None, limit: int = 100, owner: str | None = None, find: str | None = None
@@ -132,9 +137,13 @@ class SqlDevices:
         return self._connection.scalar(query)
 
     def people(self, device_id: str) -> list[Person]:
-        c = tables.ownerships.c
-        running = _OWNERSHIP.select.where(c.device == device_id, c.until.is_(None)).order_by(c.seq.desc())
-        theirs = _OWNERSHIP.first(self._connection, running)
+        found = self._on.keep(
+            ("ownerships", "device_people"), (device_id,), lambda: self._load_people(device_id)
+        )
+        return list(found)
+
+    def _load_people(self, device_id: str) -> list[Person]:
+        theirs = next(iter(_OWNERSHIP.of(self._connection, _OWNS, device=device_id)), None)
         if theirs is None:
             return []
         others = self._people.of(device_id)

@@ -26,6 +26,7 @@ from gateway.adapters.database import schema
 from gateway.adapters.database.changes import KEEP, Changes
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.records import SqlRecords
+from gateway.adapters.database.rows import note_write
 from gateway.ports import ChangeFeed, DatabaseUnavailableError, Records
 
 T = TypeVar("T")
@@ -134,6 +135,7 @@ class _Side:
             json_deserializer=msgspec.json.decode,
         )
         event.listen(self._engine, "connect", self._on_connect)
+        event.listen(self._engine, "before_cursor_execute", note_write)
         event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(begin))
 
     def _on_connect(self, connection: sqlite3.Connection, _: object) -> None:

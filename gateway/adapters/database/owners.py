@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction, contains, search_text
+from gateway.adapters.database.rows import Prepared, Shape, Transaction, contains, search_text
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 
@@ -13,6 +13,21 @@ _OWNER = Shape(Owner, tables.owners)
 _CONSENT = Shape(Consent, tables.consents)
 _PREFERENCES = Shape(Preferences, tables.preferences)
 _SUBSCRIPTION = Shape(PushSubscription, tables.subscriptions)
+
+_GRANTED = Prepared(
+    sa.select(tables.consents.c.granted)
+    .where(
+        tables.consents.c.owner == sa.bindparam("owner"), tables.consents.c.purpose == sa.bindparam("purpose")
+    )
+    .order_by(tables.consents.c.at.desc(), tables.consents.c.seq.desc())
+    .limit(1)
+)
+_PREFERRED = Prepared(_PREFERENCES.select.where(tables.preferences.c.owner == sa.bindparam("owner")))
+_SUBSCRIBED = Prepared(
+    _SUBSCRIPTION.select.where(
+        tables.subscriptions.c.owner == sa.bindparam("owner"), tables.subscriptions.c.dropped.is_(None)
+    ).order_by(tables.subscriptions.c.created, tables.subscriptions.c.id)
+)
 
 
 class SqlOwners:
@@ -30,7 +45,7 @@ class SqlOwners:
             )
 
     def get(self, owner_id: str) -> Owner:
-        owner = _OWNER.by_id(self._connection, owner_id)
+        owner = self._on.keep(("owners",), (owner_id,), lambda: _OWNER.by_id(self._connection, owner_id))
         if owner is None:
             raise NotFoundError(f"There is no owner {owner_id}.")
         return owner
@@ -59,18 +74,13 @@ class SqlOwners:
         return _CONSENT.all(self._connection, query)
 
     def granted(self, owner_id: str, purpose: str) -> bool:
-        c = tables.consents.c
-        query = (
-            sa.select(c.granted)
-            .where(c.owner == owner_id, c.purpose == purpose)
-            .order_by(c.at.desc(), c.seq.desc())
-            .limit(1)
-        )
-        return bool(self._connection.scalar(query))
+        return bool(_GRANTED.scalar(self._connection, owner=owner_id, purpose=purpose))
 
     def preferences(self, owner_id: str) -> Preferences:
-        query = _PREFERENCES.select.where(tables.preferences.c.owner == owner_id)
-        return _PREFERENCES.first(self._connection, query) or Preferences()
+        def load() -> Preferences | None:
+            return next(iter(_PREFERENCES.of(self._connection, _PREFERRED, owner=owner_id)), None)
+
+        return self._on.keep(("preferences",), (owner_id,), load) or Preferences()
 
     def prefer(self, owner_id: str, preferences: Preferences) -> None:
         self._on.put(tables.preferences, _PREFERENCES.row(preferences, owner=owner_id), "owner")
@@ -88,9 +98,7 @@ class SqlOwners:
         self._connection.execute(statement.on_conflict_do_update(index_elements=["endpoint"], set_=renewed))
 
     def subscriptions(self, owner_id: str) -> list[PushSubscription]:
-        c = tables.subscriptions.c
-        query = _SUBSCRIPTION.select.where(c.owner == owner_id, c.dropped.is_(None)).order_by(c.created, c.id)
-        return _SUBSCRIPTION.all(self._connection, query)
+        return _SUBSCRIPTION.of(self._connection, _SUBSCRIBED, owner=owner_id)
 
     def subscription(self, subscription_id: str) -> PushSubscription | None:
         return _SUBSCRIPTION.by_id(self._connection, subscription_id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.pace import Pace
 from gateway.domain.touchpoint import State
 
 _PACE = Shape(Pace, tables.rule_paces)
+_OF_RULE = Prepared(_PACE.select.where(tables.rule_paces.c.rule == sa.bindparam("rule")))
 
 
 class SqlPaces:
@@ -20,7 +21,11 @@ class SqlPaces:
         self._connection = transaction.connection
 
     def get(self, rule: str) -> Pace | None:
-        return _PACE.first(self._connection, _PACE.select.where(tables.rule_paces.c.rule == rule))
+        return self._on.keep(
+            ("rule_paces",),
+            (rule,),
+            lambda: next(iter(_PACE.of(self._connection, _OF_RULE, rule=rule)), None),
+        )
 
     def all(self) -> list[Pace]:
         return _PACE.all(self._connection, _PACE.select.order_by(tables.rule_paces.c.rule))

@@ -7,13 +7,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.household import Invitation, Look, Person
 
 _PERSON = Shape(Person, tables.device_people)
 _INVITATION = Shape(Invitation, tables.invitations)
 _LOOK = Shape(Look, tables.access_log)
+_THERE = Prepared(
+    _PERSON.select.where(
+        tables.device_people.c.device == sa.bindparam("device"), tables.device_people.c.until.is_(None)
+    ).order_by(tables.device_people.c.since, tables.device_people.c.seq)
+)
 
 
 class SqlPeople:
@@ -24,9 +29,7 @@ class SqlPeople:
         self._connection = transaction.connection
 
     def of(self, device: str) -> list[Person]:
-        c = tables.device_people.c
-        query = _PERSON.select.where(c.device == device, c.until.is_(None)).order_by(c.since, c.seq)
-        return _PERSON.all(self._connection, query)
+        return _PERSON.of(self._connection, _THERE, device=device)
 
     def history(self, device: str) -> list[Person]:
         c = tables.device_people.c

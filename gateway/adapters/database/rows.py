@@ -192,9 +192,13 @@ class Prepared:
 
     def run(self, connection: sa.Connection, /, **named: Any) -> int:
         """Execute what gives no rows; gives how many it changed."""
-        cursor = self._for(connection.dialect).run(connection, named)
+        made = self._for(connection.dialect)
+        cursor = made.run(connection, named)
         count = int(cursor.rowcount)
         cursor.close()
+        running = connection.info.get(KEPT)
+        if running is not None:
+            running.forget(made.writes)
         return count
 
     def _for(self, dialect: sa.Dialect) -> _Made:
@@ -210,6 +214,8 @@ class _Made:
     def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         self._text = str(compiled)
+        written = _WRITTEN.match(self._text)
+        self.writes = written[1] if written else None
         given = compiled.params
         self._takes = [
             (name, given.get(name), compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect))
@@ -273,6 +279,11 @@ class Shape(Generic[V]):
     def of(self, connection: sa.Connection, query: Prepared, /, **named: Any) -> list[V]:
         """The values of all rows of a prepared query that began as `select`."""
         return [self.value(row) for row in query.rows(connection, **named)]
+
+
+def one_of(column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """Whether a column is one of these, in words that can be prepared: IN is worded anew each time."""
+    return sa.or_(*(column == value for value in values))
 
 
 def count_states(

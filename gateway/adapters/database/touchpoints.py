@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction, count_states
+from gateway.adapters.database.rows import Prepared, Shape, Transaction, count_states, one_of
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.touchpoint import LIVE, Finding, LedgerLine, Matter, State, Touchpoint, check_move
 
@@ -18,6 +19,19 @@ _LINE = Shape(LedgerLine, tables.ledger)
 
 _DECLINED = ("not_now", "already_done")
 """Actions by which an owner turns the offer down."""
+
+
+_C = tables.touchpoints.c
+_LIVE = Prepared(
+    _TOUCHPOINT.select.where(
+        _C.device == sa.bindparam("device"), _C.rule == sa.bindparam("rule"), one_of(_C.state, LIVE)
+    )
+)
+_DEFERRED = Prepared(
+    _TOUCHPOINT.select.where(_C.owner == sa.bindparam("owner"), _C.state == State.DEFERRED).order_by(
+        _C.wake_at
+    )
+)
 
 
 class SqlTouchpoints:
@@ -102,27 +116,21 @@ class SqlTouchpoints:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Touchpoint]:
-        c = tables.touchpoints.c
-        query = _TOUCHPOINT.select.order_by(c.id.desc()).limit(limit)
-        if after is not None:
-            query = query.where(c.id < after)
-        wishes = ((c.finding, finding), (c.device, device), (c.owner, owner), (c.rule, rule))
-        named = [(column, wanted) for column, wanted in wishes if wanted is not None]
+        wishes = {"finding": finding, "device": device, "owner": owner, "rule": rule}
+        named = {name: wanted for name, wanted in wishes.items() if wanted is not None}
+        more = {"most": limit} | ({} if after is None else {"after": after})
         if named or not states:
-            query = query.where(*(column == wanted for column, wanted in named[:1]))
-            query = query.where(*(_beside(column) == wanted for column, wanted in named[1:]))
-            return _TOUCHPOINT.all(self._connection, query.where(*_among(states)))
+            query = _page(tuple(named), tuple(states), after is not None)
+            return _TOUCHPOINT.of(self._connection, query, **named, **more)
         # Each state by itself, so that the index gives the newest however many there are.
-        found = [
-            t for state in states for t in _TOUCHPOINT.all(self._connection, query.where(c.state == state))
-        ]
+        query = _page(("state",), (), after is not None)
+        found = [t for state in states for t in _TOUCHPOINT.of(self._connection, query, state=state, **more)]
         return sorted(found, key=lambda t: t.id, reverse=True)[:limit]
 
     def live_for(self, device: str, rule: str) -> Touchpoint | None:
         # Not sorted by the database: it would walk the rule's touchpoints of all devices in order of ids.
-        c = tables.touchpoints.c
-        query = _TOUCHPOINT.select.where(c.device == device, c.rule == rule, c.state.in_(LIVE))
-        return max(_TOUCHPOINT.all(self._connection, query), key=lambda t: t.id, default=None)
+        found = _TOUCHPOINT.of(self._connection, _LIVE, device=device, rule=rule)
+        return max(found, key=lambda t: t.id, default=None)
 
     def due(self, now: int, limit: int = 100) -> list[Touchpoint]:
         c = tables.touchpoints.c
@@ -159,18 +167,16 @@ class SqlTouchpoints:
         return _TOUCHPOINT.all(self._connection, query)
 
     def deferred_for_owner(self, owner: str) -> list[Touchpoint]:
-        c = tables.touchpoints.c
-        query = _TOUCHPOINT.select.where(c.owner == owner, c.state == State.DEFERRED).order_by(c.wake_at)
-        return _TOUCHPOINT.all(self._connection, query)
+        return _TOUCHPOINT.of(self._connection, _DEFERRED, owner=owner)
 
     # --- bundles
 
     def matters(self, touchpoint_id: str) -> list[Matter]:
-        own, taken = self._connection.execute(_OWN, {"id": touchpoint_id}).first(), _TAKEN
-        if own is None:
+        own = _OWN.rows(self._connection, id=touchpoint_id)
+        if not own:
             raise NotFoundError(f"There is no touchpoint {touchpoint_id}.")
-        rows = [own, *self._connection.execute(taken, {"id": touchpoint_id})]
-        return [Matter(**row._mapping) for row in rows]
+        rows = own + _TAKEN.rows(self._connection, id=touchpoint_id)
+        return [Matter(**dict(zip(_MATTER, row, strict=True))) for row in rows]
 
     def take_in(
         self, touchpoint_id: str, finding: Finding, service: str | None, purpose: str, at: int
@@ -202,7 +208,7 @@ class SqlTouchpoints:
     # --- ledger
 
     def write_line(self, line: LedgerLine) -> None:
-        self._connection.execute(sa.insert(tables.ledger).values(_LINE.row(line)))
+        self._on.add(tables.ledger, _LINE.row(line))
         self._on.changed("ledger", line.owner or "")
 
     def ledger(
@@ -269,7 +275,10 @@ def _matters(*columns: Any) -> sa.Select[Any]:
     return sa.select(f.id.label("finding"), f.rule, f.version, f.severity, f.evidence, f.cleared_at, *columns)
 
 
-_OWN = (
+_MATTER = (
+    "finding", "rule", "version", "severity", "evidence", "cleared_at", "service", "purpose", "added_at",
+)  # fmt: skip
+_OWN = Prepared(
     _matters(
         tables.touchpoints.c.service,
         tables.touchpoints.c.purpose,
@@ -278,7 +287,7 @@ _OWN = (
     .join_from(tables.touchpoints, tables.findings, tables.findings.c.id == tables.touchpoints.c.finding)
     .where(tables.touchpoints.c.id == sa.bindparam("id"))
 )
-_TAKEN = (
+_TAKEN = Prepared(
     _matters(*(tables.touchpoint_findings.c[name] for name in ("service", "purpose", "added_at")))
     .join_from(
         tables.touchpoint_findings,
@@ -319,6 +328,19 @@ def _steps(since: int) -> sa.Select[Any]:
     )
 
 
+@lru_cache(maxsize=256)
+def _page(named: tuple[str, ...], states: tuple[State, ...], continued: bool) -> Prepared:
+    """Touchpoints, newest first, with a place for each of the values that are named; made once. The first
+    one finds the index."""
+    c = tables.touchpoints.c
+    query = _TOUCHPOINT.select.order_by(c.id.desc()).limit(sa.bindparam("most"))
+    if continued:
+        query = query.where(c.id < sa.bindparam("after"))
+    query = query.where(*(c[name] == sa.bindparam(name) for name in named[:1]))
+    query = query.where(*(_beside(c[name]) == sa.bindparam(name) for name in named[1:]))
+    return Prepared(query.where(*_among(states)))
+
+
 def _beside(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """A column that never is NULL, so worded that no index serves it.
 
@@ -328,7 +350,7 @@ def _beside(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
 
 
 def _among(states: Sequence[State]) -> list[sa.ColumnElement[bool]]:
-    return [_beside(tables.touchpoints.c.state).in_(states)] if states else []
+    return [one_of(_beside(tables.touchpoints.c.state), states)] if states else []
 
 
 def _about(touchpoint: str) -> sa.ColumnElement[bool]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction, one_of
 from gateway.domain.appointment import (
     BUSY,
     PENDING,
@@ -48,7 +49,9 @@ class SqlWorkshops:
         self._on.put(tables.workshops, _WORKSHOP.row(workshop), "id")
 
     def get(self, workshop_id: str) -> Workshop:
-        workshop = _WORKSHOP.by_id(self._connection, workshop_id)
+        workshop = self._on.keep(
+            ("workshops",), (workshop_id,), lambda: _WORKSHOP.by_id(self._connection, workshop_id)
+        )
         if workshop is None:
             raise NotFoundError(f"There is no workshop {workshop_id}.")
         return workshop
@@ -182,22 +185,14 @@ class SqlWorkshops:
         after: str | None = None,
         limit: int = 500,
     ) -> list[Appointment]:
-        c = tables.appointments.c
-        query = _APPOINTMENT.select.order_by(c.start, c.id).limit(limit if limit >= 0 else None)
-        wishes = ((c.workshop, workshop), (c.owner, owner), (c.touchpoint, touchpoint), (c.device, device))
-        for column, wanted in wishes:
-            if wanted is not None:
-                query = query.where(column == wanted)
-        if start is not None:
-            query = query.where(c.end > start)
-        if end is not None:
-            query = query.where(c.start < end)
-        if states:
-            query = query.where(c.state.in_(states))
+        wishes = {"workshop": workshop, "owner": owner, "touchpoint": touchpoint, "device": device}
+        times = {"from": start, "to": end}
+        named = {name: wanted for name, wanted in (wishes | times).items() if wanted is not None}
         if after is not None:
             last = self.appointment(after)
-            query = query.where(sa.or_(c.start > last.start, sa.and_(c.start == last.start, c.id > last.id)))
-        return _APPOINTMENT.all(self._connection, query)
+            named |= {"last_start": last.start, "last": last.id}
+        query = _appointments(tuple(named), tuple(states))
+        return _APPOINTMENT.of(self._connection, query, **named, most=limit)
 
     def due_appointments(self, now: int, limit: int = 100) -> list[Appointment]:
         c = tables.appointments.c
@@ -269,3 +264,23 @@ def _place(appointment: Appointment) -> tuple[str, str, int, int, bool]:
     """What an appointment takes up, and whether it does."""
     a = appointment
     return a.workshop, a.bay, a.start, a.bay_until, a.state in BUSY
+
+
+@lru_cache(maxsize=256)
+def _appointments(named: tuple[str, ...], states: tuple[AppointmentState, ...]) -> Prepared:
+    """Appointments by start, with a place for each of the values that are named; made once."""
+    c = tables.appointments.c
+    query = _APPOINTMENT.select.order_by(c.start, c.id).limit(sa.bindparam("most"))
+    for name in ("workshop", "owner", "touchpoint", "device"):
+        if name in named:
+            query = query.where(c[name] == sa.bindparam(name))
+    if "from" in named:
+        query = query.where(c.end > sa.bindparam("from"))
+    if "to" in named:
+        query = query.where(c.start < sa.bindparam("to"))
+    if states:
+        query = query.where(one_of(c.state, states))
+    if "last" in named:
+        later = sa.and_(c.start == sa.bindparam("last_start"), c.id > sa.bindparam("last"))
+        query = query.where(sa.or_(c.start > sa.bindparam("last_start"), later))
+    return Prepared(query)
