@@ -387,11 +387,14 @@ def rules_check(arguments: argparse.Namespace) -> int:
 
 def _message_notes(arguments: argparse.Namespace) -> Sequence[MessageFault]:
     """What is missing or wrong in the texts of these rules."""
-    from gateway.commands_messages import notes
+    from gateway.domain.message_check import check_rule
+    from gateway.domain.texts import Texts
 
     texts, signals = _rule_sources(arguments)
     catalogue = load_signals(signals)
-    return notes(load_rules(texts, catalogue), catalogue)
+    messages = Texts({name: config.messages(name) for name in LANGUAGES})
+    rules = load_rules(texts, catalogue).rules.values()
+    return [fault for rule in rules for fault in check_rule(messages, rule, catalogue)]
 
 
 def rules_test(arguments: argparse.Namespace) -> int:

@@ -55,14 +55,6 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def notes(rules: RuleSet, signals: Catalogue) -> list[message_check.MessageFault]:
-    """What `rules check` says of the texts of these rules."""
-    texts = texts_of()
-    return [
-        fault for rule in rules.rules.values() for fault in message_check.check_rule(texts, rule, signals)
-    ]
-
-
 # --- preview ----------------------------------------------------------------------------------
 
 
