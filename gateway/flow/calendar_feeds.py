@@ -6,6 +6,8 @@ into other programs and kept by their makers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gateway.domain import ical
 from gateway.domain.appointment import ENDED, Appointment
 from gateway.domain.calendars import Feed, Party, feed_token, token_hash
@@ -54,21 +56,35 @@ def end(records: Records, party: Party, subject: str) -> None:
         )
 
 
-def read(records: Records, token: str, now: int, speech: Speech) -> bytes:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Content:
+    """What a feed holds; writing it out takes longer than reading it, and needs no store."""
+
+    name: str
+    visits: tuple[ical.Visit, ...]
+
+    def write(self) -> bytes:
+        """The calendar."""
+        return ical.calendar(self.visits, name=self.name, refresh_minutes=REFRESH_MINUTES)
+
+
+def read(records: Records, token: str, now: int, speech: Speech) -> Content:
     """The calendar behind an address. Raises NotFoundError."""
     feed = records.calendars.feed_by_token(token_hash(token))
     if feed is None:
         raise NotFoundError("There is no calendar at this address.")
-    return calendar(records, feed.party, feed.subject, now, speech)
+    return content(records, feed.party, feed.subject, now, speech)
 
 
-def calendar(records: Records, party: Party, subject: str, now: int, speech: Speech) -> bytes:
+def content(records: Records, party: Party, subject: str, now: int, speech: Speech) -> Content:
     """All visits that are to come, or ended within thirty days."""
+    found, look = _appointments(records, party, subject, now), invitations.Look(records)
+    events = records.calendars.events([appointment.id for appointment in found])
     visits = [
-        invitations.event(invitations.tell(records, appointment, party, speech, now, about=False))
-        for appointment in _appointments(records, party, subject, now)
+        invitations.event(invitations.outline(look, appointment, party, speech, events.get(appointment.id)))
+        for appointment in found
     ]
-    return ical.calendar(visits, name=_name(records, party, subject, speech), refresh_minutes=REFRESH_MINUTES)
+    return Content(name=_name(records, party, subject, speech), visits=tuple(visits))
 
 
 def _appointments(records: Records, party: Party, subject: str, now: int) -> list[Appointment]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from gateway.domain import ical
@@ -85,39 +86,48 @@ class Telling:
         return f"{self.speech.public_url}/me/visits/{self.appointment.id}"
 
 
-def tell(
-    records: Records, appointment: Appointment, party: Party, speech: Speech, now: int, *, about: bool = True
-) -> Telling:
-    """Everything that one party is told; without `about` what was found is left out (feeds)."""
-    workshop = records.workshops.get(appointment.workshop)
+class Look:
+    """Reads of one transaction, each done once, however many visits are told."""
+
+    def __init__(self, records: Records) -> None:
+        self.workshop = cache(records.workshops.get)
+        self.device = cache(records.devices.find)
+        self.owner = cache(records.owners.get)
+        self.spoken = cache(lambda workshop: records.calendars.settings(workshop).language)
+
+
+def tell(records: Records, appointment: Appointment, party: Party, speech: Speech, now: int) -> Telling:
+    """Everything that one party is told."""
+    about = True
     if party is Party.WORKSHOP:
-        about = about and consents.may_share(records, appointment)
+        about = consents.may_share(records, appointment)
         appointment = consents.handed(records, appointment)
-    owner = _owner(records, appointment)
-    device = records.devices.find(appointment.device) if appointment.device else None
-    language = owner.language if party is Party.OWNER and owner else _spoken_by(records, workshop)
-    zone = workshop.time_zone
-    told = Telling(
-        speech=speech,
-        party=party,
-        language=language,
-        zone=zone,
-        appointment=appointment,
-        workshop=workshop,
-        event=records.calendars.event(appointment.id),
-        owner=owner,
-        device=device,
-    )
+    told = outline(Look(records), appointment, party, speech, records.calendars.event(appointment.id))
     return replace(told, words=_words(records, told, now)) if about else told
 
 
-def _spoken_by(records: Records, workshop: Workshop) -> str:
-    return records.calendars.settings(workshop.id).language
+def outline(
+    look: Look, appointment: Appointment, party: Party, speech: Speech, event: CalendarEvent | None
+) -> Telling:
+    """Whose visit it is, when and where, without what was found."""
+    workshop = look.workshop(appointment.workshop)
+    owner = _owner(look, appointment)
+    return Telling(
+        speech=speech,
+        party=party,
+        language=owner.language if party is Party.OWNER and owner else look.spoken(workshop.id),
+        zone=workshop.time_zone,
+        appointment=appointment,
+        workshop=workshop,
+        event=event,
+        owner=owner,
+        device=look.device(appointment.device) if appointment.device else None,
+    )
 
 
-def _owner(records: Records, appointment: Appointment) -> Owner | None:
+def _owner(look: Look, appointment: Appointment) -> Owner | None:
     try:
-        return records.owners.get(appointment.owner) if appointment.owner else None
+        return look.owner(appointment.owner) if appointment.owner else None
     except NotFoundError:
         return None
 

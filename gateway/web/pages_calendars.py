@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -48,11 +49,12 @@ async def feed(request: web.Request) -> web.Response:
     context, token = request.app[CONTEXT], request.match_info["token"]
     now = context.clock.now()
     try:
-        body = await context.database.read(
+        found = await context.database.read(
             lambda records: calendar_feeds.read(records, token, now, speech_of(context))
         )
     except NotFoundError:
         return web.Response(status=404, text="There is no calendar at this address.\n")
+    body = await asyncio.to_thread(found.write)
     tag = blake2b(body, digest_size=12).hexdigest()
     known = request.if_none_match or ()
     headers = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
@@ -60,6 +62,12 @@ class SqlCalendars:
     def event(self, appointment: str) -> CalendarEvent | None:
         query = _EVENT.select.where(tables.calendar_events.c.appointment == appointment)
         return _EVENT.first(self._connection, query)
+
+    def events(self, appointments: Sequence[str]) -> Mapping[str, CalendarEvent]:
+        if not appointments:
+            return {}
+        query = _EVENT.select.where(tables.calendar_events.c.appointment.in_(appointments))
+        return {event.appointment: event for event in _EVENT.all(self._connection, query)}
 
     def put_event(self, event: CalendarEvent) -> None:
         self._on.put(tables.calendar_events, _EVENT.row(event), "appointment")
