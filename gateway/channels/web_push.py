@@ -161,21 +161,21 @@ class WebPushChannel:
 
     async def send(self, delivery: Delivery) -> Outcome:
         """One POST to the push service; a second one, cut short, where the message is too large for it."""
-        outcome = await self._post(delivery, PAYLOAD_MAX)
+        message: Mapping[str, Any] = delivery.payload["message"]
+        outcome = await self._post(delivery.payload, message, PAYLOAD_MAX)
         if isinstance(outcome, Refused) and outcome.detail.startswith("HTTP 413"):
-            outcome = await self._post(delivery, SMALL_MAX)
+            outcome = await self._post(delivery.payload, {**message, "actions": []}, SMALL_MAX)
         return outcome
 
     def host(self, delivery: Delivery) -> str:
         """The push service, whose slowness is its own."""
         return urlsplit(str(delivery.payload["endpoint"])).netloc
 
-    async def _post(self, delivery: Delivery, most: int) -> Outcome:
+    async def _post(self, payload: Mapping[str, Any], message: Mapping[str, Any], most: int) -> Outcome:
         """One POST with a message of at most so many bytes."""
-        payload = delivery.payload
         try:
             check_endpoint(payload["endpoint"], loopback=self._loopback)
-            body = encrypt(fitted(payload["message"], most), payload["p256dh"], payload["auth"])
+            body = encrypt(fitted(message, most), payload["p256dh"], payload["auth"])
         except EndpointError as error:
             return Gone(detail=str(error))
         headers = {

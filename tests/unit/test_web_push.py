@@ -98,6 +98,30 @@ def test_a_long_body_is_shortened_until_it_fits() -> None:
     assert json.loads(data)["body"] == "short"
 
 
+@pytest.mark.parametrize("letter", ["x", "ü", "字", "😀", '"', "\n"])
+@pytest.mark.parametrize("most", [web_push.PAYLOAD_MAX, web_push.SMALL_MAX])
+def test_a_message_fits_whatever_it_is_written_in(letter: str, most: int) -> None:
+    message = {
+        "id": "d1",
+        "url": "https://gateway.example/me/touchpoints/t1",
+        "title": letter * 2_000,
+        "body": letter * 2_000,
+        "actions": [{"action": f"book:{n}", "title": letter * 100} for n in range(9)],
+    }
+    data = web_push.fitted(message, most)
+    assert len(data) <= most
+    shown = json.loads(data)
+    assert (shown["id"], shown["url"]) == (message["id"], message["url"])
+    assert shown["title"]
+
+
+def test_the_text_is_shortened_before_the_actions_are_left_out() -> None:
+    actions = [{"action": "not_now", "title": "Not now"}]
+    shown = json.loads(web_push.fitted({"title": "Pads", "body": "x" * 9_000, "actions": actions}))
+    assert shown["actions"] == actions
+    assert len(shown["body"]) > web_push.BODY_KEPT
+
+
 # --- addresses --------------------------------------------------------------------------------
 
 
