@@ -113,8 +113,12 @@ def _moved(touchpoint: Touchpoint, chosen: Answer, now: int, policy: Policy) -> 
 def _with_return(
     records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, policy: Policy
 ) -> Answer:
-    """Who says "not now" hears of it again; so does of the rest who mutes one matter of several."""
+    """Who says "not now" hears of it again; so does of the rest who mutes one matter of several. Later
+    without a day is tomorrow."""
     soon = replace(chosen, until=now + policy.snooze_ms)
+    if chosen.action == "snooze" and chosen.until is None:
+        zone = records.owners.get(touchpoint.owner).time_zone
+        return replace(chosen, until=snooze.instant("tomorrow", now, zone))
     if chosen.action == "not_now" and chosen.until is None:
         return soon
     several = chosen.action == "never" and len(records.touchpoints.matters(touchpoint.id)) > 1
@@ -151,12 +155,12 @@ def _meant(records: Records, touchpoint: Touchpoint, answer: Answer, now: int) -
 
 
 def _until(records: Records, touchpoint: Touchpoint, chosen: Answer, said: str, now: int) -> int | None:
-    """When it returns; None for "not now" without a time. Snoozing without one is until tomorrow."""
+    """When it returns; None where that is not said."""
     zone = records.owners.get(touchpoint.owner).time_zone
     if not said and chosen.until is not None:
         return snooze.checked(chosen.until, now)
     if not said:
-        return snooze.instant("tomorrow", now, zone) if chosen.action == "snooze" else None
+        return None
     return snooze.instant(said, now, zone)
 
 

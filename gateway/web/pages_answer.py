@@ -129,13 +129,13 @@ async def report(request: web.Request) -> web.Response:
     """A matter opens at once, with times."""
     at, wanted = await open_page(request), request.match_info["device"]
     form = await request.clone(client_max_size=FORM_MOST).post()
-    text, file = str(form.get("text", "")), form.get("photo")
+    text, body = str(form.get("text", "")), await _sent(form.get("photo"))
     try:
         text = reports.said(text)
     except InvalidError:
         return await _report_page(request, at.words("report.empty"), text)
     try:
-        picture = await _picture(file)
+        picture = await asyncio.to_thread(reports.photo, body) if body else None
     except InvalidError:
         return await _report_page(request, at.words("report.photo_bad"), text)
     facts, spans = await at.read(lambda records: _reporting(records, at, wanted))
@@ -158,12 +158,12 @@ async def report(request: web.Request) -> web.Response:
     return see(f"/me/touchpoints/{touchpoint.id}", "reported")
 
 
-async def _picture(file: Any) -> bytes | None:
-    """The photo of a form, drawn anew; None when none was chosen. Raises InvalidError."""
+async def _sent(file: Any) -> bytes:
+    """The photo of a form as it was sent; nothing when none was chosen."""
     if not isinstance(file, web.FileField):
-        return None
-    body = await asyncio.to_thread(file.file.read)
-    return await asyncio.to_thread(reports.photo, body) if body else None
+        return b""
+    with file.file as opened:
+        return await asyncio.to_thread(opened.read)
 
 
 def _reporting(records: Records, at: Any, wanted: str) -> tuple[Any, list[rights.Interval]]:
