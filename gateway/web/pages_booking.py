@@ -143,9 +143,11 @@ async def extra_work(request: web.Request) -> web.Response:
 
 async def _photo(file: Any) -> bytes | None:
     """The photo of a form, drawn anew; None when none was chosen. Raises InvalidError for what is none."""
-    if not isinstance(file, web.FileField) or not file.filename:
+    if not isinstance(file, web.FileField):
         return None
-    return await asyncio.to_thread(lambda: reports.photo(file.file.read(reports.PHOTO_MOST + 1)))
+    with file.file:
+        body = file.file.read(reports.PHOTO_MOST + 1)
+    return await asyncio.to_thread(reports.photo, body) if file.filename else None
 
 
 def _keep(records: Records, appointment_id: str, body: bytes, now: int) -> str:
