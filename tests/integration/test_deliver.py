@@ -330,6 +330,7 @@ async def test_the_display_shows_what_is_open_and_nothing_once_it_is_answered(
                 "actions": [
                     {"id": f"book:{touchpoint.slots[0].id}", "label": "Book Tuesday, 24\u00a0Nov, 8:00"},
                     {"id": f"book:{touchpoint.slots[1].id}", "label": "Book Wednesday, 25\u00a0Nov, 16:00"},
+                    {"id": "other_time", "label": "Other time"},
                     {"id": "not_now", "label": "Not now"},
                 ],
                 "expires": "2026-12-07T08:00:00.000Z",

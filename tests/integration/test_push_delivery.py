@@ -90,6 +90,7 @@ async def test_a_finding_reaches_the_phone_with_its_times_and_actions(phone: Pho
     assert [action["action"] for action in message["actions"]] == [
         f"book:{touchpoint.slots[0].id}",
         f"book:{touchpoint.slots[1].id}",
+        "other_time",
         "not_now",
     ]
     assert message["url"] == f"https://gateway.example/me/touchpoints/{touchpoint.id}"
