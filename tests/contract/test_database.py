@@ -1419,6 +1419,13 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "granted": ("owner", lambda r: r.owners.granted("jana", "maintenance")),
     "quarantine by reason": ("reason", lambda r: r.quarantine.page(reason="not_json")),
     "token": ("hash", lambda r: r.tokens.by_hash("x")),
+    "what returns": ("wake", lambda r: r.touchpoints.returning(5)),
+    "a link": ("hash", lambda r: r.links.find("x")),
+    "links that ended": ("expires", lambda r: r.links.forget(5)),
+    "a matter's report": ("reports_touchpoint", lambda r: r.reports.of_touchpoint("t1")),
+    "a photo's report": ("reports_photo", lambda r: r.reports.with_photo("p1")),
+    "an owner's reports": ("reports_owner", lambda r: r.reports.page(owner="jana", after="z")),
+    "a device's reports": ("reports_device", lambda r: r.reports.page(device="van")),
 }
 
 
