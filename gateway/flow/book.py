@@ -193,11 +193,15 @@ def propose(
     wait = arithmetic.wait_days(service)
     begin = now if after is None else max(now, after + 1)
     chosen: list[Slot] = []
-    for ahead in (min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
+    glance = wait + arithmetic.NEAR_DAYS + 3
+    for ahead in (glance, min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
         end = begin + ahead * DAY_MS
         found = free_slots(records, workshop, service, begin, end, now, mine=mine, stay=stay)
         chosen = arithmetic.choose(found, workshop.time_zone, n)
-        if len(chosen) == n:
+        # What suits best is among what was looked at: so far behind the first one no other is preferred.
+        if len(chosen) == n and (
+            ahead > glance or chosen[0].start + arithmetic.NEAR_DAYS * DAY_MS < end - DAY_MS
+        ):
             break
     return chosen
 
@@ -642,7 +646,7 @@ def _agreed(records: Records, appointment: Appointment, change: str, now: int, p
         touchpoint = replace(touchpoint, state=State.BOOKED, wake_at=None)
         records.touchpoints.save(touchpoint)
         outgoing.close_channels(records, touchpoint, now)
-    outgoing.queue_push(records, touchpoint, "visit", now, appointment=appointment.id, change=change)
+    outgoing.queue_news(records, touchpoint, "visit", now, policy, appointment=appointment.id, change=change)
 
 
 def _let_others_go(
@@ -674,7 +678,7 @@ def decline(
         records.workshops.save_appointment(stays)
         line(records, stays, "wish_declined", now, start=stays.start)
         changed(records, stays, "declined", now, policy)
-        tell_owner(records, stays, "wish_declined", now)
+        tell_owner(records, stays, "wish_declined", now, policy)
         return stays
     if appointment.state is _S.CONFIRMED:
         raise ConflictError("This appointment stands; cancel it, or offer another time.", appointment)
@@ -1020,7 +1024,7 @@ def lapse(records: Records, appointment: Appointment, now: int, policy: Policy) 
     if appointment.state is _S.CONFIRMED:
         records.workshops.save_appointment(replace(appointment, wished=(), answer_by=None))
         line(records, appointment, "wish_lapsed", now, start=appointment.start)
-        tell_owner(records, appointment, "wish_declined", now)
+        tell_owner(records, appointment, "wish_declined", now, policy)
         return "wish_lapsed"
     silent_owner = appointment.state is _S.COUNTERED
     lapsed = moved(appointment, _S.LAPSED, answer_by=None)
@@ -1093,12 +1097,14 @@ def _over(records: Records, touchpoint: Touchpoint) -> str | None:
     return "new_owner" if device is None or device.owner != touchpoint.owner else None
 
 
-def tell_owner(records: Records, appointment: Appointment, change: str, now: int) -> None:
+def tell_owner(records: Records, appointment: Appointment, change: str, now: int, policy: Policy) -> None:
     """The reply that the owner waits for."""
     if appointment.touchpoint is not None:
         touchpoint = records.touchpoints.get(appointment.touchpoint)
         if touchpoint.state in LIVE:
-            outgoing.queue_push(records, touchpoint, "visit", now, appointment=appointment.id, change=change)
+            outgoing.queue_news(
+                records, touchpoint, "visit", now, policy, appointment=appointment.id, change=change
+            )
 
 
 def line(records: Records, appointment: Appointment, code: str, now: int, **params: Any) -> None:

@@ -28,7 +28,7 @@ from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from gateway.domain.visit_words import visit_words
 from gateway.domain.webhooks import MANUFACTURER, EndpointState
 from gateway.domain.wording import Told, Words, touchpoint_words
-from gateway.flow import access_log, afterwords, consents, invitations, written
+from gateway.flow import access_log, afterwords, consents, invitations, visit_mail, written
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -42,7 +42,7 @@ URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
 STALE_AFTER_MS = {"answered": DAY_MS, "visit": DAY_MS, "reminder": DAY_MS, "extra_work": DAY_MS}
 """What is not delivered by then is not news any more."""
 
-VISIT = ("visit", "reminder", "extra_work")
+VISIT = visit_mail.ABOUT
 """News of a visit that was booked: owed to who booked it, whatever else they agree to."""
 
 LONGEST_TTL_S = 28 * 86_400
@@ -140,6 +140,20 @@ def queue_push(
         expires = touchpoint.expires_at if stale is None else begins + stale
         records.outbox.add(replace(delivery, due_at=begins, expires_at=expires))
     return len(subscriptions)
+
+
+def queue_news(
+    records: Records, touchpoint: Touchpoint, about: str, now: int, policy: Policy, **payload: Any
+) -> None:
+    """News of a visit: a push, or a mail to an owner whom no browser reaches. Both are replies that cost no
+    budget."""
+    if queue_push(records, touchpoint, about, now, **payload) or EMAIL not in policy.channels:
+        return
+    address = records.owners.get(touchpoint.owner).email
+    if not address or records.mail_addresses.undeliverable(address):
+        return
+    row = _delivery(touchpoint, EMAIL, address.lower(), about, now, {"about": about, **payload})
+    records.outbox.add(replace(row, expires_at=now + STALE_AFTER_MS[about]))
 
 
 def queue_mail(
@@ -470,6 +484,8 @@ class Renderer:
             return invitations.render(records, delivery, now, speech)
         if delivery.payload.get("about") in afterwords.ABOUT:
             return afterwords.render(records, delivery, now, self._texts, self._public_url)
+        if delivery.channel == EMAIL and delivery.payload.get("about") in visit_mail.ABOUT:
+            return visit_mail.render(records, delivery, now, self._texts, self._public_url)
         if delivery.channel == WEBHOOK:
             return self._event(records, delivery, now)
         if "mail" in delivery.payload:

@@ -63,7 +63,7 @@ def step(records: Records, appointment_id: str, to: str, now: int, policy: Polic
     records.workshops.save_appointment(after)
     book.line(records, after, to, now)
     book.changed(records, after, to, now, policy)
-    book.tell_owner(records, after, to, now)
+    book.tell_owner(records, after, to, now, policy)
     return after
 
 
@@ -94,7 +94,9 @@ def remind(records: Records, appointment: Appointment, now: int, policy: Policy)
     if reminded.touchpoint is not None:
         touchpoint = records.touchpoints.get(reminded.touchpoint)
         start = reminded.start
-        outgoing.queue_push(records, touchpoint, "reminder", now, appointment=reminded.id, start=start)
+        outgoing.queue_news(
+            records, touchpoint, "reminder", now, policy, appointment=reminded.id, start=start
+        )
     return "reminded"
 
 
@@ -171,7 +173,7 @@ def ask_extra(
     book.changed(records, appointment, "extra_work_asked", now, policy)
     if appointment.touchpoint is not None:
         touchpoint = records.touchpoints.get(appointment.touchpoint)
-        outgoing.queue_push(records, touchpoint, "extra_work", now, extra=extra.id)
+        outgoing.queue_news(records, touchpoint, "extra_work", now, policy, extra=extra.id)
     return extra
 
 
