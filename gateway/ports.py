@@ -963,6 +963,10 @@ class Calendars(Protocol):
         """Workshops whose own calendar cannot be read."""
         ...
 
+    def unreached(self, limit: int = 100) -> list[tuple[CalendarSettings, str]]:
+        """Workshops that chose mail and whose mail comes back, with what the mail server said."""
+        ...
+
     def event(self, appointment: str) -> CalendarEvent | None: ...
     def events(self, appointments: Sequence[str]) -> Mapping[str, CalendarEvent]:
         """{appointment: its event}, of those that have one."""

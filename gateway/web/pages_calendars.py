@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway.domain.access import Role
 from gateway.domain.calendars import CalendarSettings, Feed, InboundMail, Party, Reach, calendar_address
+from gateway.domain.delivery import MailAddress
 from gateway.domain.errors import NotFoundError
 from gateway.flow import busy_feeds, calendar_feeds
 from gateway.flow.invitations import Speech
@@ -99,6 +100,7 @@ async def workshop_calendars(request: web.Request) -> web.Response:
             busy_url=settings.busy_url or "",
             busy=busy_words(settings, words, context.clock.now()),
             broken=settings.busy_problem is not None,
+            comes_back=bool(settings.email and records.mail_addresses.undeliverable(settings.email)),
         )
 
     view = await context.database.read(work)
@@ -125,7 +127,7 @@ async def workshop_reach(request: web.Request) -> web.Response:
     """Choose how to be reached."""
     context, workshop, form = request.app[CONTEXT], who(request).subject or "", await request.post()
     reach, email = str(form.get("reach", "")), str(form.get("email", "")).strip()
-    language = str(form.get("language", ""))
+    language, now = str(form.get("language", "")), context.clock.now()
     if email and not MAIL.fullmatch(email):
         return see("/workshop/calendars", "no_mail")
     if reach not in set(Reach) or (reach == Reach.MAIL and not email):
@@ -138,6 +140,9 @@ async def workshop_reach(request: web.Request) -> web.Response:
         records.calendars.put_settings(
             replace(before, reach=Reach(reach), email=email or None, language=spoken)
         )
+        if email and records.mail_addresses.undeliverable(email):  # somebody has looked after it
+            good = MailAddress(address=email.lower(), state="good", reason="said by the workshop", at=now)
+            records.mail_addresses.mark(good)
 
     await context.database.write(work)
     return see("/workshop/calendars", "calendar_saved")
@@ -203,12 +208,11 @@ async def mails(request: web.Request) -> web.Response:
     context, words = request.app[CONTEXT], await words_for(request)
     every, after, now = "all" in request.query, request.query.get("after"), context.clock.now()
 
-    def work(records: Records) -> tuple[list[InboundMail], list[tuple[str, CalendarSettings]]]:
+    def work(records: Records) -> tuple[list[InboundMail], list[Shown]]:
         rows = records.calendars.mails(waiting=not every, after=after, limit=ROWS + 1)
-        broken = records.calendars.broken_feeds()
-        return rows, [(records.workshops.get(one.workshop).name, one) for one in broken]
+        return rows, _in_trouble(records, words, now)
 
-    rows, broken = await context.database.read(work)
+    rows, trouble = await context.database.read(work)
     for row in rows:
         who(request).saw(row.owner, f"mail:{row.id}", "list")
     more = f"/operator/mail?{'all=1&' if every else ''}after={rows[ROWS - 1].id}" if len(rows) > ROWS else ""
@@ -216,9 +220,19 @@ async def mails(request: web.Request) -> web.Response:
         every=every,
         rows=[mail_row(row, words, now) for row in rows[:ROWS]],
         more=more,
-        broken=[Shown(name=name, text=busy_words(one, words, now)) for name, one in broken],
+        broken=trouble,
     )
     return _answer(request, words, "operator_mail.html", "mail", view, "operator")
+
+
+def _in_trouble(records: Records, words: Words, now: int) -> list[Shown]:
+    """Workshops whose mail comes back, or whose own calendar cannot be read."""
+    rows = [
+        (one.workshop, words("calendars.comes_back", email=one.email, reason=reason))
+        for one, reason in records.calendars.unreached()
+    ]
+    rows += [(one.workshop, busy_words(one, words, now)) for one in records.calendars.broken_feeds()]
+    return [Shown(name=records.workshops.get(workshop).name, text=text) for workshop, text in rows]
 
 
 def mail_row(row: InboundMail, words: Words, now: int) -> Shown:

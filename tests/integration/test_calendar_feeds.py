@@ -15,6 +15,7 @@ from web_lab import DAY, HOUR, NORTH, NOW, Caller, Lab, web_lab
 import config
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.delivery import MailAddress
 from gateway.domain.texts import Texts
 
 TEXTS = Texts({language: config.messages(language) for language in ("en", "de")})
@@ -156,6 +157,26 @@ async def test_the_page_of_a_workshop_says_how_its_calendar_stands(lab: Lab) -> 
     assert "It is read within minutes." in text
     assert "http://127.0.0.1/calendar/" in text
     assert "webcal://127.0.0.1/calendar/" in text
+
+
+async def test_a_workshop_whose_mail_comes_back_is_told_and_so_is_the_operator(lab: Lab) -> None:
+    north = await lab.caller(Role.WORKSHOP, "north")
+    await north("PUT", "workshops/north/calendar", {"reach": "mail", "email": "Service@nord.example"})
+    gone = MailAddress(address="service@nord.example", state="undeliverable", reason="5.1.1 gone", at=NOW)
+    await lab.write(lambda records: records.mail_addresses.mark(gone))
+    _, workshop = await lab.token(Role.WORKSHOP, "north")
+    _, operator = await lab.token(Role.OPERATOR)
+    for secret, path, said in (
+        (workshop, "/workshop/calendars", "Mail to this address came back"),
+        (operator, "/operator/mail", "Mail to Service@nord.example comes back: 5.1.1 gone"),
+    ):
+        async with lab.client.get(path, headers={"Authorization": f"Bearer {secret}"}) as response:
+            assert said in await response.text()
+    form = {"reach": "mail", "email": "Service@nord.example"}
+    page = {"Authorization": f"Bearer {workshop}"}
+    async with lab.client.post("/workshop/calendars", data=form, headers=page, allow_redirects=False):
+        pass
+    assert await lab.read(lambda records: records.calendars.unreached()) == []
 
 
 async def test_the_owner_finds_the_address_on_a_page(lab: Lab) -> None:

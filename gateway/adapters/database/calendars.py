@@ -15,6 +15,7 @@ from gateway.domain.calendars import (
     Feed,
     InboundMail,
     Party,
+    Reach,
 )
 from gateway.domain.errors import NotFoundError
 
@@ -56,6 +57,20 @@ class SqlCalendars:
         c = tables.calendar_settings.c
         query = _SETTINGS.select.where(c.busy_due_at.is_not(None), c.busy_problem.is_not(None))
         return _SETTINGS.all(self._connection, query.order_by(c.workshop).limit(limit))
+
+    def unreached(self, limit: int = 100) -> list[tuple[CalendarSettings, str]]:
+        c, a = tables.calendar_settings.c, tables.mail_addresses.c
+        query = (
+            _SETTINGS.select.add_columns(a.reason)
+            .join(tables.mail_addresses, sa.func.lower(c.email) == a.address)
+            .where(c.reach == Reach.MAIL, a.state == "undeliverable")
+            .order_by(c.workshop)
+            .limit(limit)
+        )
+        found = []
+        for *fields, reason in self._connection.execute(query):
+            found.append((CalendarSettings(**dict(zip(_SETTINGS.names, fields, strict=True))), reason))
+        return found
 
     # --- events
 
