@@ -191,7 +191,7 @@ async def asked_three(world: World) -> list[Appointment]:
         await workshop(world, replace(ON_REQUEST, id=name, name=f"Autohaus {name.title()}"))
     await world.found()
     await world.answers("book", slot=",".join(f"{name}@{TUESDAY_8}" for name in ("nord", "ost", "west")))
-    return await visits(world)
+    return sorted(await visits(world), key=lambda visit: visit.workshop)
 
 
 async def test_of_several_that_are_asked_the_first_to_accept_wins(world: World) -> None:

@@ -1,6 +1,6 @@
 """Until it is done: the reminder, the steps of the day, extra work, and who comes from the street."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from garage import DAY, HOUR, MINUTE, NORD, World, at, open_world
 
 from gateway.domain.appointment import Appointment, AppointmentState, ExtraState, ExtraWork
 from gateway.domain.errors import ConflictError, InvalidError
-from gateway.flow import book, follow_up, visit
+from gateway.flow import book, follow_up, links, visit, visit_mail
 from gateway.flow.outgoing import Renderer
+from gateway.ports import Records
 
 THURSDAY_8 = at("2026-11-26T08:00+01:00")
 S = AppointmentState
@@ -221,3 +222,47 @@ async def test_a_walk_in_is_taken_now_or_next(world: World) -> None:
     await world.write(lambda r: r.workshops.put(replace(NORD, hours={})))
     with pytest.raises(ConflictError):
         await world.write(visit.walk_in, "nord", "brakes-front", world.now, world.policy)
+
+
+# --- without a browser ------------------------------------------------------------------------
+
+
+async def mailed(world: World) -> list[Mapping[str, object]]:
+    """What is written to owners now."""
+    from garage import SIGNALS, TEXTS
+
+    renderer = Renderer(texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://tp.example")
+    rows = [r for r in await world.queued("email") if r.payload.get("about") in visit_mail.ABOUT]
+    told = [await world.write(lambda r, row=row: renderer.render(r, row, world.now)) for row in rows]
+    return [each.payload for each in told if each is not None]
+
+
+async def test_who_has_no_browser_is_written_to(world: World) -> None:
+    world.policy = replace(world.policy, channels=("web_push", "display", "email"))
+
+    def moves(records: Records) -> None:
+        records.owners.drop_subscription("phone", world.now)
+        records.owners.update(replace(records.owners.get("jana"), email="jana@example.org"))
+
+    await world.write(moves)
+    world.go_to(THURSDAY_8 - DAY)
+    await settled(world)
+    [reminder] = await mailed(world)
+    assert (reminder["to"], str(reminder["subject"]).replace("\u00a0", " ")) == (
+        "jana@example.org",
+        "Tomorrow: Thursday, 26 November, 8:00",
+    )
+    extra = await asked(world)
+    question = (await mailed(world))[-1]
+    secret = str(question["text"]).rpartition("https://tp.example/a/")[2].split()[0]
+    link = await world.read(lambda r: links.peek(r, secret, world.now))
+    assert (link.purpose, link.about) == ("extra_work", extra.id)
+    await word(world, extra, False)
+    assert len(await mailed(world)) < 3  # the question that was answered is not asked again
+
+
+async def test_who_has_a_browser_is_not_written_to_as_well(world: World) -> None:
+    world.policy = replace(world.policy, channels=("web_push", "display", "email"))
+    world.go_to(THURSDAY_8 - DAY)
+    await settled(world)
+    assert await mailed(world) == []
