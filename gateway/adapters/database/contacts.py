@@ -7,17 +7,12 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Transaction
+from gateway.adapters.database.rows import Prepared, Transaction
 
 _C = tables.contacts.c
-_INSERT = sa.insert(tables.contacts)
-_TIMES = (
-    sa.select(_C.at)
-    .where(
-        _C.owner == sa.bindparam("owner"),
-        _C.at > sa.bindparam("since"),
-        _C.purse.in_(sa.bindparam("purses", expanding=True)),
-    )
+_TIMES = Prepared(
+    sa.select(_C.purse, _C.at)
+    .where(_C.owner == sa.bindparam("owner"), _C.at > sa.bindparam("since"))
     .order_by(_C.at)
 )
 _REACHED = (
@@ -36,12 +31,12 @@ class SqlContacts:
 
     def add(self, owner: str, purse: str, at: int, about: str) -> None:
         row = {"owner": owner, "purse": purse, "at": at, "about": about}
-        self._connection.execute(_INSERT, row)
+        self._on.add(tables.contacts, row)
 
     def times(self, owner: str, purses: Sequence[str], since: int) -> list[int]:
         def load() -> list[int]:
-            rows = self._connection.execute(_TIMES, {"owner": owner, "since": since, "purses": list(purses)})
-            return [at for (at,) in rows]
+            rows = _TIMES.rows(self._connection, owner=owner, since=since)
+            return [at for purse, at in rows if purse in purses]
 
         return list(self._on.keep(("contacts",), (owner, tuple(purses), since), load))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -39,7 +39,8 @@ _TRIPS = _FACTS_ROWS.where(
     ),
     sa.or_(tables.facts.c.moving, tables.facts.c.moving_since > sa.bindparam("since")),
 )
-_FACTS_OF = _FACTS_ROWS.where(tables.facts.c.device == sa.bindparam("device"))
+_TRIPS_OF = Prepared(_TRIPS)
+_FACTS_OF = Prepared(_FACTS_ROWS.where(tables.facts.c.device == sa.bindparam("device")))
 
 _json = msgspec.json.Encoder().encode
 
@@ -159,26 +160,20 @@ class SqlDevices:
         return [owner, *others]
 
     def facts(self, device_id: str) -> Facts:
-        found = self._facts(_FACTS_OF, device=device_id)
+        def load() -> list[Facts]:
+            return _facts(_FACTS_OF.rows(self._connection, device=device_id))
+
+        found = self._on.keep(("facts",), (device_id,), load)
         return found[0] if found else Facts(device=device_id)
 
     def all_facts(self) -> list[Facts]:
         return self._facts(_FACTS_ROWS.order_by(tables.facts.c.device))
 
     def trips(self, owner_id: str, since: int) -> list[Facts]:
-        return self._facts(_TRIPS, owner=owner_id, since=since)
+        return _facts(_TRIPS_OF.rows(self._connection, owner=owner_id, since=since))
 
-    def _facts(self, query: sa.Select[Any], **named: Any) -> list[Facts]:
-        found = []
-        for row in self._connection.execute(query, named):
-            *fields, version = row
-            if version != tables.FACTS_FORMAT:
-                raise DatabaseUnavailableError(
-                    f"Facts are kept in format {version}; this version reads {tables.FACTS_FORMAT}. "
-                    "Run `touchpoint setup` of the version that wrote them, or of a newer one."
-                )
-            found.append(Facts(**dict(zip(_FACTS.names, fields, strict=True))))
-        return found
+    def _facts(self, query: sa.Select[Any]) -> list[Facts]:
+        return _facts(self._connection.execute(query))
 
     def put_facts(self, facts: Sequence[Facts]) -> None:
         if facts:
@@ -204,6 +199,18 @@ class SqlDevices:
         )
         count = self._connection.scalar
         return count(seen) or 0, (count(registered) or 0) + (count(strangers) or 0)
+
+
+def _facts(rows: Iterable[Sequence[Any]]) -> list[Facts]:
+    found = []
+    for *fields, version in rows:
+        if version != tables.FACTS_FORMAT:
+            raise DatabaseUnavailableError(
+                f"Facts are kept in format {version}; this version reads {tables.FACTS_FORMAT}. "
+                "Run `touchpoint setup` of the version that wrote them, or of a newer one."
+            )
+        found.append(Facts(**dict(zip(_FACTS.names, fields, strict=True))))
+    return found
 
 
 def _row(device: Device) -> dict[str, Any]:

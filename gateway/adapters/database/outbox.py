@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction, count_states
+from gateway.adapters.database.rows import Prepared, Shape, Transaction, count_states, one_of
 from gateway.domain.delivery import Attempt, Delivery, DeliveryOutcome, DeliveryState, Reached
 from gateway.domain.errors import ConflictError, NotFoundError
 
@@ -18,6 +18,11 @@ _ATTEMPT = Shape(Attempt, tables.attempts)
 _OUTCOME = Shape(DeliveryOutcome, tables.delivery_outcomes)
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.LEASED)
+_WAITS = Prepared(
+    sa.select(tables.outbox.c.id, tables.outbox.c.channel, tables.outbox.c.key).where(
+        tables.outbox.c.touchpoint == sa.bindparam("touchpoint"), one_of(tables.outbox.c.state, _WAITING)
+    )
+)
 
 
 class SqlOutbox:
@@ -91,13 +96,14 @@ class SqlOutbox:
     def drop_pending(
         self, touchpoint_id: str, *, channel: str | None = None, about: str | None = None
     ) -> int:
-        c = tables.outbox.c
-        query = sa.select(c.id).where(c.touchpoint == touchpoint_id, c.state.in_(_WAITING))
-        if channel is not None:
-            query = query.where(c.channel == channel)
-        if about is not None:
-            query = query.where(c.key.startswith(f"{touchpoint_id}:{about}:", autoescape=True))
-        dropped = list(self._connection.scalars(query))
+        begins = f"{touchpoint_id}:{about}:" if about is not None else ""
+        dropped = [
+            found
+            for found, on, key in _WAITS.rows(self._connection, touchpoint=touchpoint_id)
+            if channel in (None, on) and key.startswith(begins)
+        ]
+        if not dropped:
+            return 0
         self._store(dropped, {"state": DeliveryState.DROPPED, "lease_until": None})
         for delivery_id in dropped:
             self._on.changed("outbox", delivery_id)

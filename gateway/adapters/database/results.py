@@ -7,11 +7,16 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.result import Result
 
 _RESULT = Shape(Result, tables.results)
+_OF_DEVICE = Prepared(
+    _RESULT.select.where(
+        tables.results.c.device == sa.bindparam("device"), tables.results.c.done_at >= sa.bindparam("since")
+    ).order_by(tables.results.c.done_at.desc())
+)
 
 _TO_THE_OWNER = ("web_push", "email", "letter")
 """Channels of which every row that was sent is a message; a display is one message, however often it was
@@ -42,9 +47,7 @@ class SqlResults:
         self._on.changed("touchpoint", result.touchpoint)
 
     def of_device(self, device: str, since: int) -> list[Result]:
-        c = tables.results.c
-        query = _RESULT.select.where(c.device == device, c.done_at >= since).order_by(c.done_at.desc())
-        return _RESULT.all(self._connection, query)
+        return _RESULT.of(self._connection, _OF_DEVICE, device=device, since=since)
 
     def number(self, owner: str) -> int:
         query = sa.select(sa.func.count()).where(tables.results.c.owner == owner)
