@@ -360,6 +360,7 @@ class MailIn(Section):
     ]
     max_bytes: Annotated[int, Field(ge=16_384, le=33_554_432)]
     kept_most: Annotated[int, Field(ge=10, le=1_000_000)]
+    kept_max_bytes: Annotated[int, Field(ge=1_048_576, le=2**40)]
 
     @property
     def address(self) -> tuple[str, int] | None:

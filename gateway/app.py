@@ -194,6 +194,7 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
         sender_address=parseaddr(settings.deliver.email.sender)[1],
         calendar_domain=settings.mail.reply_to.rpartition("@")[2] or "touchpoint",
         mail_kept_most=settings.mail.kept_most,
+        mail_kept_bytes=settings.mail.kept_max_bytes,
         busy_every_ms=settings.calendars.busy_every_s * 1000,
         **afterwards(settings.follow_up),
     )

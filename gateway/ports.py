@@ -722,9 +722,9 @@ class Analytics(Protocol):
         ...
 
     def measured(
-        self, by: str, first: int, last: int
+        self, by: str, first: int, last: int, *, timed: bool = True
     ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
-        """(day, key, counts, times) of the days first … last."""
+        """(day, key, counts, times) of the days first … last; without times where they are not asked for."""
         ...
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
@@ -997,8 +997,8 @@ class Calendars(Protocol):
         """Newest first; `waiting`: only those that somebody has to look at."""
         ...
 
-    def waiting_mails(self, most: int) -> int:
-        """How many wait for somebody to look at them, counted up to `most`."""
+    def waiting_mails(self, most: int) -> tuple[int, int]:
+        """(how many wait for somebody to look at them, their bytes), counted up to `most`."""
         ...
 
     def see_mail(self, mail_id: str, at: int) -> None:

@@ -116,6 +116,8 @@ class InboundMail:
     owner: str | None = None
     raw: bytes | None = None
     """the message itself, of those that were kept"""
+    size: int = 0
+    """bytes of `raw` when it came in"""
     seen_at: int | None = None
     """when somebody said that it was dealt with, ms"""
 

@@ -257,5 +257,7 @@ class Policy:
     """what makes the secrets in reply and feed addresses; made by `setup`, in the data folder"""
     mail_kept_most: int = 10_000
     """mails that nobody could place yet; beyond, further ones are asked to come again later"""
+    mail_kept_bytes: int = 256 * 1024 * 1024
+    """and so many bytes of them"""
     busy_every_ms: int = 15 * 60_000
     """how often a workshop's own calendar is read"""

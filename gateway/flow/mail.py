@@ -126,8 +126,10 @@ def _keep(
 ) -> None:
     """A row for what came in; the message itself only where somebody has to look at it."""
     kept = result.outcome == "kept"
-    if kept and records.calendars.waiting_mails(policy.mail_kept_most) >= policy.mail_kept_most:
-        raise MailboxFullError("Too many mails wait for somebody to look at them; try again later.")
+    if kept:
+        many, size = records.calendars.waiting_mails(policy.mail_kept_most)
+        if many >= policy.mail_kept_most or size + len(raw) > policy.mail_kept_bytes:
+            raise MailboxFullError("Too many mails wait for somebody to look at them; try again later.")
     records.calendars.add_mail(
         InboundMail(
             id=new_id(now),
@@ -142,6 +144,7 @@ def _keep(
             appointment=result.appointment,
             owner=result.owner,
             raw=raw if kept else None,
+            size=len(raw),
         )
     )
     log.info("mail_taken", outcome=result.outcome, reason=result.reason, bytes=len(raw))

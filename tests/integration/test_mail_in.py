@@ -13,7 +13,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 from garage import MINUTE, World, open_world
-from mail_lab import WORKSHOP_MAIL, Lab, open_lab
+from mail_lab import REPLIES, WORKSHOP_MAIL, Lab, open_lab
 
 from config import settings as configuration
 from gateway import app
@@ -51,7 +51,7 @@ async def test_a_thousand_broken_mails_never_stop_a_good_one(lab: Lab) -> None:
         await receive_mail(database, clock, policy, broken(number), [invited.organizer])
     await lab.replies(invited)
     assert await state(lab.world) is AppointmentState.CONFIRMED
-    assert await lab.world.read(lambda records: records.calendars.waiting_mails(5_000)) == 1_000
+    assert await lab.world.read(lambda records: records.calendars.waiting_mails(5_000)[0]) == 1_000
 
 
 async def test_a_full_mailbox_sends_the_rest_back_for_later_and_takes_good_ones(lab: Lab) -> None:
@@ -69,6 +69,15 @@ async def test_a_full_mailbox_sends_the_rest_back_for_later_and_takes_good_ones(
     [row] = (await lab.world.read(lambda records: records.calendars.mails(waiting=True)))[:1]
     await lab.world.write(lambda records: records.calendars.see_mail(row.id, lab.world.now))
     await lab.mails_to_us(broken(11), invited.organizer)  # there is room again
+
+
+async def test_waiting_mail_takes_only_so_much_room(lab: Lab) -> None:
+    policy = replace(lab.world.policy, mail_kept_bytes=2_000)
+    database, clock = lab.world.database, lab.world.clock
+    await receive_mail(database, clock, policy, broken(1) + b"x" * 1_500, [REPLIES])
+    with pytest.raises(MailboxFullError):
+        await receive_mail(database, clock, policy, broken(2) + b"x" * 1_500, [REPLIES])
+    await receive_mail(database, clock, policy, broken(3), [REPLIES])
 
 
 @asynccontextmanager

@@ -148,10 +148,11 @@ class SqlCalendars:
             query = query.where(c.id < after)
         return _MAIL.all(self._connection, query)
 
-    def waiting_mails(self, most: int) -> int:
+    def waiting_mails(self, most: int) -> tuple[int, int]:
         c = tables.inbound_mail.c
-        kept = sa.select(c.id).where(c.outcome == "kept", c.seen_at.is_(None)).limit(most).subquery()
-        return self._connection.scalar(sa.select(sa.func.count()).select_from(kept)) or 0
+        kept = sa.select(c.size).where(c.outcome == "kept", c.seen_at.is_(None)).limit(most).subquery()
+        many, size = self._connection.execute(sa.select(sa.func.count(), sa.func.sum(kept.c.size))).one()
+        return many, size or 0
 
     def see_mail(self, mail_id: str, at: int) -> None:
         self.mail(mail_id)

@@ -725,8 +725,8 @@ measured_days = sa.Table(
     _text("by"),  # rule, kind, model, firmware; all for the sum
     sa.Column("day", sa.BigInteger, nullable=False),  # since 1970, UTC, of the finding
     _text("key"),
-    _json("counts", dict[str, int]),
-    _json("times", dict[str, dict[str, int]]),
+    _text("counts"),  # JSON as text: years of it are read at once
+    _text("times"),
     sa.PrimaryKeyConstraint("by", "day", "key"),
 )
 
@@ -914,9 +914,10 @@ inbound_mail = sa.Table(
     _text("appointment", null=True),
     _text("owner", null=True),
     sa.Column("raw", sa.LargeBinary, nullable=True),
+    _whole("size"),
     _ms("seen_at", null=True),
     sa.Index("inbound_mail_message", "message_id", "recipient", unique=True),
-    sa.Index("inbound_mail_open", "outcome", "seen_at", "id"),
+    sa.Index("inbound_mail_open", "outcome", "seen_at", "id", "size"),
     sa.Index("inbound_mail_owner", "owner"),
 )
 

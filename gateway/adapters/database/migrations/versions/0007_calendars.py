@@ -78,11 +78,12 @@ def upgrade() -> None:
         sa.Column("appointment", sa.Text(), nullable=True),
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("raw", sa.LargeBinary(), nullable=True),
+        sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("inbound_mail_message", "inbound_mail", ["message_id", "recipient"], unique=True)
-    op.create_index("inbound_mail_open", "inbound_mail", ["outcome", "seen_at", "id"])
+    op.create_index("inbound_mail_open", "inbound_mail", ["outcome", "seen_at", "id", "size"])
     op.create_index("inbound_mail_owner", "inbound_mail", ["owner"])
 
 
