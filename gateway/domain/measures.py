@@ -61,7 +61,10 @@ class Tally:
         for name, n in counts.items():
             self.counts[name] = self.counts.get(name, 0) + n
         for step, sketch in times.items():
-            mine = self.times.setdefault(step, {})
+            mine = self.times.get(step)
+            if mine is None:
+                self.times[step] = dict(sketch)
+                continue
             for at, n in sketch.items():
                 mine[at] = mine.get(at, 0) + n
 

@@ -176,13 +176,13 @@ def funnel(records: Records, by: str, since: int, until: int, now: int, policy: 
 
 
 def _days(
-    records: Records, by: str, since: int, until: int, now: int, policy: Policy
+    records: Records, by: str, since: int, until: int, now: int, policy: Policy, *, timed: bool = True
 ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
     """Measured days, the newest of those that are out of date as they are now."""
     first, last = since // DAY_MS, max(since, until - 1) // DAY_MS
     stale = [day for day, _ in records.analytics.stale(now + LEASE_MS, 100) if first <= day <= last]
     live = {day: measure_day(records, day, now, policy) for day in stale[:LIVE_DAYS]}
-    for day, key, counts, times in records.analytics.measured(by, first, last):
+    for day, key, counts, times in records.analytics.measured(by, first, last, timed=timed):
         if day not in live:
             yield day, key, counts, times
     for day, measured in live.items():
@@ -270,7 +270,7 @@ def measures(records: Records, since: int, until: int, now: int, policy: Policy)
 
 def _effects(records: Records, since: int, until: int, now: int, policy: Policy) -> Iterator[Effect]:
     groups: dict[str, Tally] = {}
-    for _, key, counts, _times in _days(records, "rule", since, until, now, policy):
+    for _, key, counts, _times in _days(records, "rule", since, until, now, policy, timed=False):
         groups.setdefault(key, Tally()).add(counts, {})
     compared = {key: t.counts for key, t in groups.items() if t.counts.get("held_watched")}
     if not compared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
@@ -76,7 +77,7 @@ class SqlAnalytics:
         measured, stale = tables.measured_days, tables.stale_days
         self._connection.execute(sa.delete(measured).where(measured.c.by.in_(BY), measured.c.day == day))
         rows = [
-            {"by": by, "day": day, "key": key, "counts": tally.counts, "times": tally.times}
+            {"by": by, "day": day, "key": key, "counts": _text(tally.counts), "times": _text(tally.times)}
             for (by, key), tally in groups.items()
         ]
         if rows:
@@ -100,11 +101,12 @@ class SqlAnalytics:
     # --- sums
 
     def measured(
-        self, by: str, first: int, last: int
+        self, by: str, first: int, last: int, *, timed: bool = True
     ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
         c = tables.measured_days.c
         query = sa.select(c.day, c.key, c.counts, c.times).where(c.by == by, c.day >= first, c.day <= last)
-        yield from (tuple(row) for row in self._connection.execute(query))
+        for day, key, counts, times in self._connection.execute(query):
+            yield day, key, _COUNTS.decode(counts), _TIMES.decode(times) if timed else {}
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
         c = tables.feedback.c
@@ -121,6 +123,14 @@ class SqlAnalytics:
 
 BY = ("rule", "kind", "model", "firmware", "all")
 """What findings of a day are grouped by; all: their sum."""
+
+
+_COUNTS = msgspec.json.Decoder(dict[str, int])
+_TIMES = msgspec.json.Decoder(dict[str, dict[str, int]])
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _span(day: int) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def _measured() -> None:
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("day", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.Column("counts", sa.JSON(none_as_null=True), nullable=False),
-        sa.Column("times", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("times", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("by", "day", "key"),
     )
     op.create_table(
