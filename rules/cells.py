@@ -78,6 +78,12 @@ class Usage:
         """A job was done: count from here."""
         self.ts, self.counted = max(self.ts, since), 0.0
 
+    def count_from(self, stood: float) -> None:
+        """The job was done a while ago, when the counter stood at this: what it has counted since still counts.
+        A counter that stands lower now has begun anew."""
+        if self.last is not None:
+            self.counted = self.last - stood if self.last >= stood else self.last
+
     def set_back(self, ts: int) -> None:
         """The device's clock was ahead and is right again at `ts`: nothing was measured after that."""
         self.ts = min(self.ts, ts)

@@ -22,7 +22,7 @@ from hashlib import blake2b
 from typing import Literal, TypeAlias, cast
 
 from rules.catalogue import RuleSet
-from rules.cells import Peer, PeerGroup
+from rules.cells import Peer, PeerGroup, Usage
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Program, RunningRule
@@ -314,8 +314,16 @@ class Engine:
             else:
                 state.plan(state, position, received, ts, signals)
 
-    def reset(self, position: int, received: int, device: str, signals: Sequence[str]) -> None:
-        """A finished job has set these signals' counters back.
+    def reset(
+        self,
+        position: int,
+        received: int,
+        device: str,
+        signals: Sequence[str],
+        then: Mapping[str, float] | None = None,
+    ) -> None:
+        """A finished job has set these signals' counters back. `then`: what they stood at when it was done, if
+        that was a while ago; what they have counted since still counts.
 
         Episodes of rules that name one of them in `resets` are over; these rules are looked at again
         when one of their signals arrives next. What the reset signals reported up to now, in device
@@ -331,8 +339,12 @@ class Engine:
         for slot in slots:
             state.values[slot], state.times[slot] = None, now
             program.cross(state, slot, None)
+            stood = (then or {}).get(program.names[slot])
             for cell in program.cells_of[slot]:
-                state.own(cell).clear(now)
+                kept = state.own(cell)
+                kept.clear(now)
+                if stood is not None and isinstance(kept, Usage):
+                    kept.count_from(stood)
             series = state.series[slot]
             if series is not None:
                 series.closed()

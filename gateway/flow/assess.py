@@ -36,6 +36,7 @@ from gateway.ports import (
     JournalWriteError,
     Records,
     RuleState,
+    StoreUnavailableError,
     TimeSeries,
 )
 from rules import Cleared, Engine, Found, TextErrors
@@ -247,7 +248,8 @@ class Assessor:
                 if entry.get("type") == "rules":
                     await self._activate(position, batch.received, entry)
                 else:
-                    self._control(position, batch.received, entry)
+                    then = await self._stood(entry)
+                    self._control(position, batch.received, entry, then)
                 self._note_applied(entry.get("id"))
             self._position = position
             self._events += self._engine.take()
@@ -262,12 +264,32 @@ class Assessor:
             self._applied.popitem(last=False)
         self._unsaved[APPLIED] = b""
 
-    def _control(self, position: int, received: int, entry: Mapping[str, Any]) -> None:
+    async def _stood(self, entry: Mapping[str, Any]) -> dict[str, float]:
+        """What the counters that a job has set back stood at when it was done, if that was a while ago: their
+        first reading from then on. Where the store is away or holds none, they count from now."""
+        since = entry.get("since") if entry.get("type") == "reset" else None
+        if not isinstance(since, int) or self._timeseries is None:
+            return {}
+        stood: dict[str, float] = {}
+        try:
+            for name in entry["signals"]:
+                rows = await self._timeseries.readings(
+                    entry["device"], name, start=since, end=None, after=None, limit=1
+                )
+                if rows and isinstance(rows[0][1], int | float):
+                    stood[name] = float(rows[0][1])
+        except StoreUnavailableError as error:
+            log.warning("reset_counts_from_now", device=entry["device"], problem=str(error))
+        return stood
+
+    def _control(
+        self, position: int, received: int, entry: Mapping[str, Any], then: Mapping[str, float] | None = None
+    ) -> None:
         match entry.get("type"):
             case "tick":
                 self._engine.tick(position, received)
             case "reset":
-                self._engine.reset(position, received, entry["device"], entry["signals"])
+                self._engine.reset(position, received, entry["device"], entry["signals"], then)
             case "device":
                 self._facts.register(entry["device"], entry.get("kind"))
                 self._engine.register(
