@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.domain.access import Role
 from gateway.domain.errors import NotFoundError
+from gateway.flow import people
 from gateway.ports import ChangeFeed, Records
 from gateway.web.access import Identity, guest, public
 from gateway.web.context import CONTEXT, Context, Demo
@@ -120,9 +121,22 @@ def concerns(records: Records, change: Change, identity: Identity) -> bool:
     subject, key = change
     look = LOOKS.get((identity.role, subject))
     try:
-        return look is not None and look(records, key) == identity.subject
+        if look is None:
+            return False
+        return look(records, key) == identity.subject or _shares(records, change, identity)
     except NotFoundError:
         return False
+
+
+def _shares(records: Records, change: Change, identity: Identity) -> bool:
+    """Whether it is about a product that somebody shares with its owner."""
+    subject, key = change
+    device = DEVICES.get(subject)
+    return (
+        identity.role is Role.OWNER
+        and device is not None
+        and people.sees(records, device(records, key) or "", identity.subject)
+    )
 
 
 def _holding_workshop(records: Records, key: str) -> str | None:
@@ -143,3 +157,11 @@ LOOKS: dict[tuple[Role, str], Callable[[Records, str], str | None]] = {
     (Role.WORKSHOP, "workshop"): lambda records, key: key,
 }
 """(role, subject of the change) → whose it is."""
+
+DEVICES: dict[str, Callable[[Records, str], str | None]] = {
+    "touchpoint": lambda records, key: records.touchpoints.get(key).device,
+    "appointment": lambda records, key: records.workshops.appointment(key).device,
+    "device": lambda _, key: key,
+    "facts": lambda _, key: key,
+}
+"""subject of the change → which device it is about"""

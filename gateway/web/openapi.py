@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from gateway.domain.access import Role
 from gateway.web.access import public
 from gateway.web.api import ENDPOINTS
 from gateway.web.api.endpoint import BODY_MOST, PREFIX, Endpoint
@@ -133,6 +134,14 @@ def _inlined(schema: Any, known: Mapping[str, Any]) -> Any:
 
 
 def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+    if not {Role.OPERATOR, Role.INTEGRATION}.isdisjoint(endpoint.roles):
+        yield {
+            "name": "Access-Reason",
+            "in": "header",
+            "required": False,
+            "description": "Why staff look at an owner's data; the owner's ledger says it.",
+            "schema": {"type": "string", "maxLength": 200},
+        }
     if endpoint.method == "POST":
         yield {
             "name": "Idempotency-Key",

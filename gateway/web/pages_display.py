@@ -15,6 +15,7 @@ from gateway.domain.access import Role
 from gateway.domain.appointment import STANDING, AppointmentState
 from gateway.domain.errors import NotFoundError
 from gateway.domain.touchpoint import State, Touchpoint
+from gateway.flow import people
 from gateway.ports import Records
 from gateway.web import answering, charts, rights, views
 from gateway.web.access import allow, local_path
@@ -91,7 +92,8 @@ def load(records: Records, at: Any, wanted: str) -> Shown:
 
 def load_device(records: Records, device: Any, context: Context) -> Shown:
     """The same without asking who it is."""
-    recent = records.touchpoints.page(device=device.id, owner=device.owner, limit=6)
+    asked = people.asked(records, device) or device.owner
+    recent = records.touchpoints.page(device=device.id, owner=asked, limit=6)
     waiting = sorted((t for t in recent if t.state is State.OPEN), key=lambda t: SEVERITIES.index(t.severity))
     newest = waiting[:1] or [t for t in recent if t.state is not State.DEFERRED][:1]
     return Shown(

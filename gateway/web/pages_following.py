@@ -77,6 +77,8 @@ async def list_cases(request: web.Request) -> web.Response:
         return records.cases.pending(LIST_MOST), closed
 
     pending, closed = await at.read(work)
+    for case in (*pending, *closed):
+        at.who.saw(case.owner, "matters", "overview")
     late = sum(case.overdue(at.now) for case in pending)
     head = "head_late" if late else "head_open" if pending else "head_calm"
     view = Shown(

@@ -23,7 +23,7 @@ from gateway.flow.explain import UnknownDeviceError, explain_now, meant
 from gateway.flow.rule_sets import RulesRefusedError
 from gateway.ports import Records
 from gateway.web import views
-from gateway.web.access import allow, who
+from gateway.web.access import Identity, allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
 from gateway.web.words import Words
@@ -203,6 +203,7 @@ async def rule(request: web.Request) -> web.Response:
     )
     device = request.query.get("device", "").strip()
     explained, problem = await _explain(context, asked, device, words) if device else (None, "")
+    await context.database.read(lambda r: _note_looks(r, who(request), device, explained, told_of))
     row = _row(asked, figures, words)
     view = Shown(
         name=row.name,
@@ -227,6 +228,20 @@ async def rule(request: web.Request) -> web.Response:
         problem=problem,
     )
     return page(request, "operator_rule.html", words, tab="rules", view=view)
+
+
+def _note_looks(
+    records: Records,
+    identity: Identity,
+    device_id: str,
+    explained: Shown | None,
+    told_of: Sequence[Shown],
+) -> None:
+    """Whose values and findings the page shows."""
+    if explained is not None and (device := records.devices.find(device_id)) is not None:
+        identity.saw(device.owner, f"product:{device.id}", "check_product", device=device.id)
+    for shown in told_of:
+        identity.saw(shown.owner_id, "matters", "overview")
 
 
 def _load_rule(
@@ -270,6 +285,7 @@ def _as_told(
     return Shown(
         when=words.moment(one.found_at, now),
         owner=_owner_name(records, device.owner),
+        owner_id=device.owner,
         owner_url=f"/operator/owners/{quote(device.owner)}",
         title=said.title,
         body=said.evidence,

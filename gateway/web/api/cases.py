@@ -88,7 +88,10 @@ async def list_cases(call: Call, query: CasesQuery) -> Page[CaseOut]:
             limit=query.limit + 1,
         )
 
-    return page(await call.read(work), query.limit, lambda case: CaseOut.of_case(case, call.now), _id)
+    rows = await call.read(work)
+    for case in rows[: query.limit]:
+        call.who.saw(case.owner, "matters", "list")
+    return page(rows, query.limit, lambda case: CaseOut.of_case(case, call.now), _id)
 
 
 def _id(case: Case) -> str:

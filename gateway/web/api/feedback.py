@@ -33,7 +33,10 @@ async def list_feedback(call: Call, query: FeedbackQuery) -> Page[FeedbackOut]:
             limit=query.limit + 1,
         )
 
-    return page(await call.read(work), query.limit, FeedbackOut.of, lambda feedback: feedback.id)
+    rows = await call.read(work)
+    for feedback in rows[: query.limit]:
+        call.who.saw(feedback.owner, "feedback", "list")
+    return page(rows, query.limit, FeedbackOut.of, lambda feedback: feedback.id)
 
 
 @endpoints.post("/feedback/{feedback_id}", Role.OWNER, *STAFF)

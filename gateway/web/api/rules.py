@@ -75,6 +75,7 @@ async def explain_rule(call: Call, rule_id: str, query: ExplainQuery) -> Explana
         kind=context.kind_of(query.device),
         geography=context.geography,
     )
+    call.who.saw(device.owner, f"product:{device.id}", "check_product", device=device.id)
     words = told(found, device.kind, rules.catalogue, context.texts, call.language, ZONE)
     return ExplanationOut(
         rule=found.rule,
