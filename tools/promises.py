@@ -55,7 +55,7 @@ from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Answer, Finding, State, Touchpoint
 from gateway.domain.wording import ledger_story
-from gateway.flow import book, decide, follow_up, respond
+from gateway.flow import agree, book, decide, follow_up, respond
 from gateway.flow.deliver import Deliverer, Timers
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
@@ -445,7 +445,7 @@ class Play:
                 Consent(owner=person.id, purpose=purpose, granted=granted, at=now, source="owner")
             )
             if not granted:
-                decide.consent_withdrawn(records, person.id, purpose, now, self.policy)
+                agree.withdrawn(records, person.id, purpose, now, self.policy)
             self.at(now + int(self.dice.expovariate(1 / 60) * DAY), self._change_of_mind(person), alone=True)
 
         return work

@@ -804,7 +804,7 @@ def settle_due(records: Records, now: int, policy: Policy) -> list[str]:
     """Touchpoints whose time has come: expired ones end, deferred ones are decided again, an owner's in the
     order of their importance."""
     pace.try_anew(records, now)
-    outcomes = [_expire(records, touchpoint, now) for touchpoint in records.touchpoints.expired(now)]
+    outcomes = [_expire(records, touchpoint, now, policy) for touchpoint in records.touchpoints.expired(now)]
     for owner in dict.fromkeys(touchpoint.owner for touchpoint in records.touchpoints.due(now)):
         outcomes += _wake_all(records, owner, now, policy)
     return outcomes
@@ -831,9 +831,16 @@ def _wake_all(records: Records, owner: str, now: int, policy: Policy) -> list[st
     return outcomes
 
 
-def _expire(records: Records, touchpoint: Touchpoint, now: int) -> str:
+def _expire(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> str:
     _end(records, touchpoint, State.EXPIRED, "expired", now)
+    _next_in_line(records, touchpoint, now, policy)
     return "expire"
+
+
+def _next_in_line(records: Records, ended: Touchpoint, now: int, policy: Policy) -> None:
+    """Its place is another one's, if it had one."""
+    if ended.waits_for in FOR_ROOM:
+        line_up(records, ended.owner, budget.purse_of(ended.purpose), now, policy)
 
 
 def device_parked(records: Records, device: str, now: int, policy: Policy) -> None:
@@ -879,8 +886,7 @@ def _over(
         _end(records, touchpoint, State.CLOSED, f"withdrawn_{why}", now)
     else:
         withdraw(records, touchpoint, why, now)
-        if touchpoint.waits_for in FOR_ROOM:
-            line_up(records, touchpoint.owner, budget.purse_of(touchpoint.purpose), now, policy)
+        _next_in_line(records, touchpoint, now, policy)
 
 
 def changed_hands(records: Records, device: str, now: int, policy: Policy) -> None:
@@ -889,18 +895,7 @@ def changed_hands(records: Records, device: str, now: int, policy: Policy) -> No
     for touchpoint in records.touchpoints.page(device=device, states=UNANSWERED):
         if touchpoint.owner != owner:
             withdraw(records, touchpoint, "new_owner", now)
-
-
-def consent_withdrawn(records: Records, owner: str, purpose: str, now: int, policy: Policy) -> None:
-    """Everything of that purpose that is queued or unanswered ends at once."""
-    after = None
-    while page := records.touchpoints.page(owner=owner, after=after, limit=200):
-        after = page[-1].id
-        for touchpoint in page:
-            if touchpoint.purpose == purpose:
-                records.outbox.drop_pending(touchpoint.id, channel=outgoing.WEB_PUSH)
-                if touchpoint.state in UNANSWERED:
-                    withdraw(records, touchpoint, "no_consent", now)
+            _next_in_line(records, touchpoint, now, policy)
 
 
 def withdraw(records: Records, touchpoint: Touchpoint, reason: str, now: int) -> None:

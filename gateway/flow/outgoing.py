@@ -642,7 +642,9 @@ class Renderer:
     def _offer(self, found: Matter, delivery: Delivery, now: int) -> Mapping[str, Any]:
         words = self.words(found, now)
         actions = [{"action": action, "title": label} for action, label in words.actions]
-        return self._envelope(found, delivery, words.title, words.body) | {"actions": actions}
+        # What an open matter has been joined by is shown without ringing again.
+        quiet = {"silent": True} if delivery.payload.get("silent") else {}
+        return self._envelope(found, delivery, words.title, words.body) | {"actions": actions} | quiet
 
     def _answered(self, records: Records, found: Matter, delivery: Delivery) -> Mapping[str, Any]:
         """Replaces the notification where it still stands, after an answer on another channel."""
@@ -657,6 +659,9 @@ class Renderer:
             workshop = records.workshops.get(standing[0].workshop).name
             params |= {"moment": moment, "workshop": workshop}
             action = str(standing[0].state)
+            if standing[0].answer_by is not None and action == "requested":
+                action = "requested_until"
+                params["until"] = self._texts.moment(found.language, standing[0].answer_by, found.zone)
         title = say(found.language, f"actions.answered.{action}.title", **params)
         body = say(found.language, f"actions.answered.{action}.body", **params)
         return self._envelope(found, delivery, title, body)

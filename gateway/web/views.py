@@ -383,6 +383,7 @@ def matter(found: Matter, context: Context, words: Words, now: int, one: Series 
         severity=severity(words, touchpoint.severity),
         title=said.title,
         evidence=[part for part in (said.evidence, outlook, said.promise) if part],
+        parts=said.parts,
         measured=said.evidence,
         outlook=outlook,
         promise=said.promise,
@@ -632,6 +633,13 @@ def service_name(appointment: Appointment, workshop: Workshop | None, words: Wor
     """What is to be done."""
     service = workshop.service(appointment.service) if workshop else None
     return appointment.label or (words.label(service.names, service.id) if service else appointment.service)
+
+
+def services_name(appointment: Appointment, workshop: Workshop | None, words: Words) -> str:
+    """Everything that is to be done in one visit."""
+    known = [workshop.service(job) for job in appointment.jobs] if workshop else []
+    names = [words.label(service.names, service.id) for service in known if service is not None]
+    return " + ".join(names) if len(names) > 1 else service_name(appointment, workshop, words)
 
 
 def promised(appointment: Appointment, words: Words) -> str:

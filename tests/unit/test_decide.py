@@ -10,7 +10,7 @@ from garage import DAY, HOUR, MINUTE, MONDAY_MORNING, RULES, SUNDAY_NIGHT, World
 from gateway.domain.owner import Consent, Owner
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import State
-from gateway.flow import decide
+from gateway.flow import agree, decide
 from gateway.ports import Records
 from rules import ClearReason
 
@@ -373,7 +373,7 @@ async def test_withdrawn_consent_ends_everything_of_that_purpose_at_once(world: 
     await world.found()
     await world.found("descale-due", "washer")
     await world.agrees("maintenance", granted=False)
-    await world.write(decide.consent_withdrawn, "jana", "maintenance", world.now, world.policy)
+    await world.write(agree.withdrawn, "jana", "maintenance", world.now, world.policy)
     states = {touchpoint.rule: touchpoint.state for touchpoint in await world.touchpoints()}
     assert states == {"brake-pads-front-worn": State.WITHDRAWN, "descale-due": State.OPEN}
     assert [row.touchpoint for row in await world.queued("web_push")] == [(await world.touchpoint()).id]

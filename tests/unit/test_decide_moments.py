@@ -1,5 +1,6 @@
 """What was measured long ago, what rules do that are mostly declined, and what is told to nobody by lot."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ from garage import (
     MINUTE,
     MONDAY_MORNING,
     RULES,
+    SIGNALS,
     SUNDAY_NIGHT,
+    TEXTS,
     World,
     at,
     open_world,
@@ -22,9 +25,11 @@ from garage import (
 from gateway.domain.device import Device, Facts
 from gateway.domain.owner import Consent, Owner
 from gateway.domain.pace import Pace
+from gateway.domain.policy import RuleInfo
 from gateway.domain.touchpoint import Answer, Finding, State
 from gateway.flow import decide, pace, respond
 from gateway.ports import Records
+from rules import RuleErrors, load
 
 FRONT = "brake-pads-front-worn"
 
@@ -354,3 +359,38 @@ async def test_what_was_decided_for_monday_survives_a_restart(night: World) -> N
     await again.close()
     assert due == at("2026-11-23T07:00+01:00")
     assert due < MONDAY_MORNING
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def test_every_reason_has_its_sentence() -> None:
+    """In every language, for test_config_messages.py holds them together. Those that the steps name in decide.py, late and at once."""
+    text = Path(decide.__file__).read_text(encoding="utf-8") + Path(pace.__file__).read_text(encoding="utf-8")
+    reasons = set(re.findall(r'Suppress\("(\w+)"', text)) | {"no_marketing", decide.REPAIRED_LATELY}
+    reasons.discard("held_out")
+    codes = {f"{how}_{reason}" for reason in reasons for how in ("suppressed", "withdrawn")}
+    codes |= set(
+        re.findall(r'"(not_sent_\w+|moved_\w+|sent\w*|shown\w*|bundled\w*|gave_way|went_first)"', text)
+    )
+    codes |= {"held_out", "merged", "already_booked", "withdrawn_bundled"}
+    codes |= {f"partly_{why}" for why in ("untrue", *decide.WITHDRAWN_AS.values())}
+    missing = [code for code in sorted(codes) if not TEXTS.has(f"ledger.{code}")]
+    assert missing == []
+
+
+def test_a_rule_file_says_how_old_its_readings_may_be() -> None:
+    text = """
+- id: r
+  version: 1
+  kind: car
+  purpose: maintenance
+  severity: advice
+  when: pad_wear_front >= 80
+  max_age: {age}
+  touchpoint: {{kind: hint}}
+"""
+    read = load([("r.yaml", text.format(age="90m"))], SIGNALS)
+    assert RuleInfo.of(read.rules["r"]).max_age_ms == 90 * MINUTE
+    with pytest.raises(RuleErrors, match="soon"):
+        load([("r.yaml", text.format(age="soon"))], SIGNALS)

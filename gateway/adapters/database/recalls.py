@@ -100,7 +100,7 @@ class SqlRecalls:
         cleared = sa.exists().where(f.id == c.finding, f.cleared_at.is_not(None))
         rows = sa.select(c.finding.is_(None).label("waits"), cleared.label("over"), newest.label("state"))
         each = rows.where(c.recall == recall_id).subquery()
-        query = sa.select(*each.c, sa.func.count()).group_by(*each.c)
+        query = sa.select(each.c.waits, each.c.over, each.c.state, sa.func.count()).group_by(*each.c)
         counts = dict.fromkeys(("devices", "waiting", *_STANDS.values()), 0)
         for waits, over, state, n in self._connection.execute(query):
             counts["devices"] += n

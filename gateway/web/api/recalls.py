@@ -126,8 +126,8 @@ async def begin_recall(call: Call, body: RecallIn) -> RecallOut:
     campaign = Recall(
         id=body.id or new_id(call.now),
         kind=body.kind,
-        title=dict(body.title),
-        body=dict(body.body),
+        title={str(language): text for language, text in body.title.items()},
+        body={str(language): text for language, text in body.body.items()},
         reference=body.reference,
         service=body.service,
         severity=body.severity,

@@ -659,6 +659,26 @@ class TouchpointOut(Out):
     evidence: Mapping[str, Any]
 
 
+class MatterOut(Out):
+    """One of the findings that a touchpoint is about."""
+
+    finding: str
+    rule: str
+    version: int
+    service: str | None
+    severity: str
+    purpose: str
+    added_at: Moment
+    evidence: Mapping[str, Any]
+    cleared_at: Moment | None
+
+
+class TouchpointDetail(TouchpointOut):
+    """A touchpoint with everything that it is about."""
+
+    matters: list[MatterOut] = Field(description="Its own finding first, then those that share the visit.")
+
+
 # --- what owners report -------------------------------------------------------------------------
 
 
@@ -724,6 +744,7 @@ class AppointmentOut(Out):
     touchpoint: str | None
     label: str | None
     diagnosis: Mapping[str, Any]
+    code_meanings: Mapping[str, str] = Field({}, description="The diagnosis's trouble codes, in words.")
     done_at: Moment | None
     work: Mapping[str, Any]
     services: tuple[str, ...] = Field(validation_alias="jobs", description="All jobs of the visit.")

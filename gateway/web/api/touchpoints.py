@@ -14,7 +14,16 @@ from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, page
-from gateway.web.api.shapes import AnswerIn, Id, ReturnIn, TouchpointOut, Word, WorkshopRef
+from gateway.web.api.shapes import (
+    AnswerIn,
+    Id,
+    MatterOut,
+    ReturnIn,
+    TouchpointDetail,
+    TouchpointOut,
+    Word,
+    WorkshopRef,
+)
 
 endpoints = Endpoints("Touchpoints")
 
@@ -52,9 +61,14 @@ async def list_touchpoints(call: Call, query: TouchpointsQuery) -> Page[Touchpoi
 
 
 @endpoints.get("/touchpoints/{touchpoint_id}", Role.OWNER, *STAFF)
-async def get_touchpoint(call: Call, touchpoint_id: str) -> TouchpointOut:
+async def get_touchpoint(call: Call, touchpoint_id: str) -> TouchpointDetail:
     """Show a touchpoint with its proposals and its answer."""
-    return TouchpointOut.of(await call.read(lambda r: rights.touchpoint(r, call.who, touchpoint_id)))
+    return await call.read(lambda r: _detail(r, rights.touchpoint(r, call.who, touchpoint_id)))
+
+
+def _detail(records: Records, touchpoint: Touchpoint) -> TouchpointDetail:
+    matters = [MatterOut.of(matter) for matter in records.touchpoints.matters(touchpoint.id)]
+    return TouchpointDetail.model_construct(**dict(TouchpointOut.of(touchpoint)), matters=matters)
 
 
 @endpoints.post("/touchpoints/{touchpoint_id}/answer", Role.OWNER, *STAFF)

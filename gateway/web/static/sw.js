@@ -14,7 +14,7 @@ self.addEventListener("push", (event) => {
 function show(said, body = said.body || "") {
   return self.registration.showNotification(said.title || "Touchpoint", {
     body, lang: said.language, tag: said.touchpoint || said.id, icon: "/static/icon.svg", data: said,
-    silent: said.about === "answered",
+    silent: said.about === "answered" || Boolean(said.silent),
     actions: (said.actions || []).slice(0, self.Notification?.maxActions ?? 2).map((a) => ({ action: a.action, title: a.title })),
   });
 }
