@@ -62,9 +62,11 @@ def _fulfil(
     matters = records.touchpoints.matters(touchpoint.id)
     fulfilled = replace(touchpoint, state=State.FULFILLED, closed_at=now)
     records.touchpoints.save(fulfilled)
-    for matter in matters:
-        records.touchpoints.clear_finding(matter.finding, now)
-    resets = _resets([matter.rule for matter in matters], policy)
+    fixed = appointment.work.get("fixed") is not False
+    resets = _resets([matter.rule for matter in matters], policy) if fixed else ()
+    if fixed:
+        for matter in matters:
+            records.touchpoints.clear_finding(matter.finding, now)
     outgoing.queue_reset(records, fulfilled, resets, now)
     workshop = records.workshops.get(appointment.workshop).name
     outgoing.write_line(
@@ -72,10 +74,34 @@ def _fulfil(
     )
     outgoing.close_channels(records, fulfilled, now)
     services = tuple(dict.fromkeys((*appointment.jobs, *(m.service for m in matters if m.service))))
-    _settle_related(records, fulfilled, services, resets, now, policy)
+    if fixed:
+        _settle_related(records, fulfilled, services, resets, now, policy)
+    else:
+        _not_fixed(records, appointment, fulfilled, now, policy)
     _keep_result(records, appointment, fulfilled, matters, services, now, policy)
     _plan_question(records, fulfilled, now, policy)
     _bring_nps_forward(records, touchpoint.owner, now, policy)
+
+
+def _not_fixed(
+    records: Records, appointment: Appointment, touchpoint: Touchpoint, now: int, policy: Policy
+) -> None:
+    """The workshop says itself that it did not mend what was found: nothing is set back, and somebody gets
+    back to the owner."""
+    cases.open_case(
+        records,
+        kind="complaint",
+        owner=touchpoint.owner,
+        device=touchpoint.device,
+        touchpoint=touchpoint.id,
+        workshop=appointment.workshop,
+        appointment=appointment.id,
+        text=str(appointment.work.get("note", "")),
+        data={"again": {"rule": touchpoint.rule, "found_at": now, "evidence": dict(touchpoint.evidence)}},
+        by=f"workshop:{appointment.workshop}",
+        now=now,
+        policy=policy,
+    )
 
 
 def _resets(rules: Sequence[str], policy: Policy) -> tuple[str, ...]:
@@ -353,7 +379,9 @@ def _low(records: Records, answered: Feedback, now: int, policy: Policy) -> None
             "question": answered.question,
             "score": answered.score,
             "feedback": answered.id,
-            "workshop": result.workshop if result else None,  # which reads it without a name, so not as its case
+            "workshop": result.workshop
+            if result
+            else None,  # which reads it without a name, so not as its case
         },
         now=now,
         policy=policy,
@@ -425,11 +453,12 @@ def look(records: Records, now: int, policy: Policy, limit: int = 100) -> int:
     """Note of jobs done some time ago whether they helped, and what it took; gives how many."""
     due = records.results.due(now, limit)
     for result in due:
+        work = records.workshops.appointment(result.appointment).work
         asked = records.feedback.page(touchpoint=result.touchpoint)
         records.results.save(
             replace(
                 result,
-                helped=not came_back(records, result, policy),
+                helped=work.get("fixed") is not False and not came_back(records, result, policy),
                 messages=records.results.messages(result.touchpoint),
                 contacts=records.results.contacts([result.touchpoint, *(f.id for f in asked)]),
             )

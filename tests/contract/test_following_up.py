@@ -166,7 +166,6 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "due questions": ("due", lambda r: r.feedback.due(5)),
     "the next question": ("due at", lambda r: r.feedback.next_due()),
     "due nps": ("at", lambda r: r.feedback.due_nps(5)),
-    "repaired lately": ("device", lambda r: r.results.of_device("car", 5)),
     "results to look at": ("look", lambda r: r.results.due(5)),
     "promises": ("done", lambda r: r.results.promises(1, 5)),
     "contacts": ("about", lambda r: r.results.contacts(["t", "q"])),

@@ -424,3 +424,18 @@ async def test_what_is_dangerous_is_said_although_it_was_repaired_lately(world: 
     assert await world.found("brake-failure") == "send"
     (case,) = await world.read(lambda r: r.cases.pending())
     assert case.kind is CaseKind.COMPLAINT
+
+
+async def test_what_a_workshop_could_not_mend_stays_found_and_somebody_gets_back_to_the_owner(
+    world: World,
+) -> None:
+    appointment = (await world.read(lambda r: r.workshops.appointments()))[0]
+    work = {"note": "The caliper has to be ordered.", "fixed": False}
+    await world.write(follow_up.done, appointment.id, work, world.now, world.policy)
+    (finding,) = await world.read(lambda r: r.touchpoints.findings(device="car"))
+    assert finding.cleared_at is None
+    assert await world.queued("journal") == []
+    (case,) = await world.read(lambda r: r.cases.pending(workshop="nord"))
+    assert (case.kind, case.text) == (CaseKind.COMPLAINT, "The caliper has to be ordered.")
+    await passes(world, world.now + 14 * DAY)
+    assert (await kept(world)).helped is False
