@@ -82,7 +82,7 @@ class Lab:
     async def got(self, address: str) -> list[Invited]:
         """The invitations that stand in a mailbox, oldest first."""
         await self.deliver()
-        return [Invited(mail) for mail in self.box.mails.get(address, [])]
+        return [Invited(mail) for mail in self.box.mails.get(address, []) if invites(mail)]
 
     async def newest(self, address: str) -> Invited:
         return (await self.got(address))[-1]
@@ -107,6 +107,11 @@ class Lab:
         """(outcome, reason) of what came in, oldest first."""
         rows = await self.world.read(lambda records: records.calendars.mails())
         return [(row.outcome, row.reason) for row in reversed(rows)]
+
+
+def invites(mail: EmailMessage) -> bool:
+    """Whether it carries an event; replies in words come by mail, too."""
+    return any(part.get_content_type() == "text/calendar" for part in mail.walk())
 
 
 class Invited:

@@ -1,19 +1,21 @@
 """Invitations go out by real SMTP and are accepted, countered and cancelled by an independent calendar."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import aiosmtplib
 import pytest
-from garage import DAY, MINUTE, World, at, open_world
+from garage import DAY, MINUTE, NORD, World, at, open_world
 from mail_lab import OWNER_MAIL, REPLIES, WORKSHOP_MAIL, Lab, open_lab, reply
 
 from gateway.domain.appointment import Appointment, AppointmentState
-from gateway.domain.calendars import Reach
+from gateway.domain.calendars import CalendarSettings, Reach
 from gateway.domain.touchpoint import State
 from gateway.flow import book
+from gateway.ports import Records
 
 TUESDAY_8, WEDNESDAY_16 = at("2026-11-24T08:00+01:00"), at("2026-11-25T16:00+01:00")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -37,8 +39,8 @@ async def lab(world: World) -> AsyncIterator[Lab]:
 
 
 async def appointment(lab: Lab) -> Appointment:
-    def newest(records: object) -> Appointment:
-        return records.workshops.appointments(owner="jana")[-1]  # type: ignore[attr-defined, no-any-return]
+    def newest(records: Records) -> Appointment:
+        return records.workshops.appointments(owner="jana")[-1]
 
     return await lab.world.read(newest)
 
@@ -176,6 +178,29 @@ async def test_declining_a_wish_leaves_the_visit_and_puts_it_back(lab: Lab) -> N
     assert (standing.state, standing.start, standing.wished) == (S.CONFIRMED, TUESDAY_8, ())
     told = await lab.newest(WORKSHOP_MAIL)
     assert (told.method, told.status) == ("REQUEST", "CONFIRMED")
+
+
+async def test_of_several_workshops_the_first_to_accept_has_it(lab: Lab) -> None:
+    """Both are asked by mail; the other one's invitation is cancelled, and its answer is too late."""
+
+    def second(records: Records) -> None:
+        records.workshops.add(replace(NORD, id="sued", name="Süd", books="on_request"))
+        settings = CalendarSettings(workshop="sued", email="sued@sued.example", reach=Reach.MAIL)
+        records.calendars.put_settings(settings)
+
+    await lab.world.write(second)
+    await lab.world.answers("book", slot=f"nord@{TUESDAY_8},sued@{WEDNESDAY_16}")
+    north, south = await lab.newest(WORKSHOP_MAIL), await lab.newest("sued@sued.example")
+    assert north.uid != south.uid
+    await lab.replies(south, partstat="ACCEPTED")
+    assert (await lab.newest("sued@sued.example")).status == "CONFIRMED"
+    assert (await lab.newest(WORKSHOP_MAIL)).method == "CANCEL"
+    await lab.replies(north, partstat="ACCEPTED")  # sent before the cancellation was read
+    states = await lab.world.read(
+        lambda records: {a.workshop: a.state for a in records.workshops.appointments(owner="jana")}
+    )
+    assert states == {"nord": S.RELEASED, "sued": S.CONFIRMED}
+    assert (await lab.outcomes())[-1][0] == "ignored"
 
 
 async def test_what_attendees_call_a_cancellation_is_one(lab: Lab) -> None:
