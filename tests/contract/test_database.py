@@ -1426,6 +1426,15 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "a photo's report": ("reports_photo", lambda r: r.reports.with_photo("p1")),
     "an owner's reports": ("reports_owner", lambda r: r.reports.page(owner="jana", after="z")),
     "a device's reports": ("reports_device", lambda r: r.reports.page(device="van")),
+    "who shares a device": ("people_device, sorted", lambda r: r.people.of("van")),
+    "what somebody shares": ("people_owner, sorted", lambda r: r.people.parts("jana")),
+    "invitations": ("device, sorted", lambda r: r.people.invitations("van")),
+    "who looked": ("log_owner", lambda r: r.people.looks("jana")),
+    "a shared ledger": (
+        "owner device",
+        lambda r: r.touchpoints.ledger(owner="jana", shared=[("van", 1, None)]),
+    ),
+    "what waits for an owner": ("owner, sorted", lambda r: r.outbox.waiting_for("jana")),
 }
 
 
