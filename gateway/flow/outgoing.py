@@ -45,6 +45,9 @@ STALE_AFTER_MS = {"answered": DAY_MS, "visit": DAY_MS, "reminder": DAY_MS, "extr
 VISIT = visit_mail.ABOUT
 """News of a visit that was booked: owed to who booked it, whatever else they agree to."""
 
+INVITED = ("confirmed", "rescheduled")
+"""Changes of a visit of which an owner gets an invitation for their calendar."""
+
 LONGEST_TTL_S = 28 * 86_400
 """Push services keep nothing longer."""
 
@@ -152,6 +155,8 @@ def queue_news(
     address = records.owners.get(touchpoint.owner).email
     if not address or records.mail_addresses.undeliverable(address):
         return
+    if payload.get("change") in INVITED and EMAIL in wishes(records, touchpoint.owner, policy).channels:
+        return  # the invitation says so (itip.py), and one mail is enough
     row = _delivery(touchpoint, EMAIL, address.lower(), about, now, {"about": about, **payload})
     records.outbox.add(replace(row, expires_at=now + STALE_AFTER_MS[about]))
 

@@ -453,7 +453,7 @@ def _summary(loaded: Day, spans: Sequence[tuple[int, int, int]], many: int, word
 async def booking(context: Context, one: Booking, workshop: Workshop, words: Words, now: int) -> Shown:
     """A booking with its finding, chart, codes and promise."""
     a, device = one.appointment, one.device
-    service = views.service_name(a, workshop, words)
+    service = views.services_name(a, workshop, words)
     told = min(now, a.created)  # the diagnosis stands as it was when the time was taken
     course = await views.matter_series(context, one.matter, told) if one.matter else None
     said = views.matter(one.matter, context, words, now, course) if one.matter else None
@@ -503,6 +503,12 @@ def _rows(one: Booking, words: Words) -> list[Shown]:
     diagnosis, rows = one.appointment.diagnosis, []
     if not diagnosis:
         return []
+    also = [
+        Shown(text=views.rule_name(str(told["rule"]), words), code=None, note="")
+        for told in (diagnosis.get("matters") or ())[1:]
+    ]
+    if also:
+        rows.append(Shown(name=words("booking.also_found"), lines=also))
     found = views.codes(one.appointment, words)
     lines = found or [Shown(text=words("codes.none"), code=None, note="")]
     rows.append(Shown(name=words("workshop.codes"), lines=lines))

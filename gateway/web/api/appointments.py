@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState, ExtraState
 from gateway.domain.errors import NotFoundError
+from gateway.domain.visit_words import code_words
 from gateway.flow import book, follow_up, visit
 from gateway.ports import Records
 from gateway.web import rights
@@ -66,7 +67,12 @@ async def list_appointments(call: Call, query: AppointmentsQuery) -> Page[Appoin
         shown = [rights.handed_over(records, call.who, row) for row in rows[: query.limit]]
         return [*shown, *rows[query.limit :]]
 
-    return page(await call.read(work), query.limit, AppointmentOut.of, lambda appointment: appointment.id)
+    return page(
+        await call.read(work),
+        query.limit,
+        lambda found: told(call, found),
+        lambda appointment: appointment.id,
+    )
 
 
 def known(records: Records, appointment_id: str) -> bool:
@@ -81,7 +87,16 @@ def known(records: Records, appointment_id: str) -> bool:
 @endpoints.get("/appointments/{appointment_id}", *EVERYONE)
 async def get_appointment(call: Call, appointment_id: str) -> AppointmentOut:
     """Show an appointment with its diagnosis."""
-    return AppointmentOut.of(await call.read(lambda r: rights.appointment(r, call.who, appointment_id)))
+    return told(call, await call.read(lambda r: rights.appointment(r, call.who, appointment_id)))
+
+
+def told(call: Call, appointment: Appointment) -> AppointmentOut:
+    """An appointment with its trouble codes in the caller's words."""
+    texts, language = call.context.texts, call.language
+    codes = {
+        str(code): code_words(texts, language, str(code)) for code in appointment.diagnosis.get("codes") or ()
+    }
+    return AppointmentOut.of(appointment).model_copy(update={"code_meanings": codes})
 
 
 async def happen(call: Call, appointment_id: str, work: Callable[[Records], Appointment]) -> AppointmentOut:
@@ -89,7 +104,7 @@ async def happen(call: Call, appointment_id: str, work: Callable[[Records], Appo
 
     def checked(records: Records) -> AppointmentOut:
         rights.appointment(records, call.who, appointment_id)
-        return AppointmentOut.of(work(records))
+        return told(call, work(records))
 
     result = await call.write(checked)
     await call.announce()
