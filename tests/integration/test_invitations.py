@@ -96,6 +96,14 @@ async def test_accepting_in_the_workshops_calendar_confirms(lab: Lab) -> None:
         assert told.partstat == "ACCEPTED"
 
 
+async def test_a_confirmation_is_one_mail(lab: Lab) -> None:
+    await asked(lab)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    await lab.deliver()
+    subjects = [str(mail["Subject"]) for mail in lab.box.mails[OWNER_MAIL]]
+    assert [subject.partition(":")[0] for subject in subjects] == ["Requested", "Your visit"]
+
+
 async def test_declining_gives_the_matter_back_to_its_owner(lab: Lab) -> None:
     await asked(lab)
     await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="DECLINED")
