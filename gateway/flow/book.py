@@ -869,7 +869,7 @@ def ask_for(
     records.workshops.release(touchpoint.id)
     _let_others_go(records, touchpoint, [asked.id], now, policy)
     line(records, asked, "wished", now, start=wishes[0], until=by)
-    changed(records, asked, "owner_countered", now, policy)
+    changed(records, asked, "requested", now, policy)
     return asked
 
 

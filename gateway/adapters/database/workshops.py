@@ -109,7 +109,7 @@ class SqlWorkshops:
         rows = [_BUSY_TIME.row(time) | {"workshop": workshop_id, "source": source} for time in times]
         if rows:
             self._connection.execute(sa.insert(tables.busy_times), rows)
-        self._on.changed("appointment", "")
+        self._on.changed("workshop", workshop_id)
 
     def busy_times(self, workshop_id: str, start: int, end: int) -> list[BusyTime]:
         c = tables.busy_times.c
