@@ -25,10 +25,10 @@ from rules.catalogue import RuleSet
 from rules.cells import Peer, PeerGroup, Usage
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
-from rules.program import Program, RunningRule
+from rules.program import Layout, Program, RunningRule
 from rules.readings import Known, Value, plain
 from rules.state import WARMED, DeviceState, carry, restore, save
-from rules.windows import NEVER, Window
+from rules.windows import NEVER, Series, Window
 from rules.world import PREFIX, World
 
 ClearReason: TypeAlias = Literal["condition", "reset", "kind", "refuted", "rule"]
@@ -115,8 +115,7 @@ class Engine:
         self._groups: dict[tuple[str | None, str | None, str], PeerGroup] = {}
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
-            "moved": self._moved, "expired": self._expired, "turn": self._turn,
-            "roll": self._roll, "retime": self._retime, "first": self._first,
+            "fit": self._fit, "odd": self._odd, "moved": self._moved, "retime": self._retime,
         }  # fmt: skip
         self._world = World({}, geography)
         self._equip(rules)
@@ -322,8 +321,8 @@ class Engine:
         signals: Sequence[str],
         then: Mapping[str, float] | None = None,
     ) -> None:
-        """A finished job has set these signals' counters back. `then`: what they stood at when it was done, if
-        that was a while ago; what they have counted since still counts.
+        """A finished job has set these signals' counters back. `then`: what they stood at when it was done,
+        if that was a while ago; what they have counted since still counts.
 
         Episodes of rules that name one of them in `resets` are over; these rules are looked at again
         when one of their signals arrives next. What the reset signals reported up to now, in device
@@ -348,6 +347,7 @@ class Engine:
             series = state.series[slot]
             if series is not None:
                 series.closed()
+        state.bounds = None
         touched = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
         program.turn(state, now, slots, touched)
         for rule in program.rules:
@@ -467,9 +467,11 @@ class Engine:
             self._settle(state, position, received, ts, signals)
         else:
             state.unpack()
+            state.flush()
             state.saw(mask)
-            state.plan = plan
-            plan(state, position, received, ts, signals)
+            state.plan, state.layout = plan
+            state.bounds = None
+            state.plan(state, position, received, ts, signals)
 
     def _settle(
         self, state: DeviceState, position: int, received: int, ts: int, signals: Mapping[str, Value]
@@ -534,13 +536,14 @@ class Engine:
     ) -> None:
         """Readings into their places; then the rules that they can have changed."""
         program, touched, slots = state.program, set[int](), set[int]()
+        state.bounds = None
         before = self._true(state) if late else ()
         for name, raw in signals.items():
             slot = program.slots.get(name)
             if slot is not None:
                 slots.add(slot)
                 touched.update(program.general_of[slot])
-                self._moved(state, slot, ts, raw, touched)
+                self._put(state, slot, ts, raw, touched)
         for slot in slots:
             touched.update(program.guarded_of[slot] if program.levelled else ())
         touched.update(rule.slot for rule in program.clocked if not slots.isdisjoint(rule.signals))
@@ -551,11 +554,11 @@ class Engine:
             program.turn(state, ts, slots, touched)
         self._step_and_time(state, touched, position, received)
 
-    def _moved(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> bool:
+    def _put(self, state: DeviceState, slot: int, ts: int, raw: Value, touched: set[int]) -> None:
         """One value into what is kept of the past, and in its place if it is the signal's newest.
 
         Adds the guarded rules whose truth can have changed to `touched`; of a signal that comes for the first
-        time all. Gives whether rules see the value as it came.
+        time all.
         """
         program = state.program
         value = program.usable[slot](raw)
@@ -563,36 +566,94 @@ class Engine:
             number = cast(float, value) if program.numbers[slot] else 0.0
             taken = [state.own(cell).add(ts, number, state.newest) for cell in program.takers[slot]]
             if program.shared[slot]:
-                covered, changed = state.own_series(slot).add(ts, number, state.newest)
-                taken.append(covered)
-                if program.steady(state, slot, changed):
+                series = state.own_series(slot)
+                covered = [window.add(ts, number, state.newest) for window in series.windows]
+                taken.append(any(covered))
+                if program.steady(state, slot, series.windows):
                     touched.update(program.level_rules[slot])
             if not all(taken):
                 kinds = [program.cells[cell][0] in WARMED for cell in program.takers[slot]] + [True]
                 self.too_late += not any(a and b for a, b in zip(taken, kinds, strict=False))
-        as_it_came = value is not None and (value is raw or raw.__class__ is list)
         if ts < state.times[slot]:
-            return False
+            return
         if state.times[slot] == -NEVER:
             touched.update(program.general_of[slot])
             state.view = None  # more rules can become true
+        self._cross(state, slot, value, touched)
+        state.values[slot], state.times[slot] = value, ts
+
+    def _cross(self, state: DeviceState, slot: int, value: Known | None, touched: set[int]) -> None:
+        """A last value has become another: the rules whose comparisons that can have changed."""
+        program = state.program
         touched.update(program.cross(state, slot, value))
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
-        state.values[slot], state.times[slot] = value, ts
-        return as_it_came
 
-    def _roll(self, state: DeviceState, slot: int, ts: int) -> bool:
-        """A bucket of a signal's windows has ended before `ts`; gives whether rules have to be evaluated."""
-        changed = state.own_series(slot).roll(ts)
-        return bool(changed) and state.program.steady(state, slot, changed)
+    def _fit(self, state: DeviceState, ts: int, out: Sequence[tuple[int, Value]]) -> bool:
+        """Whether rules see these values as they came, and none was measured before a job was done."""
+        program = state.program
+        for slot, raw in out:
+            value = program.usable[slot](raw)
+            as_it_came = program.numbers[slot] or value is raw or raw.__class__ is list
+            if value is None or not as_it_came or ts < state.times[slot]:
+                return False
+        return True
 
-    def _first(self, state: DeviceState, cell: int, ts: int, value: float) -> None:
-        """A reading for a window that is empty."""
-        state.own(cell).add(ts, value, ts)
+    def _odd(
+        self, state: DeviceState, position: int, received: int, ts: int, signals: Mapping[str, Value]
+    ) -> None:
+        """A message with the signals expected, and values that are not."""
+        state.unpack()
+        state.flush()
+        state.newest, state.looked, state.offset = ts, -NEVER, received - ts
+        state.recent.append(ts)
+        if len(state.recent) > state.most:
+            state.forget()
+        self._take(state, position, received, ts, signals, late=False)
+
+    def _moved(self, state: DeviceState, ts: int, out: Sequence[tuple[int, Value]]) -> set[int]:
+        """A message that waits for the windows by now: the rules that it can have changed, since these
+        signals are beyond their bounds, or windows have lost something."""
+        program, layout, touched = state.program, cast(Layout, state.layout), set[int]()
+        for slot, raw in out:
+            guard = state.guards[slot]
+            if program.numbers[slot]:
+                if not guard[0] <= raw < guard[1]:
+                    self._cross(state, slot, cast(float, raw), touched)
+            elif guard != raw:
+                value = program.usable[slot](raw)
+                self._cross(state, slot, value, touched)
+                state.values[slot] = value
+        state.unpack()
+        if not layout.plain:
+            self._look(state, ts, layout, {slot for slot, _ in out}, touched)
+        state.tighten()
+        if len(state.rows) >= state.limit:
+            state.flush()
+        return touched
+
+    def _look(
+        self, state: DeviceState, ts: int, layout: Layout, out: Collection[int], touched: set[int]
+    ) -> None:
+        """What these signals, or the time that has passed, may have changed in windows."""
+        program, rolled = state.program, ts >= state.rolls
+        values = {
+            slot: cast(float, state.values[slot]) if number else 0.0
+            for slot, number, windowed in layout.bounds
+            if windowed and (rolled or slot in out)
+        }
+        if values:
+            state.flush()
+        for slot, value in values.items():
+            series = cast(Series, state.series[slot])
+            if not series.passes(ts, value) and program.steady(state, slot, series.moved(value)):
+                touched.update(program.level_rules[slot])
+        for cell in layout.others:
+            if ts >= cast(Window, state.cells[cell]).expiry:
+                self._expired(state, cell, ts, touched, layout.mentioning)
 
     def _expired(
-        self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: Sequence[int]
+        self, state: DeviceState, cell: int, ts: int, touched: set[int], mentioning: frozenset[int]
     ) -> None:
         """A window, whose signal is not among those that came, may have lost its oldest bucket. Rules that
         mention none of these wait for their own signals."""
@@ -602,20 +663,14 @@ class Engine:
         series = state.series[slot]
         if series is None or window not in series.windows:
             window.expire(ts)
-            touched.update(set(mentioning).intersection(program.rules_of[cell]))
+            touched.update(mentioning.intersection(program.rules_of[cell]))
             return
-        series.flush()
         window.expire(ts)
         if program.steady(state, slot, [window]):
             rules = program.level_rules[slot]
-            touched.update(set(mentioning).intersection(rules))
-            if not set(mentioning).issuperset(rules):
+            touched.update(mentioning.intersection(rules))
+            if not mentioning.issuperset(rules):
                 series.closed()
-
-    def _turn(self, state: DeviceState, ts: int, slots: set[int], touched: set[int]) -> None:
-        """Phases of conditions over signals that came."""
-        state.flush()
-        state.program.turn(state, ts, slots, touched)
 
     def _true(self, state: DeviceState) -> set[int]:
         """Of the rules that something is noted of, those that are true now."""
@@ -692,12 +747,11 @@ class Engine:
         self, state: DeviceState, touched: Collection[int], at: int, position: int, received: int
     ) -> None:
         """Bring what is noted of these rules in line with their conditions at a device time."""
-        state.flush()
         rules, pending, opened = state.program.rules, state.pending, state.open
         start, wake, anew = (at, position), state.wake, False
         for slot in sorted(touched):
             rule = rules[slot]
-            if rule.clocked:
+            if rule.clocked and slot in state.program.view(state).rules:
                 wake = min(wake, rule.wake(state, max(at, state.passed)))
             if slot in opened:
                 if rule.over(state, at):

@@ -29,6 +29,7 @@ from rules.windows import NEVER
 from rules.world import Codes, World
 
 if TYPE_CHECKING:
+    from rules.cells import Kept
     from rules.state import DeviceState
 
 Test: TypeAlias = "Callable[[DeviceState, int], bool]"
@@ -65,6 +66,12 @@ _DEAR: Mapping[str, int] = {
 
 def _windowed(leaf: Term) -> bool:
     return isinstance(leaf, Over) or (isinstance(leaf, Call) and leaf.function == "times")
+
+
+def past(state: DeviceState) -> list[Kept]:
+    """What is kept of a device's past, with the readings that have waited for it."""
+    state.flush()
+    return state.cells
 
 
 def finite(number: float) -> float | None:
@@ -118,7 +125,7 @@ class Generator:
         self._temporaries = 0
         self.names: dict[str, Any] = {
             "world": world, "finite": finite, "least": least,
-            "every": every, "some": some, "opposite": opposite,
+            "every": every, "some": some, "opposite": opposite, "past": past,
         }  # fmt: skip
 
     def true(self, expression: Expression) -> str:
@@ -190,7 +197,7 @@ class Generator:
             case Last(span=int() as span):
                 return [f"T[{self._slots[term.signal.name]}] + {span + 1}"]
             case Over():
-                losing = f"C[{self._cells[cells_of(term)[0]]}].leaves(at)"
+                losing = f"past(s)[{self._cells[cells_of(term)[0]]}].leaves(at)"
                 return [losing, _NEXT_QUARTER] if term.function == "days_until" else [losing]
             case Call(function="silent"):
                 return [f"s.newest + {term.span}"]
@@ -235,7 +242,7 @@ class Generator:
 
     def _cost(self, term: Term) -> int:
         """What is cheap is asked first: the order changes no answer, and most often the rest is not needed. A
-        window whose signal has just come costs most, for it has to take the reading in."""
+        window whose signal has just come costs most, for it has to take what has waited in."""
         match term:
             case Logic():
                 return sum(self._cost(inner) for inner in term.terms)
@@ -311,7 +318,7 @@ class Generator:
     def _over(self, term: Over) -> str:
         slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
         form = _OVER.get(term.function, "{c}." + term.function + "(at)")
-        code = form.format(c=f"C[{cell}]", slot=slot, number=repr(term.number))
+        code = form.format(c=f"past(s)[{cell}]", slot=slot, number=repr(term.number))
         if slot in self._local:
             code = code.replace(f"V[{slot}]", self._local[slot]).replace(f"T[{slot}]", "at")
         return code

@@ -30,7 +30,7 @@ from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
-from rules.windows import NEVER, QUEUE, Histogram, Series, Trend, Window
+from rules.windows import NEVER, Histogram, Series, Trend, Window
 from rules.world import World
 
 if TYPE_CHECKING:
@@ -100,6 +100,21 @@ class PhaseTest:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
+class Layout:
+    """How the messages of one plan wait: their time, then one number for each known signal."""
+
+    slots: tuple[int, ...]
+    plain: bool  # only numbers that are compared with thresholds
+    width: int
+    windows: tuple[tuple[int, int], ...]  # (column, slot) of the signals that windows take from there
+    bounds: tuple[
+        tuple[int, bool, bool], ...
+    ]  # of each signal: slot, whether a number, whether it has a Series
+    others: tuple[int, ...]  # windows of other signals, which lose something by time
+    mentioning: frozenset[int]  # rules that mention one of the signals
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class View:
     """The rules that can become true for devices that have sent certain signals; and what they need."""
 
@@ -141,7 +156,7 @@ class Program:
         self._number_cells(expressions)
         self.first_guards: list[Any] = [EMPTY if number else NOTHING for number in self.numbers]
         self.no_plan: Plan = _no_plan
-        self.plans: dict[tuple[View, tuple[str, ...]], Plan] = {}
+        self.plans: dict[tuple[View, tuple[str, ...]], tuple[Plan, Layout]] = {}
         self._seen: set[tuple[View, tuple[str, ...]]] = set()
         self.rules = self._compile(rules, failed)
         self.by_id = {rule.id: rule for rule in self.rules}
@@ -245,6 +260,13 @@ class Program:
         self.takers: list[tuple[int, ...]] = [
             tuple(cell for cell in cells if cell not in self.shared[slot])
             for slot, cells in enumerate(self.cells_of)
+        ]
+        self.queued = [
+            [cell for cell in cells if self.cells[cell][0] in ("window", "trend")] for cells in self.cells_of
+        ]
+        self.prompt = [
+            [cell for cell in cells if cell not in queued]
+            for cells, queued in zip(self.cells_of, self.queued, strict=True)
         ]
 
     # --- functions
@@ -367,20 +389,21 @@ class Program:
             nothing = EMPTY if self.numbers[slot] else NOTHING
             guards[slot] = nothing if value is None else list(value) if isinstance(value, tuple) else value
             return self.guarded_of[slot]
-        number, before = cast(float, value), guards[slot]
+        number, before, known = cast(float, value), guards[slot], state.values[slot]
         last = bisect_right(self.cuts[slot], number)
         guards[slot] = self.ranges[slot][last]
         if state.open:
             guards[slot] = self._narrowed(state, slot, number)
         if before is EMPTY:
             return self.guarded_of[slot]
-        first = bisect_right(self.cuts[slot], before[0])
+        first = bisect_right(self.cuts[slot], cast(float, known))
         return self.owners[slot][first:last] if first <= last else self.owners[slot][last:first]
 
     def narrow(self, state: DeviceState, slot: int) -> None:
         """Set a number's guard anew after an episode has begun or ended; one that lets nothing pass stays."""
         if self.numbers[slot] and state.guards[slot] is not EMPTY:
             self.cross(state, slot, state.values[slot])
+            state.bounds = None
 
     def _narrowed(self, state: DeviceState, slot: int, value: float) -> tuple[float, float]:
         """The guard, where open episodes also wait for their `clear`."""
@@ -395,7 +418,7 @@ class Program:
         """Note which readings of a signal cannot change what rules make of its windows, of which these have
         changed. Gives whether one of them may now be on another side of a level."""
         series, other = cast(Series, state.series[slot]), False
-        if len(changed) == len(series.windows):
+        if all(window.calm or window in changed for window in series.windows):
             series.most = TOGETHER
         for cell, levels in self.levels[slot]:
             window = cast(Window, state.cells[cell])
@@ -407,7 +430,7 @@ class Program:
                 other = other or window.sides != before or -1 in before
         series.floor = max([window.floor for window in series.windows])
         series.ceiling = min([window.ceiling for window in series.windows])
-        series.end = min([window.end for window in series.windows])
+        series.end = min([NEVER if window.calm else window.expiry for window in series.windows])
         return other
 
     def turn(
@@ -506,7 +529,9 @@ class Program:
             tuple(rule for rule in self.clocked if rule.slot in rules),
         )
 
-    def plan(self, view: View, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan | None:
+    def plan(
+        self, view: View, names: tuple[str, ...], calls: Mapping[str, Any]
+    ) -> tuple[Plan, Layout] | None:
         """The function for messages with exactly these signals.
 
         It is generated when they are seen for the second time, so that a device that invents names
@@ -517,12 +542,34 @@ class Program:
         if found is None and key in self._seen:
             if len(self.plans) >= MOST_PLANS:
                 self.plans.clear()
-            found = self.plans[key] = _generate(self, view, names, calls)
+            layout = self._layout(view, names)
+            found = self.plans[key] = _generate(self, view, layout, names, calls), layout
         elif found is None:
             if len(self._seen) >= MOST_PLANS:
                 self._seen.clear()
             self._seen.add(key)
         return found
+
+    def _layout(self, view: View, names: tuple[str, ...]) -> Layout:
+        slots = tuple(dict.fromkeys(self.slots[name] for name in names if name in self.slots))
+        windows = tuple((column, slot) for column, slot in enumerate(slots, 1) if self.queued[slot])
+        others = tuple(self._others(view, slots))
+        return Layout(
+            slots=slots,
+            plain=not windows and not others and all(self.numbers[slot] for slot in slots),
+            width=1 + len(slots),
+            windows=windows,
+            bounds=tuple((slot, self.numbers[slot], bool(self.shared[slot])) for slot in slots),
+            others=others,
+            mentioning=frozenset(r.slot for r in self.rules if not set(slots).isdisjoint(r.signals)),
+        )
+
+    def _others(self, view: View, slots: Sequence[int]) -> list[int]:
+        """What rules that mention one of these signals keep of others, and lose by time."""
+        rules = {rule for slot in slots for rule in self.guarded_of[slot] + self.general_of[slot]}
+        cells = {cell for rule in rules & view.rules for cell in self.rules[rule].cells}
+        kept = (cell for cell in cells if self.cells[cell][0] in ("window", "trend"))
+        return sorted(cell for cell in kept if self.slots[self.cells[cell][1]] not in slots)
 
 
 def wake_code(generator: Generator, rule: Rule, slot: int) -> str:
@@ -597,16 +644,21 @@ def _no_plan(state: DeviceState, position: int, received: int, ts: int, signals:
     raise AssertionError("replaced by the engine")
 
 
-def _generate(program: Program, view: View, names: tuple[str, ...], calls: Mapping[str, Any]) -> Plan:
+def _generate(
+    program: Program, view: View, layout: Layout, names: tuple[str, ...], calls: Mapping[str, Any]
+) -> Plan:
     """Source of the plan:
 
     - is it the set of signals this is for? else `other`
     - is it late, or a repetition? then `settle`
-    - does each value pass its guards? else `moved` for those that do not
-    - windows take their values; rules without guards are asked whether they have changed
+    - does each value lie within its bounds, and is nothing due? else `moved` tells which rules that can
+      change; or the message goes to `odd`, if a value in it is not usable
+    - it waits for the windows
+    - rules without guards are asked whether they have changed
     - `again` for the rules that may have; timers: has something that was waited for come to its end?
     """
-    known = [(number, program.slots[name]) for number, name in enumerate(names) if name in program.slots]
+    by_slot = {program.slots[name]: number for number, name in enumerate(names) if name in program.slots}
+    known = [(number, slot) for slot, number in by_slot.items()]
     generator = _local_generator(program, known)
     source = [
         "def plan(state, position, received, ts, signals):",
@@ -617,10 +669,7 @@ def _generate(program: Program, view: View, names: tuple[str, ...], calls: Mappi
         "    except KeyError:",
         "        return other(state, position, received, ts, signals)",
         "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
-        "    recent = state.recent; recent.append(ts)",
-        "    if len(recent) > state.most: state.forget()",
-        "    touched = None",
-        *_guards(program, view, known),
+        *_guards(program, layout, known),
         *_general(program, view, known, generator),
         *_renewed(program, view, known),
         "    if touched: return again(state, position, received, touched)",
@@ -644,121 +693,70 @@ def _passes(program: Program, number: int, slot: int) -> str:
     """Whether a value changes nothing. Raises TypeError where a text came instead of a number."""
     v = f"v{number}"
     if program.numbers[slot]:
-        passes = f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False"
-    elif program.usable[slot] is USABLE["boolean"]:
-        passes = f"{v} is guards[{slot}]"
-    else:
-        passes = f"guards[{slot}] == {v}"
-    if program.shared[slot]:
-        r = f"r{number}"
-        passes += f" and {r}.n < {r}.most"
-        if program.numbers[slot]:
-            passes += f" and {r}.floor <= {v} < {r}.ceiling"
-    return passes
+        return f"low{number} <= {v} < high{number} and {v} is not True and {v} is not False"
+    return f"{v} is low{number}" if program.usable[slot] is USABLE["boolean"] else f"low{number} == {v}"
 
 
-def _guards(program: Program, view: View, known: list[tuple[int, int]]) -> list[str]:
-    slots = [slot for _, slot in known]
-    quiet = [_passes(program, *pair) for pair in known]
-    quiet += [f"ts < state.cells[{cell}].expiry" for cell in _others(program, view, slots)]
-    numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
-    levels = {rule for slot in slots for rule in program.level_rules[slot]}
-    mentioning = frozenset(rule.slot for rule in program.rules if not set(slots).isdisjoint(rule.signals))
+def _guards(program: Program, layout: Layout, known: list[tuple[int, int]]) -> list[str]:
+    bounds = "".join(
+        f"low{number}, high{number}, " if program.numbers[slot] else f"low{number}, "
+        for number, slot in known
+    )
+    quiet = " and ".join(["ts < state.rolls", *(_passes(program, *pair) for pair in known)])
     return [
-        "    guards = state.guards",
-        *(f"    low{number}, high{number} = guards[{slot}]" for number, slot in numbers),
-        "    rolled = False; fine = True",
-        *(line for number, slot in known if program.shared[slot] for line in _rolled(number, slot)),
+        f"    {bounds}= state.bounds or state.tighten()" if bounds else "    pass",
         "    try:",
-        f"        quiet = {' and '.join(['not rolled', *quiet])}",
+        f"        quiet = {quiet}",
         "    except TypeError:",  # a text came instead of a number
         "        quiet = False",
+        "    touched = None",
+        "    if not quiet:",
+        "        out = []",
+        *(line for pair in known for line in _fails(program, *pair)),
+        "        if out and not fit(state, ts, out): return odd(state, position, received, ts, signals)",
         "    state.newest = ts",
         "    offset = state.offset = received - ts",
-        "    if quiet:",
-        f"        state.packed = {tuple(slots)}",
-        *(["        latest = state.latest"] if numbers else []),
-        *(f"        latest[{slot}] = v{number}" for number, slot in numbers),
-        *(line for number, slot in known for line in _counted(program, number, slot, " " * 8)),
-        "    else:",
-        "        state.packed = ()",
-        "        V = state.values; T = state.times",
-        "        touched = set()",
-        *([f"        if rolled: touched.update({sorted(levels)})"] if levels else []),
+        f"    state.packed = {layout.slots}",
+        *_kept(program, layout, known),
+        "    if not quiet: touched = moved(state, ts, out)",
+        *(["    elif len(rows) >= state.limit: state.flush()"] if layout.windows else []),
         *(
-            f"        if ts >= state.cells[{cell}].expiry:"
-            f" expired(state, {cell}, ts, touched, {sorted(mentioning)})"
-            for cell in _others(program, view, slots)
+            f"    state.own({cell}).add(ts, {_number(program, number, slot)}, ts)"
+            for number, slot in known
+            for cell in program.prompt[slot]
         ),
-        *(line for number, slot in known for line in _moved(program, number, slot)),
     ]
 
 
-def _rolled(number: int, slot: int) -> list[str]:
-    """A bucket of a signal's windows has ended."""
-    r = f"r{number}"
-    return [f"    {r} = state.series[{slot}]", f"    if ts >= {r}.end: rolled |= roll(state, {slot}, ts)"]
-
-
-def _others(program: Program, view: View, slots: Sequence[int]) -> list[int]:
-    """What rules that mention one of these signals keep of others, and lose by time."""
-    rules = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
-    cells = {cell for rule in rules & view.rules for cell in program.rules[rule].cells}
-    kept = (cell for cell in cells if program.cells[cell][0] in ("window", "trend"))
-    return sorted(cell for cell in kept if program.slots[program.cells[cell][1]] not in slots)
-
-
-def _moved(program: Program, number: int, slot: int) -> list[str]:
+def _fails(program: Program, number: int, slot: int) -> list[str]:
     """One value of a message of which at least one does not pass."""
-    test = _passes(program, number, slot)
+    v, passes = f"v{number}", _passes(program, number, slot)
     if program.numbers[slot]:
-        test = f"(v{number}.__class__ is float or v{number}.__class__ is int) and {test}"
+        passes = f"({v}.__class__ is float or {v}.__class__ is int) and low{number} <= {v} < high{number}"
+    return [f"        if not ({passes}): out.append(({slot}, {v}))"]
+
+
+def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> list[str]:
+    """The message waits for the windows; without any, only the newest is needed."""
+    if layout.windows:
+        row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
+        return [f"    rows = state.rows; rows.extend((ts{row}))"]
+    numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
     return [
-        f"        if {test}:",
-        f"            T[{slot}] = ts",
-        *([f"            V[{slot}] = v{number}"] if program.numbers[slot] else []),
-        *_counted(program, number, slot, " " * 12),
-        f"        elif not moved(state, {slot}, ts, v{number}, touched): fine = False",
+        "    recent = state.recent; recent.append(ts)",
+        "    if len(recent) > state.most: state.forget()",
+        *(["    latest = state.latest"] if numbers else []),
+        *(f"    latest[{slot}] = v{number}" for number, slot in numbers),
     ]
 
 
-def _counted(program: Program, number: int, slot: int, indent: str) -> list[str]:
-    """A usable value goes where its signal's past is kept."""
-    value = f"v{number}" if program.numbers[slot] else "0.0"
-    source = []
-    if program.shared[slot]:
-        source += _into(f"r{number}", value, "")
-    queued = [cell for cell in program.takers[slot] if program.cells[cell][0] in ("window", "trend")]
-    if queued:
-        source.append(f"reading = (ts, {value})")
-    for cell in queued:
-        source += [
-            f"c = state.cells[{cell}]",
-            f"if c.expiry == {NEVER}: first(state, {cell}, ts, {value})",
-            "else:",
-            "    queue = c.queue; queue.extend(reading)",
-            f"    if len(queue) >= {2 * QUEUE}: c.fold()",
-        ]
-    for cell in program.takers[slot]:
-        if cell not in queued:
-            source.append(f"state.own({cell}).add(ts, {value}, ts)")
-    return [indent + line for line in source]
-
-
-def _into(c: str, value: str, indent: str) -> list[str]:
-    return [
-        f"{indent}{c}.n += 1",
-        f"{indent}{c}.total += {value}",
-        f"{indent}if {value} < {c}.low: {c}.low = {value}",
-        f"{indent}if {value} > {c}.high: {c}.high = {value}",
-    ]
+def _number(program: Program, number: int, slot: int) -> str:
+    """What windows take of a value."""
+    return f"v{number}" if program.numbers[slot] else "0.0"
 
 
 def _general(program: Program, view: View, known: list[tuple[int, int]], generator: Generator) -> list[str]:
-    """Rules without guards: is what they are now still what was noted of them?
-
-    Where a value is not usable the variables do not hold what the rules see, so that all are evaluated.
-    """
+    """Rules without guards: is what they are now still what was noted of them?"""
     slots = {slot for _, slot in known}
     rules = sorted({rule for slot in slots for rule in program.general_of[slot]} & view.rules)
     phases = [phase for phase in view.phases if phase.signals & slots]
@@ -768,42 +766,38 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
         "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
         "    O = state.open; P = state.pending",
         "    if touched is None: touched = set()",
-        "    if fine:",
-        "        try:",
+        "    try:",
         *(line for phase in phases for line in _turned(phase, generator)),
-        "            if O or P:",
+        "        if O or P:",
         *(line for rule in rules for line in _other(program, rule, generator)),
-        "            else:",
+        "            pass",
+        "        else:",
         *(line for rule in rules for line in _idle(program, rule, generator)),
-        "        except Exception:",  # to be counted where rules are evaluated one by one
-        f"            touched.update({rules})",
-        "    else:",
+        "            pass",
+        "    except Exception:",  # to be counted where rules are evaluated one by one
         f"        touched.update({rules})",
-        *([f"        turn(state, ts, {slots}, touched)"] if phases else []),
     ]
 
 
 def _idle(program: Program, rule: int, generator: Generator) -> list[str]:
     """Whether a rule of which nothing is noted is true."""
     when = generator.true(program.rules[rule].rule.when)
-    return [f"                if {when}: touched.add({rule})"]
+    return [f"            if {when}: touched.add({rule})"]
 
 
 def _other(program: Program, rule: int, generator: Generator) -> list[str]:
     """Whether what is noted of a rule has changed."""
     when, over = generator.true(program.rules[rule].rule.when), over_code(generator, program.rules[rule].rule)
-    return [
-        f"                if (({over}) if {rule} in O else {when} is not ({rule} in P)): touched.add({rule})"
-    ]
+    return [f"            if (({over}) if {rule} in O else {when} is not ({rule} in P)): touched.add({rule})"]
 
 
 def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
     c = f"C[{phase.cell}]"
     return [
-        f"            on = {generator.truth(phase.term)}",
-        f"            if on is not {c}.on:",
-        f"                state.own({phase.cell}).turn(ts, on)",
-        f"                touched.update({sorted(phase.rules)})",
+        f"        on = {generator.truth(phase.term)}",
+        f"        if on is not {c}.on:",
+        f"            state.own({phase.cell}).turn(ts, on)",
+        f"            touched.update({sorted(phase.rules)})",
     ]
 
 

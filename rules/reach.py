@@ -48,6 +48,4 @@ def _valued(term: Term, known: Collection[str]) -> bool:
             return reachable(condition, True, known)
         case Call() if term.function in _OWN:
             return all(signal.name in known for signal in term.signals)
-        case Logic():
-            return reachable(term, True, known) or reachable(term, False, known)
     return True

@@ -24,7 +24,7 @@ from rules.texts import StateVersionError
 from rules.windows import NEVER, Series, apart, bucket_width
 
 if TYPE_CHECKING:
-    from rules.program import Plan, Program, View
+    from rules.program import Layout, Plan, Program, View
 
 VERSION = 2
 
@@ -36,6 +36,8 @@ TIMESTAMPS = 64
 MOST_RECENT = 96
 """Timestamps and marks kept before those beyond the newest are dropped; more where messages differ."""
 _BITS = 56
+QUEUE = 32
+"""Messages that wait at most until windows take them."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder()
@@ -58,21 +60,24 @@ class _Hot:
     """What every message touches, next to one another in memory: with many devices that is what it costs."""
 
     __slots__ = (
-        "dirty", "due", "guards", "kind", "latest", "low", "most", "newest", "offset", "packed", "plan",
-        "recent", "registered",
+        "bounds", "dirty", "due", "kind", "latest", "limit", "low", "most", "newest", "offset", "packed",
+        "plan", "recent", "registered", "rolls", "rows",
     )  # fmt: skip
 
 
 class DeviceState(_Hot):
     """One device. Lists are by slot: a signal's, a cell's or a rule's number in its kind's program.
 
-    `guards` say which values change nothing: for a number the interval it may lie in, for others the
-    value itself. The numbers of a message that passes all guards are put into `latest`, and only unpacked
-    into `values` and `times` when these are needed.
+    `guards` say which values change no last value's comparison: for a number the interval it may lie in,
+    for others the value itself; `bounds` say the same of the signals that come together, one after the
+    other, narrowed to what changes no window either. The numbers of a message that passes are put into
+    `latest`, or into `rows` where windows take them, and only unpacked into `values` and `times` when these
+    are needed.
     """
 
     __slots__ = (
-        "cells", "cold", "device", "heaped", "known", "looked", "model", "open", "pending", "program", "seen",
+        "cells", "cold", "device", "guards", "heaped", "known", "layout", "looked",
+        "model", "open", "pending", "program", "seen",
         "series", "times", "values", "view", "wake", "zone",
     )  # fmt: skip
 
@@ -107,6 +112,11 @@ class DeviceState(_Hot):
             self.own(peer)
         self.latest = array("d", bytes(8 * len(program.names)))
         self.packed: tuple[int, ...] = ()  # signals of `newest` that are not unpacked yet
+        self.layout: Layout | None = None  # of the messages that `plan` takes
+        self.rows = array("d")  # time and numbers of messages that windows have not taken yet
+        self.bounds: tuple[Any, ...] | None = None  # None: the next message is looked at
+        self.rolls = NEVER  # so is one of this device time or later
+        self.limit = 0  # and this many numbers in `rows` are the most
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
         self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
         self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
@@ -137,18 +147,57 @@ class DeviceState(_Hot):
         """Bring `values` and `times` up to the newest message. What passed the guards is usable."""
         if not self.packed:
             return
-        numbers, latest, newest = self.program.numbers, self.latest, self.newest
-        for slot in self.packed:
+        numbers, packed, newest, rows = self.program.numbers, self.packed, self.newest, self.rows
+        latest = rows[-len(packed) :] if rows else [self.latest[slot] for slot in packed]
+        for slot, number in zip(packed, latest, strict=True):
             if numbers[slot]:
-                self.values[slot] = latest[slot]
+                self.values[slot] = number
             self.times[slot] = newest
         self.packed = ()
 
     def flush(self) -> None:
         """Bring the windows up to the newest message."""
-        for series in self.series:
-            if series is not None and series.n:
-                series.flush()
+        rows, layout = self.rows, self.layout
+        if not rows or layout is None:
+            return
+        self.unpack()
+        self.rows, program, most = array("d"), self.program, QUEUE
+        times = rows[:: layout.width].tolist()
+        self.recent.extend(map(int, times))
+        if len(self.recent) > self.most:
+            self.forget()
+        for column, slot in layout.windows:
+            values = rows[column :: layout.width].tolist()
+            for cell in program.queued[slot]:
+                self.own(cell).extend(times, values)
+            series = self.series[slot]
+            if series is not None:
+                series.most -= len(times)
+                most = min(most, series.most)
+        self.limit = most * layout.width
+        if most <= 0:
+            self.bounds = None
+
+    def tighten(self) -> tuple[Any, ...]:
+        """Work out the bounds of the messages to come."""
+        layout, guards, bounds = cast("Layout", self.layout), self.guards, list[Any]()
+        if layout.plain:
+            self.bounds, self.rolls = tuple([end for slot in layout.slots for end in guards[slot]]), NEVER
+            return self.bounds
+        most, rolls = QUEUE, NEVER
+        for slot, number, windowed in layout.bounds:
+            guard = guards[slot]
+            if windowed:
+                series = cast(Series, self.series[slot])
+                rolls = min(rolls, series.end)
+                if series.most > 0:
+                    most = min(most, series.most)
+                guard = _narrowed(guard, series, number)
+            bounds += guard if number else (guard,)
+        self.rolls = min([rolls, *(cast(Any, self.cells[cell]).expiry for cell in layout.others)])
+        self.bounds = tuple(bounds)
+        self.limit = most * layout.width
+        return self.bounds
 
     @property
     def passed(self) -> int:
@@ -235,6 +284,13 @@ class DeviceState(_Hot):
                 groups.append((mask, []))
             groups[-1][1].append(ts)
         return groups
+
+
+def _narrowed(guard: Any, series: Series, number: bool) -> Any:
+    """The guard of a signal's last value, narrowed to what leaves what rules make of its windows as it is."""
+    if not number:
+        return guard if series.most > 0 and series.floor <= 0.0 < series.ceiling else NOTHING
+    return (max(guard[0], series.floor), min(guard[1], series.ceiling)) if series.most > 0 else EMPTY
 
 
 def save(state: DeviceState) -> bytes:

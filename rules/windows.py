@@ -23,9 +23,6 @@ BUCKETS = 60
 LEAST_READINGS = 30
 """What a device's own mean and spread have to stand on before anything is compared with them."""
 
-QUEUE = 32
-"""Readings that wait at most until a window takes them."""
-
 NEVER = 1 << 62
 """A time after all others."""
 
@@ -49,15 +46,13 @@ class Window:
     """How many readings of one signal of one device over one span, their sum, smallest and largest.
 
     Times are ms of device time. The bucket that is filled at present is kept apart from those before it, so
-    that a reading touches a few plain attributes. Readings that come in the order of time may wait in
-    `queue` until the window is asked for, or `QUEUE` of them have gathered: where readings are rare, each
-    begins a bucket and ends another one, and many at once cost a third.
+    that a reading touches a few plain attributes. Many readings at once cost a fraction of one at a time.
     """
 
     __slots__ = (
         "calm", "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n",
-        "past_high", "past_low", "past_n", "past_total", "queue", "series", "sides", "since", "span",
-        "start", "starts", "total", "totals", "width",
+        "past_high", "past_low", "past_n", "past_total", "sides", "since", "span", "start", "starts", "total",
+        "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
@@ -76,13 +71,11 @@ class Window:
         self.floor, self.ceiling = _INFINITE, -_INFINITE  # see Series
         self.sides: tuple[int, ...] = ()  # of the levels it is compared with
         self.calm = False  # whichever readings leave it, it stays on the same sides of them
-        self.series: Series | None = None  # where its readings are counted first
         self.clear(-NEVER)
 
     def clear(self, since: int) -> None:
         """Empty it; what is older than `since` does not come in any more."""
         self.since = max(self.since, since)
-        self.queue = array("d")  # ts, value, ts, value, …
         self.starts = array("q")
         for column, code, _, _ in self.columns:
             setattr(self, column, array(code))
@@ -94,8 +87,6 @@ class Window:
 
     def set_back(self, ts: int) -> None:
         """The device's clock was ahead and is right again at `ts`: buckets after that one are let go."""
-        if self.queue:
-            self.fold()
         self.since = min(self.since, ts)
         if self.end <= self.start or self.start <= ts:
             return
@@ -119,20 +110,18 @@ class Window:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to save."""
-        return not (self.queue or self.n or self.starts or self.since != -NEVER)
+        return not (self.n or self.starts or self.since != -NEVER)
 
-    def fold(self) -> None:
-        """Take what has waited."""
-        queue, self.queue = self.queue, array("d")
-        if self.since <= queue[0] and queue[-2] < self.end:
-            self._take_many(queue[1::2])
+    def extend(self, times: Sequence[float], values: Sequence[float]) -> None:
+        """Take readings in the order of time, none of them older than what came before."""
+        if self.since <= times[0] and times[-1] < self.end:
+            self._take_many(values)
             return
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, low, high = self.n, self.total, self.low, self.high
         starts, counts, totals, lows, highs = self.starts, self.counts, self.totals, self.lows, self.highs
         closed = len(starts)
-        waiting = iter(queue)
-        for ts, value in zip(waiting, waiting, strict=True):
+        for ts, value in zip(times, values, strict=True):
             if ts < since:
                 continue
             if ts >= end:
@@ -155,7 +144,7 @@ class Window:
         self.start, self.end, self.n, self.total, self.low, self.high = start, end, n, total, low, high
         self._closed(closed)
 
-    def _take_many(self, values: array[float]) -> None:
+    def _take_many(self, values: Sequence[float]) -> None:
         """Readings of the open bucket, added one after the other: so many at once or fewer give the same."""
         self.n += len(values)
         self.total = reduce(add, values, self.total)
@@ -174,8 +163,6 @@ class Window:
 
     def add(self, ts: int, value: float, newest: int) -> bool:
         """Take a reading; `newest` is the device's newest time. False if no bucket covers it any more."""
-        if self.queue:
-            self.fold()
         start = ts - ts % self.width
         if ts < self.since or start + self.width <= newest - self.span:
             return False
@@ -198,8 +185,6 @@ class Window:
 
     def roll(self, start: int) -> None:
         """Close the bucket that is filled, and begin another one."""
-        if self.queue:
-            self.fold()
         if self.n:
             self._close()
         self._open(start, start + self.width)
@@ -243,8 +228,6 @@ class Window:
     def expire(self, at: int) -> None:
         """Let go of the buckets that have left the span at the time `at`, which no reading will precede by
         more than is allowed to be lost."""
-        if self.queue:
-            self.fold()
         edge = at - self.span - self.width
         if self.starts and self.starts[0] <= edge:
             self._drop(bisect_right(self.starts, edge))
@@ -279,8 +262,6 @@ class Window:
 
     def leaves(self, at: int) -> int:
         """When the next bucket leaves the span after a time."""
-        if self.queue:
-            self.fold()
         stay = self.span + self.width
         gone = bisect_right(self.starts, at - stay)
         oldest = self.starts[gone] if gone < len(self.starts) else self.start
@@ -288,10 +269,6 @@ class Window:
 
     def as_of(self, at: int) -> Window:
         """Itself, or a copy without what has left the span at a later time than its newest reading."""
-        if self.series is not None:
-            self.series.flush()
-        if self.queue:
-            self.fold()
         if at < self.expiry:
             return self
         other = type(self)(self.span)
@@ -315,7 +292,7 @@ class Window:
 
     def avg(self, at: int) -> float | None:
         """Their mean, each reading counting the same; None without a reading."""
-        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
+        window = self if at < self.expiry else self.as_of(at)
         n = window.past_n + window.n
         if not n:
             return None
@@ -328,27 +305,24 @@ class Window:
 
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
-        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
+        window = self if at < self.expiry else self.as_of(at)
         low = window.low if window.low < window.past_low else window.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
-        window = self if at < self.expiry and not self.queue and self.series is None else self.as_of(at)
+        window = self if at < self.expiry else self.as_of(at)
         high = window.high if window.high > window.past_high else window.past_high
         return None if high == -_INFINITE else high
 
     def save(self) -> list[Any]:
         """All of it, as plain data that `restore` takes."""
-        if self.queue:
-            self.fold()
         open_bucket = [getattr(self, attribute) for _, _, attribute, _ in self.columns]
         closed = [getattr(self, column).tolist() for column, _, _, _ in self.columns]
         return [self.since, self.start, self.end, *open_bucket, apart(self.starts, self.width), *closed]
 
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
-        self.queue = array("d")
         self.since, self.start, self.end = saved[:3]
         width = len(self.columns)
         self.starts = array("q", (start * self.width for start in accumulate(saved[3 + width])))
@@ -412,19 +386,37 @@ class Trend(Window):
         self.first_tss.append(self.first_ts)
         self.first_values.append(self.first_value)
 
-    def fold(self) -> None:
-        """Take what has waited."""
-        queue, self.queue = self.queue, array("d")
+    def extend(self, times: Sequence[float], values: Sequence[float]) -> None:
+        """Take readings in the order of time, none of them older than what came before."""
+        width, since, start, end = self.width, self.since, self.start, self.end
+        n, total, square, moment = self.n, self.total, self.square, self.moment
+        low, high = self.low, self.high
         closed = len(self.starts)
-        waiting = iter(queue)
-        for ts, value in zip(waiting, waiting, strict=True):
-            if ts >= self.since:
-                if ts >= self.end:
-                    if self.n:
-                        self._append()
-                    start = int(ts - ts % self.width)
-                    self._open(start, start + self.width)
-                self._take(int(ts), value)
+        for ts, value in zip(times, values, strict=True):
+            if ts < since:
+                continue
+            if ts >= end:
+                self.n, self.total, self.low, self.high = n, total, low, high
+                self.square, self.moment = square, moment
+                if n:
+                    self._append()
+                start = int(ts - ts % width)
+                end = start + width
+                self._open(start, end)
+                self.first_ts, self.first_value = int(ts), value
+                n, total, low, high, square, moment = 1, value, value, value, 0.0, ts - start
+                continue
+            before = total / n
+            n += 1
+            total += value
+            square += (value - before) * (value - total / n)
+            moment += ts - start
+            if value < low:
+                low = value
+            if value > high:
+                high = value
+        self.n, self.total, self.low, self.high = n, total, low, high
+        self.square, self.moment = square, moment
         self._closed(closed)
 
     def _append(self) -> None:
@@ -660,69 +652,31 @@ def _widened(first: int, counts: array[int], step: int) -> tuple[int, array[int]
 
 
 class Series:
-    """What all windows of one signal have in common until the next of their buckets ends.
+    """All windows of one signal that rules compare with numbers alone.
 
-    A reading within `floor` and `ceiling` cannot change what any rule makes of these windows, `most` of them
-    together neither, so it is only counted here; the windows get them together.
+    A reading from `floor` to `ceiling` before the time `end` cannot change what any rule makes of these
+    windows, `most` of them together neither, so that they may wait.
     """
 
-    __slots__ = ("ceiling", "end", "floor", "high", "low", "most", "n", "total", "windows")
+    __slots__ = ("ceiling", "end", "floor", "most", "windows")
 
     def __init__(self, windows: Sequence[Window]) -> None:
         self.windows = windows
-        self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
-        self.most = 0
-        for window in windows:
-            window.series = self
         self.closed()
 
     def closed(self) -> None:
         """Let nothing pass: the next reading is looked at."""
-        self.flush()
         self.end, self.most = -NEVER, 0
         self.floor, self.ceiling = _INFINITE, -_INFINITE
         for window in self.windows:
             window.sides, window.calm = (), False
 
-    def flush(self) -> None:
-        """Hand over what was counted."""
-        n = self.n
-        if n:
-            total, low, high = self.total, self.low, self.high
-            for window in self.windows:
-                window.n += n
-                window.total += total
-                if low < window.low:
-                    window.low = low
-                if high > window.high:
-                    window.high = high
-            self.most -= n
-            self.n, self.total, self.low, self.high = 0, 0.0, _INFINITE, -_INFINITE
+    def passes(self, ts: int, value: float) -> bool:
+        """Whether a reading that has been taken changes nothing."""
+        return ts < self.end and self.most > 0 and self.floor <= value < self.ceiling
 
-    def add(self, ts: int, value: float, newest: int) -> tuple[bool, list[Window]]:
-        """Take a reading that has to be looked at: (whether any window covers it, those that it may have
-        changed by more than its value)."""
-        self.flush()
-        if ts < newest or ts < self.windows[0].since:
-            taken = [window.add(ts, value, newest) for window in self.windows]
-            return any(taken), list(self.windows)
-        rolled = self.roll(ts)
-        room = self.floor <= value < self.ceiling and self.most > 0
-        self.n, self.total, self.low, self.high = 1, value, value, value
-        self.flush()
-        return True, rolled if room else list(self.windows)
-
-    def roll(self, ts: int) -> list[Window]:
-        """Begin the buckets that a reading at `ts` belongs to; gives the windows that this may have changed,
-        since they were empty or have lost a bucket."""
-        self.flush()
-        changed, end = [], NEVER
-        for window in self.windows:
-            if ts >= window.end:
-                before = window.expiry
-                window.roll(ts - ts % window.width)
-                if window.expiry != before and not (window.calm and window.starts):
-                    changed.append(window)
-            end = min(end, window.end)
-        self.end = end
-        return changed
+    def moved(self, value: float) -> list[Window]:
+        """The windows of which a reading of this value, or what has left them, may have changed more."""
+        return [
+            window for window in self.windows if not (window.calm and window.floor <= value < window.ceiling)
+        ]
