@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from gateway.domain import slots as arithmetic
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
+from gateway.domain.delivery import DeliveryState
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, Matter, Slot, State, Touchpoint, graver, services
@@ -155,10 +156,16 @@ def bring_up_to_date(records: Records, touchpoint: Touchpoint, now: int, policy:
     records.touchpoints.save(touchpoint)
     if touchpoint.state is State.OPEN and touchpoint.sent_at is not None:
         outgoing.queue_display(records, touchpoint, now)
-        if outgoing.WEB_PUSH in outgoing.wishes(records, touchpoint.owner, policy).channels:
-            records.outbox.drop_pending(touchpoint.id, channel=outgoing.WEB_PUSH)
-            outgoing.queue_push(records, touchpoint, "offer", now, silent=True)
+        _show_quietly(records, touchpoint, now)
     return touchpoint
+
+
+def _show_quietly(records: Records, touchpoint: Touchpoint, now: int) -> None:
+    """Phones that were told show the matter as it is now, without ringing. A push that is still to be sent
+    reads as it should by then."""
+    rows = [r for r in records.outbox.page(touchpoint=touchpoint.id) if r.channel == outgoing.WEB_PUSH]
+    if rows and not any(row.state is DeliveryState.PENDING for row in rows):
+        outgoing.queue_push(records, touchpoint, "offer", now, silent=True)
 
 
 def move_over(records: Records, touchpoint: Touchpoint, into: Touchpoint, now: int, policy: Policy) -> None:

@@ -671,7 +671,6 @@ def _touchpoint(case: Case, state: State) -> Touchpoint:
 def _defer(case: Case, touchpoint: Touchpoint, decision: Defer, *, new: bool) -> None:
     """Waits until its time; the same reason is not told twice in a row."""
     records = case.records
-    before = touchpoint
     touchpoint = replace(touchpoint, wake_at=decision.until, waits_for=decision.code)
     if new:
         records.touchpoints.add(touchpoint)
@@ -679,8 +678,7 @@ def _defer(case: Case, touchpoint: Touchpoint, decision: Defer, *, new: bool) ->
         records.touchpoints.save(touchpoint)
     if decision.code == pace.CODE:
         records.paces.take_place(touchpoint.id, touchpoint.rule, decision.until)
-    repeated = not new and before.waits_for == decision.code and "until" not in decision.params
-    if not repeated or not _last_said(records, touchpoint, decision):
+    if new or not _last_said(records, touchpoint, decision):
         outgoing.write_line(records, decision.code, case.now, touchpoint=touchpoint, **dict(decision.params))
     if decision.code in FOR_ROOM:
         line_up(records, touchpoint.owner, case.purse, case.now, case.policy, newest=touchpoint)

@@ -22,10 +22,12 @@ from garage import (
 )
 
 from gateway.domain.appointment import AppointmentState
+from gateway.domain.delivery import Attempt, DeliveryState
 from gateway.domain.device import Facts
 from gateway.domain.touchpoint import State, Touchpoint
 from gateway.domain.wording import Words, touchpoint_words
 from gateway.flow import agree, budget, decide, outgoing
+from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
 
 FRONT, REAR = "brake-pads-front-worn", "brake-pads-rear-worn"
@@ -82,13 +84,29 @@ async def test_a_second_finding_joins_the_open_touchpoint_everywhere_at_no_furth
     assert len(touchpoints) == 1
     assert await about(world, one) == [FRONT, REAR]
     assert {slot.end - slot.start for slot in touchpoints[0].slots} == {2 * HOUR}
-    # The push that nobody has sent yet gives way to a quiet one that shows both; so does the display.
+    # The push that is still to be sent shows both by then, and rings once; so does the display.
     (push,) = await world.queued("web_push")
-    assert push.payload["silent"]
+    assert not push.payload.get("silent")
     assert len(await world.queued("display")) == 1
     assert await world.read(lambda r: r.contacts.times("jana", ["service"], 0)) == [MONDAY_MORNING]
     assert (await world.codes())[-2:] == ["found", "bundled"]
     assert (await world.lines(one.id))[-1].finding != one.finding
+
+
+async def test_a_phone_that_was_told_shows_both_without_ringing_again(world: World) -> None:
+    await world.subscribes()
+    await world.found()
+    (push,) = await world.queued("web_push")
+    sent = Attempt(delivery=push.id, number=1, at=world.now, result="sent", detail="201")
+    await world.write(lambda r: r.outbox.finish(replace(push, state=DeliveryState.SENT), sent))
+    await world.found(REAR)
+    (again,) = await world.queued("web_push")
+    assert again.payload["silent"]
+    renderer = Renderer(texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://x.example")
+    shown = await world.read(lambda r: renderer.render(r, again, world.now))
+    assert shown is not None
+    assert shown.payload["message"]["silent"]
+    assert "2 things" in shown.payload["message"]["title"]
 
 
 async def test_a_bundle_is_worded_as_one_visit(world: World) -> None:
