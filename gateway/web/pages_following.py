@@ -246,7 +246,7 @@ async def complaints(request: web.Request) -> web.Response:
 
 
 def _complaint(records: Records, case: Case, at: _Page) -> Shown:
-    rights.case(records, at.who, case.id)
+    case = rights.case(records, at.who, case.id)
     return Shown(
         url=f"/workshop/complaints/{quote(case.id)}/note",
         about=_about(case, at.words),

@@ -8,7 +8,7 @@ shared them; workshops their own appointments. What somebody else is shown of an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.domain.access import Role
@@ -218,7 +218,20 @@ def case(records: Records, who: Identity, case_id: str) -> Case:
     what = f"matter:{found.touchpoint}" if found.touchpoint else f"owner:{found.owner}"
     why = "check_matter" if found.touchpoint else "check_owner"
     who.saw(found.owner, what, why, device=found.device)
-    return found
+    return handed_case(records, who, found)
+
+
+def handed_case(records: Records, who: Identity, found: Case) -> Case:
+    """A case as it is handed to somebody: a workshop gets no measurements that it may not be handed."""
+    if who.role is not Role.WORKSHOP or found.appointment is None:
+        return found
+    if consents.may_share(records, records.workshops.appointment(found.appointment)):
+        return found
+    bare = {
+        name: {k: v for k, v in part.items() if k != "evidence"} if isinstance(part, Mapping) else part
+        for name, part in found.data.items()
+    }
+    return replace(found, data=bare)
 
 
 def only(who: Identity, role: Role, wanted: str | None) -> str | None:

@@ -88,7 +88,10 @@ async def list_cases(call: Call, query: CasesQuery) -> Page[CaseOut]:
             limit=query.limit + 1,
         )
 
-    rows = await call.read(work)
+    def handed(records: Records) -> list[Case]:
+        return [rights.handed_case(records, call.who, case) for case in work(records)]
+
+    rows = await call.read(handed)
     for case in rows[: query.limit]:
         call.who.saw(case.owner, "matters", "list")
     return page(rows, query.limit, lambda case: CaseOut.of_case(case, call.now), _id)
