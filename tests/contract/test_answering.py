@@ -5,10 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from garage import World, open_world
 
-from gateway.domain.errors import NotFoundError
+from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.links import Link
 from gateway.domain.owner import Preferences
 from gateway.domain.report import Attachment, Report
@@ -48,7 +47,7 @@ async def test_a_link_is_found_by_its_hash_and_used_once(world: World) -> None:
 
 async def test_two_links_never_share_a_secret(world: World) -> None:
     await world.write(lambda r: r.links.add(LINK))
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(ConflictError):
         await world.write(lambda r: r.links.add(LINK))
 
 
