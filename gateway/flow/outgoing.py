@@ -482,6 +482,8 @@ class Renderer:
 
     def render(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
         """The row with its payload complete; None when nobody needs it any more."""
+        if "mail" in delivery.payload:  # it stands as it was queued
+            return replace(delivery, payload=delivery.payload["mail"])
         if delivery.payload.get("about") in invitations.ABOUT:
             speech = invitations.Speech(
                 texts=self._texts, signals=self._signals, policy=self._policy, public_url=self._public_url
@@ -493,8 +495,6 @@ class Renderer:
             return visit_mail.render(records, delivery, now, self._texts, self._public_url)
         if delivery.channel == WEBHOOK:
             return self._event(records, delivery, now)
-        if "mail" in delivery.payload:
-            return replace(delivery, payload=delivery.payload["mail"])
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
             return delivery
         try:
