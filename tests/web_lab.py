@@ -370,7 +370,9 @@ async def cast(lab: Lab) -> dict[str, str]:
     operator = await lab.caller()
     await operator("PUT", "devices/car-1/people/lisa", {"role": "member"})
     invitation = await jana("POST", "devices/car-1/invitations", {"name": "Tom"})
+    hook = await north("POST", "webhooks", {"url": "https://hooks.example/north"})
     return {
+        "webhook_id": hook.body["id"],
         "person_id": "lisa",
         "invitation_id": invitation.body["id"],
         "owner_id": "jana",

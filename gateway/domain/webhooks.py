@@ -31,6 +31,8 @@ TYPES = (
     "appointment.owner_countered",
     "appointment.rescheduled",
     "appointment.cancelled",
+    "appointment.lapsed",
+    "appointment.released",
     "appointment.checked_in",
     "appointment.in_work",
     "appointment.ready",

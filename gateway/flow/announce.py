@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from gateway.domain.appointment import Appointment
 from gateway.domain.policy import Policy
-from gateway.flow import access_log, consents, itip
+from gateway.domain.times import rfc3339
+from gateway.domain.webhooks import MANUFACTURER, workshop_audience
+from gateway.flow import access_log, consents, itip, outgoing
 from gateway.ports import Records
 
 CHANGES = (
@@ -47,6 +49,33 @@ def appointment_changed(
     if change in HANDED_OVER:
         _received(records, appointment, now)
     itip.changed(records, appointment, change, now, policy)
+    _tell_systems(records, appointment, change, now)
+
+
+def _tell_systems(records: Records, appointment: Appointment, change: str, now: int) -> None:
+    """The workshop's and the manufacturer's own systems, by webhook: ids and times, no names. A workshop's
+    own entries, which no owner stands behind, are nobody else's."""
+    data = {
+        "appointment": appointment.id,
+        "workshop": appointment.workshop,
+        "service": appointment.service,
+        "state": str(appointment.state),
+        "start": rfc3339(appointment.start),
+        "end": rfc3339(appointment.end),
+        "device": appointment.device,
+        "touchpoint": appointment.touchpoint,
+    }
+    audiences = [workshop_audience(appointment.workshop)]
+    for audience in [*audiences, MANUFACTURER] if appointment.owner is not None else audiences:
+        outgoing.queue_event(
+            records,
+            audience,
+            f"appointment.{change}",
+            data,
+            now,
+            touchpoint=appointment.touchpoint,
+            owner=appointment.owner,
+        )
 
 
 def _received(records: Records, appointment: Appointment, now: int) -> None:

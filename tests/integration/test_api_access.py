@@ -125,10 +125,10 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/webhooks"): W + S,
     ("POST", f"{API}/webhooks"): W + S,
     ("GET", f"{API}/webhooks/{{webhook_id}}"): W + S,
-    ("DELETE", f"{API}/webhooks/{{webhook_id}}"): W + S,
     ("POST", f"{API}/webhooks/{{webhook_id}}/rotate"): W + S,
     ("POST", f"{API}/webhooks/{{webhook_id}}/enable"): W + S,
     ("POST", f"{API}/webhooks/{{webhook_id}}/test"): W + S,
+    ("DELETE", f"{API}/webhooks/{{webhook_id}}"): W + S,  # last: there is nothing to turn afterwards
 }
 
 D = (Role.OWNER, Role.OPERATOR)

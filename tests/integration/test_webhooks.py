@@ -26,8 +26,8 @@ from gateway.channels.webhook import AddressError, WebhookChannel, check_url
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, Reached, Refused, Retry, Sent
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError
-from gateway.domain.webhooks import EndpointState, Webhook
-from gateway.flow import outgoing, webhooks
+from gateway.domain.webhooks import TYPES, EndpointState, Webhook
+from gateway.flow import announce, outgoing, webhooks
 from gateway.flow.deliver import Deliverer
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
@@ -218,6 +218,24 @@ async def test_only_who_wants_a_type_and_may_hear_it_is_told(house: House, recei
     assert await house.tell("touchpoint.closed") == 1
     rows = await house.world.read(lambda r: r.outbox.to_target("webhook", picky.id))
     assert [row.payload["event"]["type"] for row in rows] == ["appointment.done"]
+
+
+async def test_workshop_and_manufacturer_hear_of_a_booking(house: House, receiver: Receiver) -> None:
+    nord = await registered(house.world, receiver.url, "workshop:nord")
+    await house.world.found()
+    slot = (await house.world.touchpoint()).slots[0].id
+    await house.world.answers("book", slot=slot)
+    rows = await house.world.read(lambda r: r.outbox.to_target("webhook", nord.id))
+    (event,) = [row.payload["event"] for row in rows]
+    (visit,) = await house.world.read(lambda r: r.workshops.appointments())
+    assert event["type"] == "appointment.confirmed"
+    assert (event["data"]["appointment"], event["data"]["state"]) == (visit.id, "confirmed")
+    assert "appointment.confirmed" in [row.payload["event"]["type"] for row in await house.rows()]
+    assert "Jana" not in json.dumps(event)
+
+
+def test_every_change_of_an_appointment_can_be_subscribed_to() -> None:
+    assert {f"appointment.{change}" for change in announce.CHANGES} <= set(TYPES)
 
 
 async def test_an_event_with_a_key_is_queued_once(house: House) -> None:
