@@ -205,8 +205,8 @@ class Metrics:
         """The exposition."""
         now = self._monotonic()
         if self._asked is None or now - self._asked >= CACHED_S:
-            now = self._context.clock.now()
-            self._collector.counts = await self._context.database.read(lambda records: count(records, now))
+            at = self._context.clock.now()
+            self._collector.counts = await self._context.database.read(lambda records: count(records, at))
             self._asked = now
         return generate_latest(self._registry)
 

@@ -168,7 +168,7 @@ def _counts(records: Records, now: int) -> dict[str, Any]:
         "answer_ms": median(waits) if waits else None,
         "counters": sum(a.state is AppointmentState.REQUESTED for a in visits),
         "no_shows": sum(a.state is AppointmentState.NO_SHOW for a in visits),
-        "feedback": _mean([f.score for f in asked if f.score is not None]),
+        "feedback": _mean([f.score for f in asked if f.score is not None and f.question == "csat"]),
     }
 
 
@@ -269,7 +269,7 @@ def _load_overview(records: Records, at: _Page) -> Shown:
         findings=found,
         devices={f.device: records.devices.find(f.device) for f in found},
         funnel=records.touchpoints.funnel(at.now - MONTH_MS),
-        feedback=[f for f in records.feedback.page(limit=RECENT) if f.score is not None],
+        feedback=[f for f in records.feedback.page(limit=RECENT) if f.score is not None and f.question == "csat"],
     )
 
 

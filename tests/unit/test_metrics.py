@@ -60,7 +60,7 @@ async def test_every_promised_metric_is_there_without_a_device_in_its_labels(lab
     labels = {
         part.partition("=")[0] for name in found if "{" in name for part in name.partition("{")[2].split(",")
     }
-    assert labels <= {"reason", "reader", "rule", "outcome", "channel", "result", "le"}
+    assert labels <= {"reason", "reader", "rule", "outcome", "channel", "result", "kind", "le"}
     assert found['touchpoint_messages_quarantined_total{reason="not_json"}'] == 2
     assert found['touchpoint_deliveries_total{channel="web_push",result="sent"}'] == 1
 
