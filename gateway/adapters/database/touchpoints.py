@@ -34,6 +34,18 @@ _DEFERRED = Prepared(
 )
 
 
+_SAVE = Prepared(
+    sa.update(tables.touchpoints)
+    .where(_C.id == sa.bindparam("key"))
+    .values(
+        {
+            name: sa.bindparam(name, type_=_C[name].type)
+            for name in (*_TOUCHPOINT.names, "action", "answered_at")
+        }
+    )
+)
+
+
 class SqlTouchpoints:
     """See `gateway.ports.Touchpoints`."""
 
@@ -98,11 +110,7 @@ class SqlTouchpoints:
         stored = self.get(touchpoint.id)
         if touchpoint.state != stored.state:
             check_move(stored, touchpoint.state)
-        self._connection.execute(
-            sa.update(tables.touchpoints)
-            .where(tables.touchpoints.c.id == touchpoint.id)
-            .values(_row(touchpoint))
-        )
+        _SAVE.run(self._connection, **_row(touchpoint), key=touchpoint.id)
         self._on.changed("touchpoint", touchpoint.id)
 
     def page(

@@ -32,6 +32,25 @@ _LONGEST_BUFFER_MS = 86_400_000
 """No bay needs longer after a job; so the index on `end` finds what may still take it."""
 
 
+_PLACE, _START, _END = sa.bindparam("workshop"), sa.bindparam("start"), sa.bindparam("end")
+_A, _B, _H = tables.appointments.c, tables.busy_times.c, tables.holds.c
+_BOOKED = Prepared(
+    sa.select(_A.id, _A.bay, _A.start, _A.end + _A.buffer_ms)
+    .where(_A.workshop == _PLACE, _A.end > sa.bindparam("from"), _A.start < _END)
+    .where(one_of(_A.state, BUSY), _A.end + _A.buffer_ms > _START)
+)
+_ELSEWHERE = Prepared(
+    _BUSY_TIME.select.where(_B.workshop == _PLACE, _B.end > _START, _B.start < _END).order_by(
+        _B.start, _B.seq
+    )
+)
+_HELD = Prepared(
+    _HOLD.select.where(
+        _H.workshop == _PLACE, _H.end > _START, _H.start < _END, _H.until > sa.bindparam("now")
+    ).order_by(_H.start, _H.bay)
+)
+
+
 class SqlWorkshops:
     """See `gateway.ports.Workshops`."""
 
@@ -79,17 +98,13 @@ class SqlWorkshops:
         self, workshop_id: str, start: int, end: int, *, bay: str | None = None, but: str | None = None
     ) -> list[tuple[str, int, int]]:
         """(bay, start, when it is free again) of appointments that take up a bay in start … end."""
-        c = tables.appointments.c
-        query = (
-            sa.select(c.bay, c.start, c.end + c.buffer_ms)
-            .where(c.workshop == workshop_id, c.end > start - _LONGEST_BUFFER_MS, c.start < end)
-            .where(c.state.in_(BUSY), c.end + c.buffer_ms > start)
-        )
-        if bay is not None:
-            query = query.where(c.bay == bay)
-        if but is not None:
-            query = query.where(c.id != but)
-        return [(found, begin, until) for found, begin, until in self._connection.execute(query)]
+        named = {"workshop": workshop_id, "start": start, "end": end, "from": start - _LONGEST_BUFFER_MS}
+        rows = _BOOKED.rows(self._connection, **named)
+        return [
+            (found, begin, until)
+            for appointment, found, begin, until in rows
+            if bay in (None, found) and appointment != but
+        ]
 
     def _elsewhere(self, workshop_id: str, start: int, end: int) -> list[tuple[str, int, int, str | None]]:
         """What the workshop's own calendars have taken; a time without a bay takes all of them."""
@@ -112,9 +127,7 @@ class SqlWorkshops:
         self._on.changed("workshop", workshop_id)
 
     def busy_times(self, workshop_id: str, start: int, end: int) -> list[BusyTime]:
-        c = tables.busy_times.c
-        query = _BUSY_TIME.select.where(c.workshop == workshop_id, c.end > start, c.start < end)
-        return _BUSY_TIME.all(self._connection, query.order_by(c.start, c.seq))
+        return _BUSY_TIME.of(self._connection, _ELSEWHERE, workshop=workshop_id, start=start, end=end)
 
     def hold(self, holds: Sequence[Hold]) -> None:
         c = tables.holds.c
@@ -125,11 +138,7 @@ class SqlWorkshops:
             self._connection.execute(sa.insert(tables.holds), [_HOLD.row(hold) for hold in holds])
 
     def holds(self, workshop_id: str, start: int, end: int, now: int) -> list[Hold]:
-        c = tables.holds.c
-        query = _HOLD.select.where(
-            c.workshop == workshop_id, c.end > start, c.start < end, c.until > now
-        ).order_by(c.start, c.bay)
-        return _HOLD.all(self._connection, query)
+        return _HOLD.of(self._connection, _HELD, workshop=workshop_id, start=start, end=end, now=now)
 
     def release(self, touchpoint_id: str) -> None:
         self._connection.execute(sa.delete(tables.holds).where(tables.holds.c.touchpoint == touchpoint_id))
