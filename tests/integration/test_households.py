@@ -21,7 +21,7 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 
 @pytest.fixture
 async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
-    async with web_lab(tmp_path, texts=TEXTS) as opened:
+    async with web_lab(tmp_path, texts=TEXTS, extras={"strict": True}) as opened:
         yield opened
 
 
@@ -358,3 +358,70 @@ def test_every_purpose_says_what_it_is_for_and_what_ends() -> None:
             for part in ("label", "text", "ends"):
                 key = f"pages.consent.{purpose}.{part}"
                 assert TEXTS.say(language, key) != key, (language, key)
+
+
+async def test_somebody_who_is_signed_in_takes_an_invitation_up_as_themselves(lab: Lab, browser: Any) -> None:
+    await lab.owner("jana", "car-1")
+    await lab.owner("tom")
+    jana, tom = browser(), browser()
+    await jana.signs_in(Role.OWNER, "jana")
+    await tom.signs_in(Role.OWNER, "tom")
+    link = await invited(jana)
+    assert "Sie sind angemeldet als Tom" in (await tom.get(link))[1]
+    assert (await tom.post(link))[0] == 303
+    members = await lab.read(lambda records: records.devices.people("car-1"))
+    assert [p.owner for p in members] == ["jana", "tom"]
+    page = (await tom.get("/me/you"))[1]
+    assert "Was andere mit Ihnen teilen" in page
+    assert (await tom.post("/me/products/car-1/people/tom/remove"))[1] == "/me/you?said=left"
+    assert "Was andere mit Ihnen teilen" not in (await tom.get("/me/you"))[1]
+
+
+async def test_an_owner_changes_who_is_asked_and_calls_an_invitation_back(lab: Lab, browser: Any) -> None:
+    await lab.owner("jana", "car-1")
+    await lab.owner("tom")
+    jana, operator = browser(), await lab.caller()
+    await operator("PUT", "devices/car-1/people/tom", {"role": "member"})
+    await jana.signs_in(Role.OWNER, "jana")
+    matter = await lab.worn_pads("car-1", "jana")
+    assert (await jana.post("/me/products/car-1/people/tom", role="driver", asked="1"))[0] == 303
+    moved = await lab.read(lambda records: records.touchpoints.get(matter.id))
+    assert moved.owner == "tom"
+    link = await invited(jana)
+    [open_one] = await (await lab.caller(Role.OWNER, "jana")).all("devices/car-1/invitations")
+    page = (await jana.get("/me/products/car-1/people"))[1]
+    assert "Tom ist eingeladen bis" in page
+    assert (await jana.post(f"/me/products/car-1/invitations/{open_one['id']}/end"))[0] == 303
+    assert (await browser().get(link))[0] == 410
+
+
+async def test_muting_on_the_page_ends_what_waits_and_can_be_taken_back(lab: Lab, browser: Any) -> None:
+    await lab.owner("jana", "car-1")
+    matter = await lab.worn_pads("car-1", "jana")
+    jana = browser()
+    await jana.signs_in(Role.OWNER, "jana")
+    assert (await jana.post("/me/mute", rule=matter.rule, muted="1"))[0] == 303
+    assert (await lab.read(lambda records: records.touchpoints.get(matter.id))).state == "withdrawn"
+    page = (await jana.get("/me/you"))[1]
+    assert "Bleibt still, bis es ernster wird" in page
+    assert (await jana.post("/me/mute", rule=matter.rule, muted=""))[0] == 303
+    assert "Bleibt still, bis es ernster wird" not in (await jana.get("/me/you"))[1]
+
+
+async def test_a_former_owner_keeps_their_own_time_and_sees_nothing_of_the_household_after(lab: Lab) -> None:
+    await lab.owner("jana", "car-1")
+    await lab.owner("max")
+    await lab.owner("tom")
+    operator = await lab.caller()
+    await operator("PUT", "devices/car-1/people/tom", {"role": "member"})
+    before = await lab.worn_pads("car-1", "jana")
+    lab.clock.advance(lab.clock.now() + 1_000)
+    await operator("PUT", "devices/car-1/owner", {"owner": "max"})
+    lab.clock.advance(lab.clock.now() + 1_000)
+    after = await lab.worn_pads("car-1", "max")
+    jana, tom = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OWNER, "tom")
+    assert (await jana("GET", f"touchpoints/{before.id}")).status == 200
+    assert (await jana("GET", f"touchpoints/{after.id}")).status == 404
+    for matter in (before, after):
+        assert (await tom("GET", f"touchpoints/{matter.id}")).status == 404
+    assert [p["owner"] for p in await operator.all("devices/car-1/people")] == ["max"]
