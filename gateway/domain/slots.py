@@ -227,11 +227,19 @@ class Calendar:
 
     def bay(self, start: int, end: int) -> str | None:
         """A bay that is free from start to end, None when there is none."""
-        held = [bay for bay in self._bays if (bay, start) in self._held]
-        return next((bay for bay in (*held, *self._bays) if self._free(bay, start, end)), None)
+        bays = self._bays
+        if self._held:
+            bays = (*(bay for bay in bays if (bay, start) in self._held), *bays)
+        for bay in bays:
+            if self._free(bay, start, end):
+                return bay
+        return None
 
     def _free(self, bay: str, start: int, end: int) -> bool:
-        begins, ends = self._taken.get(bay, ([], []))
+        taken = self._taken.get(bay)
+        if taken is None:
+            return True
+        begins, ends = taken
         before = bisect_right(begins, start) - 1
         after = before + 1
         return (before < 0 or ends[before] <= start) and (after >= len(begins) or begins[after] >= end)

@@ -32,7 +32,9 @@ _LONGEST_BUFFER_MS = 86_400_000
 """No bay needs longer after a job; so the index on `end` finds what may still take it."""
 
 
-_PLACE, _START, _END = sa.bindparam("workshop"), sa.bindparam("start"), sa.bindparam("end")
+_PLACE: sa.BindParameter[str] = sa.bindparam("workshop")
+_START: sa.BindParameter[int] = sa.bindparam("start")
+_END: sa.BindParameter[int] = sa.bindparam("end")
 _A, _B, _H = tables.appointments.c, tables.busy_times.c, tables.holds.c
 _BOOKED = Prepared(
     sa.select(_A.id, _A.bay, _A.start, _A.end + _A.buffer_ms)
