@@ -31,7 +31,7 @@ from gateway.domain.delivery import (
 from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
-from gateway.flow import decide, ladder, outgoing, recalls, returning, visit, webhooks
+from gateway.flow import decide, outgoing, recalls, returning, visit, webhooks
 from gateway.flow.outgoing import DISPLAY, EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
@@ -186,7 +186,7 @@ def follow(records: Records, delivery: Delivery, outcome: Outcome | Later | Drop
         _forget_target(records, delivery, outcome, now)
     if isinstance(outcome, Gone) or delivery.state is DeliveryState.DEAD:
         records.outbox.reached(delivery.id, Reached.FAILED, now)
-        ladder.failed(records, delivery, now)
+        outgoing.step_failed(records, delivery, now)
 
 
 def _forget_target(records: Records, delivery: Delivery, outcome: Gone, now: int) -> None:

@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gateway.domain.delivery import Delivery, DeliveryState
 from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import Policy, Rung
 from gateway.domain.touchpoint import Touchpoint
 from gateway.domain.webhooks import MANUFACTURER
 from gateway.flow.outgoing import (
-    DISPLAY,
     EMAIL,
+    IN_PERSON,
     LETTER,
     WEB_PUSH,
-    WEBHOOK,
     offer_row,
     queue_display,
     queue_event,
@@ -34,13 +32,8 @@ from gateway.flow.outgoing import (
 )
 from gateway.ports import Records
 
-IN_PERSON = (WEB_PUSH, EMAIL, LETTER)
-"""Channels that reach the owner wherever they are, and stand in for one another."""
-
 RINGING = (WEB_PUSH, EMAIL)
 """Channels that make a phone ring: not at the wheel, not at night."""
-
-WAITING = (DeliveryState.PENDING, DeliveryState.LEASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,27 +152,3 @@ def _queue(
             target = (owner.email or "").strip().lower() if channel == EMAIL else owner.id
             row = offer_row(touchpoint, channel, target, now, payload)
             return records.outbox.add(replace(row, due_at=due, expires_at=touchpoint.expires_at))
-
-
-def failed(records: Records, delivery: Delivery, now: int) -> None:
-    """A step will not arrive: unless another row of it may, the next one in person takes its place now."""
-    if delivery.touchpoint is None or delivery.channel not in IN_PERSON:
-        return
-    if delivery.payload.get("about") != "offer":
-        return
-    rows = [row for row in records.outbox.page(touchpoint=delivery.touchpoint, limit=200) if _is_step(row)]
-    same = [row for row in rows if row.channel == delivery.channel and row.id != delivery.id]
-    if any(row.state in (*WAITING, DeliveryState.SENT) for row in same):
-        return
-    later = [row for row in rows if row.channel != delivery.channel and row.state is DeliveryState.PENDING]
-    if later:
-        following = min(later, key=lambda row: (row.due_at, row.id))
-        if following.due_at > now:
-            records.outbox.move(following.id, now)
-
-
-def _is_step(row: Delivery) -> bool:
-    return row.channel in IN_PERSON and row.payload.get("about") == "offer"
-
-
-__all__ = ["DISPLAY", "RINGING", "WEBHOOK", "Step", "begin", "failed", "steps", "usable"]

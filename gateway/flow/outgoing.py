@@ -35,6 +35,9 @@ from rules import Catalogue, RuleSet
 WEB_PUSH, DISPLAY, JOURNAL = "web_push", "display", "journal"
 EMAIL, LETTER, WEBHOOK = "email", "letter", "webhook"
 
+IN_PERSON = (WEB_PUSH, EMAIL, LETTER)
+"""Channels that reach the owner wherever they are, and stand in for one another."""
+
 URGENCY = {"advice": "normal", "warning": "normal", "critical": "high"}
 """RFC 8030 section 5.3 by severity."""
 
@@ -331,7 +334,29 @@ def bounced(records: Records, address: str, now: int, raw: bytes | None = None) 
         return delivery.id  # told before
     if report is None or report.address_gone:
         undeliverable(records, delivery, reason, now)
+    step_failed(records, delivery, now)
     return delivery.id
+
+
+def step_failed(records: Records, delivery: Delivery, now: int) -> None:
+    """A step will not arrive: unless another row of it may, the next one in person takes its place now."""
+    if delivery.touchpoint is None or delivery.channel not in IN_PERSON:
+        return
+    if delivery.payload.get("about") != "offer":
+        return
+    rows = [row for row in records.outbox.page(touchpoint=delivery.touchpoint, limit=200) if _is_step(row)]
+    same = [row for row in rows if row.channel == delivery.channel and row.id != delivery.id]
+    if any(row.state in (DeliveryState.PENDING, DeliveryState.LEASED, DeliveryState.SENT) for row in same):
+        return
+    later = [row for row in rows if row.channel != delivery.channel and row.state is DeliveryState.PENDING]
+    if later:
+        following = min(later, key=lambda row: (row.due_at, row.id))
+        if following.due_at > now:
+            records.outbox.move(following.id, now)
+
+
+def _is_step(row: Delivery) -> bool:
+    return row.channel in IN_PERSON and row.payload.get("about") == "offer"
 
 
 def undeliverable(records: Records, delivery: Delivery, reason: str, now: int) -> None:

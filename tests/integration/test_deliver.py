@@ -190,6 +190,16 @@ async def test_one_target_gets_one_thing_at_a_time_and_the_latest_truth(world: W
     assert shown == [True, False]
 
 
+async def test_the_display_is_cleared_when_a_matter_expires(world: World) -> None:
+    display = Recorder("display")
+    timers = Timers(world.database, world.clock, world.policy, Counters())
+    async with running(world, deliverer(world, display), timers):
+        await world.found()
+        await play(world, world.now + 15 * 24 * HOUR)
+    assert (await world.touchpoint()).state is State.EXPIRED
+    assert [delivery.payload["show"] is not None for delivery in display.sent] == [True, False]
+
+
 async def test_a_channel_that_raises_is_tried_again_and_ends_as_a_dead_letter(world: World) -> None:
     class Broken(Recorder):
         async def send(self, delivery: Delivery) -> Outcome:

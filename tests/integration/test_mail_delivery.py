@@ -506,6 +506,18 @@ async def test_a_bounce_marks_the_address_and_fails_the_delivery(house: House) -
     assert (await house.world.codes()).count("mail_undeliverable") == 1
 
 
+async def test_after_a_bounce_the_letter_takes_the_mails_place(house: House) -> None:
+    await house.world.write(lambda r: r.owners.update(replace(JANA, email=ADDRESS, address="Elbweg 1")))
+    await house.world.found()
+    await house.send()
+    (row,) = await house.rows()
+    raw = notification("failed", "5.1.1")
+    house.world.clock.advance(house.world.now + HOUR)
+    await house.world.write(lambda r: outgoing.bounced(r, f"bounce+{row.id}@b.example", house.world.now, raw))
+    (letter,) = await house.world.queued("letter")
+    assert letter.due_at == house.world.now
+
+
 @pytest.mark.parametrize(
     ("action", "status", "failed", "marked"),
     [
@@ -562,6 +574,24 @@ async def test_a_mail_that_was_answered_before_it_fell_due_is_not_sent(
     await house.send()
     assert mailbox.taken == []
     assert [r.state for r in await house.rows()] == [DeliveryState.DROPPED]
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "Also sent at 9:00 to your e-mail address: there was no answer yet."),
+        ("de", "Um 9:00 auch gesendet an Ihre E-Mail-Adresse: Es gab noch keine Antwort."),
+    ],
+)
+async def test_a_mail_after_a_day_stands_in_the_ledger(
+    house: House, mailbox: Mailbox, language: str, said: str
+) -> None:
+    await house.world.subscribes()
+    await house.world.found()
+    house.world.clock.advance(house.world.now + DAY)
+    await house.send()
+    assert len(mailbox.taken) == 1
+    assert said in await house.world.story(language)
 
 
 async def test_withdrawn_consent_stops_a_mail_that_waits(house: House, mailbox: Mailbox) -> None:

@@ -10,7 +10,7 @@ from garage import DAY, HOUR, JANA, RULES, World, at, open_world
 
 from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reached
 from gateway.domain.policy import LADDER, Policy, Rung
-from gateway.flow import ladder, outgoing
+from gateway.flow import outgoing
 from gateway.flow.ladder import Step, steps
 from gateway.ports import Records
 
@@ -168,7 +168,7 @@ async def test_having_seen_it_stops_nothing(world: World) -> None:
 async def failed(world: World, row: Delivery) -> None:
     def work(records: Records) -> None:
         records.outbox.drop_target(row.channel, row.target)
-        ladder.failed(records, row, world.now)
+        outgoing.step_failed(records, row, world.now)
 
     await world.write(work)
 
