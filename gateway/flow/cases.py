@@ -11,7 +11,7 @@ from gateway.domain.errors import InvalidError
 from gateway.domain.ids import new_id
 from gateway.domain.policy import Policy, rule_of
 from gateway.domain.result import Result
-from gateway.domain.touchpoint import Finding
+from gateway.domain.touchpoint import Finding, State
 from gateway.flow import afterwords, outgoing, telling
 from gateway.ports import Records
 
@@ -203,6 +203,8 @@ def _tell(
     )
     told = _save(records, told, Note(at=now, by=by, what=str(state), text=heard))
     _line(records, told, f"case_{state}", now, said=heard)
+    if state is CaseState.CLOSED:
+        _settle(records, told, now)
     _queue(records, told, now, policy)
     return told
 
@@ -210,6 +212,17 @@ def _tell(
 def _queue(records: Records, case: Case, now: int, policy: Policy) -> None:
     """What the customer hears goes to their phones; a reply they wait for costs no budget."""
     telling.tell(records, case.owner, afterwords.CASE, now, policy, touchpoint=case.touchpoint, case=case.id)
+
+
+def _settle(records: Records, case: Case, now: int) -> None:
+    """A matter whose owner asked to be called is over when they were, unless a visit came of it."""
+    if case.touchpoint is None or case.kind is not CaseKind.CALL_ME:
+        return
+    touchpoint = records.touchpoints.get(case.touchpoint)
+    if touchpoint.state is State.ANSWERED:
+        settled = replace(touchpoint, state=State.CLOSED, closed_at=now)
+        records.touchpoints.save(settled)
+        outgoing.close_channels(records, settled, now)
 
 
 def _save(records: Records, case: Case, entry: Note) -> Case:

@@ -263,13 +263,14 @@ def _load_overview(records: Records, at: _Page) -> Shown:
     for touchpoint in live:
         at.who.saw(touchpoint.owner, "matters", "overview")
     found = [f for f in records.touchpoints.findings(limit=RECENT) if f.found_at > at.now - FORTNIGHT_MS]
+    asked = records.feedback.page(limit=RECENT)
     return Shown(
         connected=records.devices.connected(at.now - DAY_MS),
         open=[(views.load_matter(records, t, at.context), _owner_name(records, t.owner)) for t in live],
         findings=found,
         devices={f.device: records.devices.find(f.device) for f in found},
         funnel=records.touchpoints.funnel(at.now - MONTH_MS),
-        feedback=[f for f in records.feedback.page(limit=RECENT) if f.score is not None and f.question == "csat"],
+        feedback=[f for f in asked if f.score is not None and f.question == "csat"],
     )
 
 

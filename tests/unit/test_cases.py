@@ -8,6 +8,7 @@ from garage import DAY, HOUR, MINUTE, World, at, open_world
 
 from gateway.domain.case import Case, CaseKind, CaseState
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError
+from gateway.domain.touchpoint import State
 from gateway.domain.working_time import WorkingTime
 from gateway.flow import cases
 
@@ -155,3 +156,13 @@ async def test_a_note_stays_in_the_house(world: World) -> None:
     assert await world.codes() == before
     with pytest.raises(NotFoundError):
         await world.write(lambda r: cases.note(r, "none", "x", by="operator", now=world.now))
+
+
+async def test_a_matter_whose_owner_was_called_is_over_with_the_case(world: World) -> None:
+    touchpoint = await world.answers("call_me")
+    assert touchpoint.state is State.ANSWERED
+    case = (await world.read(lambda r: r.cases.page(touchpoint=touchpoint.id, kind=CaseKind.CALL_ME)))[0]
+    world.go_to(world.now + MINUTE)
+    await world.write(lambda r: cases.close_case(r, case.id, "We spoke.", by="operator", now=world.now))
+    after = await world.touchpoint()
+    assert (after.state, after.closed_at) == (State.CLOSED, world.now)
