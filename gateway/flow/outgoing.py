@@ -509,6 +509,8 @@ class Renderer:
         """The row with its payload complete; None when nobody needs it any more."""
         if "mail" in delivery.payload:  # it stands as it was queued
             return replace(delivery, payload=delivery.payload["mail"])
+        if delivery.channel == EMAIL and delivery.payload.get("about") in visit_mail.ABOUT:
+            return visit_mail.render(records, delivery, now, self._texts, self._public_url)
         if delivery.payload.get("about") in invitations.ABOUT:
             speech = invitations.Speech(
                 texts=self._texts, signals=self._signals, policy=self._policy, public_url=self._public_url
@@ -516,8 +518,6 @@ class Renderer:
             return invitations.render(records, delivery, now, speech)
         if delivery.payload.get("about") in afterwords.ABOUT:
             return afterwords.render(records, delivery, now, self._texts, self._public_url)
-        if delivery.channel == EMAIL and delivery.payload.get("about") in visit_mail.ABOUT:
-            return visit_mail.render(records, delivery, now, self._texts, self._public_url)
         if delivery.channel == WEBHOOK:
             return self._event(records, delivery, now)
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
