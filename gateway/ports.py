@@ -759,7 +759,9 @@ class Cases(Protocol):
         """Newest first by id; `after` is the last id of the page before."""
         ...
 
-    def pending(self, limit: int = 100, *, workshop: str | None = None) -> list[Case]:
+    def pending(
+        self, limit: int = 100, *, workshop: str | None = None, kind: CaseKind | None = None
+    ) -> list[Case]:
         """Those that somebody still has to do something for: whose customer waits first, then those whose
         customer has heard; the earliest deadline first, so overdue ones lead."""
         ...

@@ -238,7 +238,7 @@ async def complaints(request: web.Request) -> web.Response:
 
     def work(records: Records) -> tuple[str, list[Shown]]:
         shop = records.workshops.get(at.who.subject or "")
-        found = records.cases.pending(LIST_MOST, workshop=shop.id)
+        found = records.cases.pending(LIST_MOST, workshop=shop.id, kind=CaseKind.COMPLAINT)
         return shop.name, [_complaint(records, case, at) for case in found]
 
     shop, rows = await at.read(work)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
-from gateway.domain.case import Case
+from gateway.domain.case import Case, CaseKind
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotAllowedError, NotFoundError
 from gateway.domain.feedback import Feedback
@@ -210,9 +210,10 @@ def feedback(records: Records, who: Identity, feedback_id: str) -> Feedback:
 
 
 def case(records: Records, who: Identity, case_id: str) -> Case:
-    """A case: the workshop whose job it is about, or after-sales."""
+    """A case: of a complaint the workshop whose job it is about, or after-sales."""
     found = records.cases.get(case_id)
-    theirs = who.role is Role.WORKSHOP and found.workshop is not None and found.workshop == who.subject
+    complaint = found.kind is CaseKind.COMPLAINT and found.workshop is not None
+    theirs = who.role is Role.WORKSHOP and complaint and found.workshop == who.subject
     if not who.staff and not theirs:
         raise NotFoundError(f"There is no case {case_id}.")
     what = f"matter:{found.touchpoint}" if found.touchpoint else f"owner:{found.owner}"

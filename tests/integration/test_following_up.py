@@ -17,6 +17,7 @@ from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import Finding
 from gateway.flow import decide, follow_up
 from gateway.flow.afterwards import Afterwards
+from gateway.flow.cases import open_case
 from gateway.ports import Records
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -264,3 +265,15 @@ async def test_metrics_say_how_many_cases_wait_and_how_many_are_overdue(lab: Lab
     assert 'touchpoint_cases_pending{kind="complaint"} 1' in text
     assert 'touchpoint_cases_overdue{kind="complaint"} 1' in text
     assert 'touchpoint_cases_overdue{kind="call_me"} 0' in text
+
+
+async def test_a_workshop_sees_nothing_of_calls_and_low_scores(lab: Lab) -> None:
+    await repaired(lab)
+    about: dict[str, Any] = {"owner": "jana", "device": "car-1", "workshop": "north", "now": lab.clock.now()}
+    call = await lab.write(lambda r: open_case(r, kind="call_me", text="After five.", **about))
+    north = await lab.caller(Role.WORKSHOP, "north")
+    assert await north.all("cases") == []
+    assert await north.all("cases?state=pending") == []
+    assert (await north("GET", f"cases/{call.id}")).status == 404
+    await sign_in(lab, Role.WORKSHOP, "north")
+    assert "After five." not in await see(lab, "/workshop/complaints")

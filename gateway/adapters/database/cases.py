@@ -65,13 +65,17 @@ class SqlCases:
             query = query.where(c.id < after)
         return _CASE.all(self._connection, query)
 
-    def pending(self, limit: int = 100, *, workshop: str | None = None) -> list[Case]:
+    def pending(
+        self, limit: int = 100, *, workshop: str | None = None, kind: CaseKind | None = None
+    ) -> list[Case]:
         c = tables.cases.c
         found: list[Case] = []
         for state in PENDING:  # each by itself, in the order of the index
             query = _CASE.select.where(c.state == state).order_by(c.due_at, c.id)
             if workshop is not None:
                 query = query.where(c.workshop == workshop)
+            if kind is not None:
+                query = query.where(c.kind == kind)
             found += _CASE.all(self._connection, query.limit(limit - len(found)))
         return found
 

@@ -71,18 +71,19 @@ class CasesQuery(ListQuery):
 
 @endpoints.get("/cases", Role.WORKSHOP, *STAFF)
 async def list_cases(call: Call, query: CasesQuery) -> Page[CaseOut]:
-    """List cases, newest first; a workshop sees those about its own jobs."""
+    """List cases, newest first; a workshop sees complaints about its own jobs."""
 
     def work(records: Records) -> list[Case]:
         workshop = rights.only(call.who, Role.WORKSHOP, None)
-        if query.state == "pending" and query.owner is None and query.kind is None:
-            return records.cases.pending(query.limit, workshop=workshop)
+        kind = query.kind if workshop is None else CaseKind.COMPLAINT
+        if query.state == "pending" and query.owner is None:
+            return records.cases.pending(query.limit, workshop=workshop, kind=kind)
         wanted = {None: (), "pending": (CaseState.OPEN, CaseState.ANSWERED)}
         states = wanted[query.state] if query.state in wanted else (CaseState(query.state or ""),)
         return records.cases.page(
             owner=query.owner,
             workshop=workshop,
-            kind=query.kind,
+            kind=kind,
             states=states,
             after=query.after(),
             limit=query.limit + 1,
