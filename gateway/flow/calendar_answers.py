@@ -38,6 +38,8 @@ def answer(records: Records, invitation: CalendarInvitation, said: Itip, now: in
         return "kept", "method"
     if said.method == "REFRESH":
         return act(records, invitation, said, now, policy)
+    if said.stamp is None:  # section 3.2 asks for one; without it nobody could tell an answer from its copy
+        return "kept", "no_stamp"
     if _said_before(invitation, said, event.sequence, now):
         return "ignored", "said_before"
     if said.sequence < event.sequence:
@@ -55,7 +57,7 @@ def answer(records: Records, invitation: CalendarInvitation, said: Itip, now: in
 
 
 def _stamp(said: Itip, now: int) -> int:
-    return min(said.stamp if said.stamp is not None else now, now + CLOCKS_APART_MS)
+    return min(said.stamp or 0, now + CLOCKS_APART_MS)
 
 
 def _said_before(invitation: CalendarInvitation, said: Itip, sequence: int, now: int) -> bool:

@@ -1,5 +1,6 @@
 """Invitations go out by real SMTP and are accepted, countered and cancelled by an independent calendar."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -239,6 +240,26 @@ async def test_the_same_reply_again_changes_nothing(lab: Lab) -> None:
     assert await appointment(lab) == ended
     assert (await lab.outcomes())[-1][0] == "ignored"
     assert len(await lab.outcomes()) == 3  # the very same mail left no row
+
+
+async def test_an_answer_that_does_not_say_when_it_was_written_is_kept(lab: Lab) -> None:
+    """Else its copy under another Message-ID would be a new answer."""
+    await asked(lab)
+    invited = await lab.newest(WORKSHOP_MAIL)
+    raw = reply(invited, number=1, stamp=lab.world.now)
+    await lab.mails_to_us(re.sub(rb"DTSTAMP:[^\r\n]*\r\n", b"", raw), invited.organizer)
+    assert await lab.outcomes() == [("kept", "no_stamp")]
+    assert (await appointment(lab)).state is S.REQUESTED
+
+
+async def test_a_calendar_whose_clock_is_wrong_may_change_its_mind(lab: Lab) -> None:
+    """An hour ahead, it says yes and a minute later no."""
+    await asked(lab)
+    ahead = lab.world.now + 60 * MINUTE
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="TENTATIVE", stamp=ahead)
+    lab.world.clock.advance(lab.world.now + MINUTE)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED", stamp=ahead + MINUTE)
+    assert (await appointment(lab)).state is S.CONFIRMED
 
 
 async def test_an_answer_to_an_earlier_time_is_answered_with_the_present_one(lab: Lab) -> None:
