@@ -68,6 +68,7 @@ async def _household(request: web.Request, made: tuple[Invitation, str] | None) 
         people=[_person(p, name, at.owner_id, base, at.words, mine=mine) for p, name in loaded.people],
         invitations=[_invited(i, base, at.words) for i in loaded.invitations] if mine else [],
         invite=f"{base}/people/invite",
+        invite_done=f"{base}/people",
         roles=[(str(role), at.words(f"people.role.{role}")) for role in ROLES],
         made=_made(made, at.context, at.words) if made else None,
     )

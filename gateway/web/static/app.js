@@ -62,6 +62,7 @@
   // --- staying up to date ---
   let asking = null, again = false, timer = 0;
   async function refresh() {
+    if (document.querySelector("[data-once]")) return; // what is shown only once stays until one goes on
     if (asking) { again = true; return; }
     last = performance.now();
     asking = fetch(location.href, { headers: { "X-Fragment": "1" }, credentials: "same-origin" });
