@@ -229,7 +229,7 @@ def invite(
         expires_at=invitation.expires,
     )
     told = {"person": invitation.name, "product": device.title, "until": invitation.expires}
-    _line(records, "invited", now, device, told)
+    _line(records, "invited" if by == device.owner else "invited_staff", now, device, told)
     return invitation, secret
 
 
