@@ -559,8 +559,9 @@ class Outbox(Protocol):
         """The newest rows to one target."""
         ...
 
-    def ahead_of(self, delivery: Delivery) -> Delivery | None:
-        """An older row to the same target that was tried and waits for its next try."""
+    def ahead_of(self, delivery: Delivery, soon: int = 0) -> Delivery | None:
+        """An older row to the same target that was tried and waits for its next try, or that was put back and
+        falls due by `soon` (ms)."""
         ...
 
     def move(self, delivery_id: str, due_at: int) -> None:

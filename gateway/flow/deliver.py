@@ -47,6 +47,9 @@ ROOM_WAIT_S = 1.0
 FULL_MS = 2_000
 """How long it stays there then."""
 
+IMPATIENT = (WEBHOOK,)
+"""Channels whose receivers are other people's: one that hangs with many events waiting holds up no other."""
+
 IN_ORDER = (WEB_PUSH, EMAIL)
 """Channels on which one receiver gets things in the order in which they were queued, retries included.
 Displays show one state each, and events carry their time: a receiver that chokes on one gets the next."""
@@ -108,7 +111,7 @@ def prepare(
         return None
     if delivery.expires_at is not None and delivery.expires_at <= now:
         return Drop("expired")
-    ahead = records.outbox.ahead_of(delivery) if delivery.channel in IN_ORDER else None
+    ahead = records.outbox.ahead_of(delivery, now + FULL_MS) if delivery.channel in IN_ORDER else None
     if ahead is not None and ahead.due_at > now:
         return Later(ahead.due_at, "an earlier one to the same receiver is tried again first")
     wait = _moment(records, delivery, policy, now)
@@ -319,30 +322,46 @@ class Deliverer:
         lane = self._lanes.get(key)
         if lane is None:
             lane = self._lanes[key] = asyncio.Lock()
-        async with lane:
-            now = self._clock.now()
-            prepared = self._database.write if delivery.channel == EMAIL else self._database.read
-            todo = await prepared(
-                lambda records: prepare(records, delivery, self._renderer, self._policy, now)
-            )
-            if todo is None:
-                return
-            if isinstance(todo, Ready):
-                await self._send_in_turn(delivery, todo.delivery)
-            else:
-                await self._store(delivery, todo)
+        patience = ROOM_WAIT_S if delivery.channel in IMPATIENT else None
+        if not await self._gets(lane, patience):
+            return await self._put_back(delivery)
+        try:
+            await self._deliver_next(delivery)
+        finally:
+            lane.release()
+
+    async def _deliver_next(self, delivery: Delivery) -> None:
+        """The next one to its target: prepared, sent, stored."""
+        now = self._clock.now()
+        prepared = self._database.write if delivery.channel == EMAIL else self._database.read
+        todo = await prepared(lambda records: prepare(records, delivery, self._renderer, self._policy, now))
+        if todo is None:
+            return
+        if isinstance(todo, Ready):
+            await self._send_in_turn(delivery, todo.delivery)
+        else:
+            await self._store(delivery, todo)
+
+    async def _gets(self, room: asyncio.Lock | asyncio.Semaphore, patience: float | None) -> bool:
+        """Whether there was room within so many real seconds; None waits as long as it takes."""
+        try:
+            async with asyncio.timeout(patience):
+                await room.acquire()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _put_back(self, delivery: Delivery) -> None:
+        """Into the outbox, for those behind it to pass."""
+        later = self._clock.now() + FULL_MS
+        await self._patiently(lambda records: records.outbox.put_back(delivery.id, later))
 
     async def _send_in_turn(self, delivery: Delivery, rendered: Delivery) -> None:
         """One host has so many at once; what finds it full for a while goes back, so that a host that hangs
         keeps nothing from the others."""
         room = self._room(rendered)
-        try:
-            async with asyncio.timeout(ROOM_WAIT_S):
-                await room.acquire()
-        except TimeoutError:
-            later = self._clock.now() + FULL_MS
-            await self._patiently(lambda records: records.outbox.put_back(delivery.id, later))
-            return
+        if not await self._gets(room, ROOM_WAIT_S):
+            return await self._put_back(delivery)
         try:
             outcome = await self._send(rendered)
         finally:

@@ -130,6 +130,13 @@ async def test_only_an_older_one_that_was_tried_to_the_same_target_is_ahead(worl
     assert await ahead("d2") is None
 
 
+async def test_one_that_falls_due_in_a_moment_is_ahead_and_a_later_step_is_not(world: World) -> None:
+    await world.write(queued(row("step", due_at=9_000), row("back", due_at=70), row("d2", due_at=50)))
+    ahead = await world.read(lambda r: r.outbox.ahead_of(r.outbox.get("d2"), 100))
+    assert ahead is not None
+    assert ahead.id == "back"
+
+
 async def test_only_what_a_touchpoint_is_about_is_dropped(world: World) -> None:
     await world.write(
         queued(

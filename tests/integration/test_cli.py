@@ -177,6 +177,7 @@ def test_doctor_finds_everything_good(settings: dict[str, str], mosquitto: Mosqu
         "broker",
         "database and journal",
         "time series",
+        "mail server",
         "pages",
     }
 
@@ -193,11 +194,14 @@ def test_doctor_says_of_every_part_that_is_wrong_what_to_do(settings: dict[str, 
             "timeseries.url": f"http://127.0.0.1:{nobody}",
             "timeseries.org": "o",
             "timeseries.token": "t",
+            "deliver.email.url": f"smtp://us:sesame@127.0.0.1:{nobody}",
         },
         1,
     )
     wrong = {what: do for what, (state, do) in found.items() if state == "wrong"}
-    assert set(wrong) == {"signals and rules", "broker", "time series"}
+    assert set(wrong) == {"signals and rules", "broker", "time series", "mail server"}
+    assert "deliver.email.url" in wrong["mail server"]
+    assert "sesame" not in str(found)
     assert "bad.yaml:7" in wrong["signals and rules"]
     assert "mqtt.url" in wrong["broker"]
     assert "timeseries.url" in wrong["time series"]

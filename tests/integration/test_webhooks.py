@@ -515,8 +515,11 @@ def replace_host(one: ResolveResult, host: str) -> ResolveResult:
 # --- a slow one ---------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_hangs_holds_up_no_other(house: House, receiver: Receiver) -> None:
-    """Forty events for an endpoint that hangs, then one for another: it arrives while they hang."""
+@pytest.mark.parametrize(("endpoints", "events"), [(20, 2), (1, 40)])
+async def test_a_receiver_that_hangs_holds_up_no_other(
+    house: House, receiver: Receiver, endpoints: int, events: int
+) -> None:
+    """Forty events for a host that hangs, then one for another: it arrives while they hang."""
     gate, inside = asyncio.Event(), 0
 
     async def hang(_: web.Request) -> web.Response:
@@ -532,10 +535,10 @@ async def test_a_receiver_that_hangs_holds_up_no_other(house: House, receiver: R
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     other = f"http://localhost:{runner.addresses[0][1]}/"
-    slow = [await registered(house.world, other, "workshop:nord") for _ in range(20)]
+    slow = [await registered(house.world, other, "workshop:nord") for _ in range(endpoints)]
 
     def queue(records: Records) -> None:
-        for _ in range(2):
+        for _ in range(events):
             outgoing.queue_event(records, "workshop:nord", "appointment.done", {}, house.world.now)
 
     await house.world.write(queue)
@@ -552,7 +555,7 @@ async def test_a_receiver_that_hangs_holds_up_no_other(house: House, receiver: R
                 world.clock.advance(world.now + 100)
                 await asyncio.sleep(0.02)
         assert 1 <= inside <= 12
-        assert len(slow) == 20
+        assert len(slow) == endpoints
     finally:
         gate.set()
         task.cancel()
