@@ -75,6 +75,8 @@ QUIET = (("21:00", "07:00"), ("22:30", "06:00"), ("00:00", "00:00"), ("13:00", "
 ENDED_BY = (
     "suppressed",
     "merged",
+    "bundled",
+    "already_booked",
     "sent",
     "shown",
     "withdrawn",
