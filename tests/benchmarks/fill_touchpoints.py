@@ -144,17 +144,32 @@ def _finding(n: int, people: int, past: int) -> dict[str, Any]:
 
 
 def _touchpoint(n: int, people: int, past: int) -> dict[str, Any]:
-    at, kind = NOW - 400 * DAY + n * 300, _rule(n, people)
-    state = PAST[n % 4] if n < past else "open"
+    at, kind, whose = NOW - 400 * DAY + n * 300, _rule(n, people), n % people
     over = n < past
+    declined = over and n % len(PAST) == PAST.index("closed")
+    said = {"action": "not_now", "channel": "page", "at": at + DAY, "by": f"o-{whose}"}
     return {
-        "id": f"t-{n:09d}", "finding": f"f-{n}", "device": f"car-{n % people}", "owner": f"o-{n % people}",
-        "rule": RULES[kind], "rule_version": 1, "kind": "appointment", "service": SERVICES[kind], "severity": "advice",
-        "purpose": "maintenance", "state": state, "created": at, "sent_at": at, "expires_at": at + 800 * DAY,
-        "action": "not_now" if over and n % 4 == 2 else None, "answered_at": at + DAY if over and n % 4 == 2 else None,
-        "answer": json.dumps({"action": "not_now", "channel": "page", "at": at + DAY, "by": f"o-{n % people}"}) if over and n % 4 == 2 else None,
-        "closed_at": at + 2 * DAY if over else None, "slots": "[]", "evidence": EVIDENCE,
-    }  # fmt: skip
+        "id": f"t-{n:09d}",
+        "finding": f"f-{n}",
+        "device": f"car-{whose}",
+        "owner": f"o-{whose}",
+        "rule": RULES[kind],
+        "rule_version": 1,
+        "kind": "appointment",
+        "service": SERVICES[kind],
+        "severity": "advice",
+        "purpose": "maintenance",
+        "state": PAST[n % len(PAST)] if over else "open",
+        "created": at,
+        "sent_at": at,
+        "expires_at": at + 800 * DAY,
+        "action": "not_now" if declined else None,
+        "answered_at": at + DAY if declined else None,
+        "answer": json.dumps(said) if declined else None,
+        "closed_at": at + 2 * DAY if over else None,
+        "slots": "[]",
+        "evidence": EVIDENCE,
+    }
 
 
 def _contact(n: int, people: int) -> dict[str, Any]:
