@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 
 from gateway.domain import snooze
+from gateway.domain.delivery import DeliveryState
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError, TouchpointError
 from gateway.domain.messages import Batch, DisplayAnswer
 from gateway.domain.moments import DAY_MS, instants
@@ -233,9 +234,18 @@ def _follow(records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, 
     _write(records, touchpoint, chosen, now)
     pace.answered(records, touchpoint.rule, now, policy)
     outgoing.close_channels(records, touchpoint, now)
-    elsewhere = chosen.channel in STAYS_ON_SCREEN or chosen.by != touchpoint.owner
-    if touchpoint.sent_at is not None and elsewhere:
+    if touchpoint.sent_at is not None and _stands_on_a_phone(records, touchpoint, chosen):
         outgoing.queue_push(records, touchpoint, "answered", now)
+
+
+def _stands_on_a_phone(records: Records, touchpoint: Touchpoint, chosen: Answer) -> bool:
+    """Whether a notification still offers what is answered: it may, after an answer on another channel or by
+    somebody else; it does where one was delivered to a browser that may not be the one that answered."""
+    if chosen.channel in STAYS_ON_SCREEN or chosen.by != touchpoint.owner:
+        return True
+    rows = records.outbox.page(touchpoint=touchpoint.id, states=(DeliveryState.SENT,))
+    browsers = {row.target for row in rows if row.channel == outgoing.WEB_PUSH}
+    return len(browsers) > (1 if chosen.channel == outgoing.WEB_PUSH else 0)
 
 
 def _ask_for_a_call(

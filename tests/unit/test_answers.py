@@ -8,7 +8,7 @@ import pytest
 from garage import BRAKES, DAY, MINUTE, NORD, World, at, open_world
 
 from gateway.domain import snooze
-from gateway.domain.delivery import DeliveryState
+from gateway.domain.delivery import Attempt, DeliveryState
 from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.owner import Preferences
 from gateway.domain.touchpoint import Answer, State, Touchpoint
@@ -353,6 +353,34 @@ async def test_every_answer_closes_the_other_channels_in_the_same_transaction(
     assert len(shown) == 1, "the display is brought up to date"
     assert ("touchpoint", answered.id) in feed.take(), "and every open page hears of it"
     feed.close()
+
+
+async def delivered(world: World) -> None:
+    """The offers have reached the owner's browsers."""
+
+    def work(records: Records) -> None:
+        for row in records.outbox.claim(world.now, lease_ms=MINUTE, limit=9, channels=["web_push"]):
+            attempt = Attempt(delivery=row.id, number=1, at=world.now, result="sent", detail="201")
+            records.outbox.finish(replace(row, state=DeliveryState.SENT, attempts=1), attempt)
+
+    await world.write(work)
+
+
+@pytest.mark.parametrize(
+    ("channel", "phones", "told"),
+    [("page", 1, 1), ("web_push", 1, 0), ("web_push", 2, 2), ("display", 1, 1), ("call_centre", 1, 1)],
+)
+async def test_no_notification_goes_on_offering_what_is_answered(
+    tmp_path: Path, channel: str, phones: int, told: int
+) -> None:
+    async with open_world(tmp_path) as world:
+        for n in range(phones):
+            await world.subscribes(f"phone-{n}")
+        await world.found()
+        await delivered(world)
+        await world.answers("noted", channel=channel)
+        rows = await world.queued("web_push")
+        assert [row.payload["about"] for row in rows] == ["answered"] * told
 
 
 async def test_an_unanswered_matter_is_answered_once_however_many_try(world: World) -> None:

@@ -224,6 +224,20 @@ async def test_what_cannot_be_taken_never_stalls_the_reader(world: World, tmp_pa
     assert answered.action == "noted"
 
 
+async def test_a_display_can_ask_for_other_times_and_put_off(world: World, tmp_path: Path) -> None:
+    touchpoint = await world.touchpoint()
+    async with reading(world, tmp_path) as (journal, responder):
+        await journal.append([tapped(touchpoint.id, "other_time")], world.now)
+        await responder.step()
+        shown = await world.touchpoint()
+        assert shown.state is State.OPEN
+        assert not {s.id for s in shown.slots} & {s.id for s in touchpoint.slots}
+        await journal.append([tapped(touchpoint.id, "snooze:weekend")], world.now)
+        await responder.step()
+    asleep = await world.touchpoint()
+    assert (asleep.state, asleep.wake_at) == (State.DEFERRED, at("2026-11-28T09:00+01:00"))
+
+
 async def test_a_display_that_shows_a_taken_time_gets_the_next_ones(world: World, tmp_path: Path) -> None:
     await world.takes("2026-11-24T08:00+01:00")
     async with reading(world, tmp_path) as (journal, responder):
