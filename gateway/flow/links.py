@@ -42,6 +42,7 @@ def mint(
     if purpose not in tuple(Purpose):
         raise InvalidError(f"purpose: {purpose!r} is none of {', '.join(Purpose)}.")
     secret = urlsafe_b64encode(random(SECRET_BYTES)).rstrip(b"=").decode()
+    forget(records, now)
     records.links.add(
         Link(
             id=new_id(now),
