@@ -248,8 +248,8 @@ def _mail(commands: Subcommands, module: str) -> None:
     actions = Subcommands(mail, "mail_command")
     receive = actions.add(
         "receive",
-        "take one mail from standard input, for a mail server that hands it to a program",
-        "touchpoint mail receive --to replies+abc@example.com < message (75: come again later)",
+        "take one mail from standard input (< message); exit status 75 says: come again later",
+        "touchpoint mail receive --to replies+abc@example.com",
         lazy(module, "mail_receive"),
     )
     _config(receive)

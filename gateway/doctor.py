@@ -46,6 +46,7 @@ async def examine(settings: Settings) -> list[Line]:
         ("database and journal", _stores),
         ("time series", _timeseries),
         ("mail server", _mail),
+        ("mail that comes in", _mail_in),
         ("pages", _web),
     ]
     lines: list[Line] = [{"what": "settings", "state": "good", "do": ""}]
@@ -152,16 +153,30 @@ async def _mail(settings: Settings) -> str:
     )
 
 
+async def _mail_in(settings: Settings) -> str:
+    """Where answers to invitations arrive, and whether anything would hand them on."""
+    address, reply_to = settings.mail.address, settings.mail.reply_to
+    if not reply_to:
+        return "no address for answers: invitations are answered on the page; set mail.reply_to"
+    if address is None:
+        return f"answers go to {reply_to}; hand them in by touchpoint mail receive or POST /api/v1/mail"
+    return f"answers go to {reply_to}; {await _port(*address, 'mail.listen')}"
+
+
 async def _web(settings: Settings) -> str:
-    host, port = settings.web.host, settings.web.port
+    return await _port(settings.web.host, settings.web.port, "web.port")
+
+
+async def _port(host: str, port: int, setting: str) -> str:
+    """Whether it is free."""
 
     def bind() -> None:
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
 
     try:
         await asyncio.to_thread(bind)
     except OSError as error:
-        return f"{host}:{port} is in use ({error.strerror}): good if that is the gateway, else set web.port"
+        return f"{host}:{port} is in use ({error.strerror}): good if that is the gateway, else set {setting}"
     return f"{host}:{port} is free"

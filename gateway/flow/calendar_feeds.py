@@ -25,9 +25,13 @@ EVENTS_MOST = 2_000
 REFRESH_MINUTES = 15
 
 
-def address(policy: Policy, public_url: str, feed: Feed) -> str:
-    """Where it is subscribed to."""
+def address(policy: Policy, public_url: str, feed: Feed | None) -> str | None:
+    """Where it is subscribed to; None where there is none, or one that was made with a key that is lost."""
+    if feed is None:
+        return None
     token = feed_token(policy.calendar_key, feed.party, feed.subject, feed.turn)
+    if token_hash(token) != feed.token_hash:
+        return None
     return f"{public_url}/calendar/{token}.ics"
 
 

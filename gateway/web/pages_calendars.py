@@ -71,10 +71,8 @@ async def feed(request: web.Request) -> web.Response:
 
 def feed_view(context: Context, found: Feed | None) -> Shown | None:
     """The address, to be copied or opened."""
-    if found is None or found.token_hash.startswith("ended:"):
-        return None
     url = calendar_feeds.address(context.policy, context.public_url, found)
-    return Shown(url=url, webcal="webcal://" + url.partition("://")[2])
+    return Shown(url=url, webcal="webcal://" + url.partition("://")[2]) if url else None
 
 
 # --- the workshop -----------------------------------------------------------------------------

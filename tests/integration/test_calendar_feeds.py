@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,16 @@ async def test_a_new_address_ends_the_one_before(lab: Lab) -> None:
     assert (await jana("DELETE", "owners/jana/calendar/feed")).status == 204
     assert (await fetched(lab, second))[0] == 404
     assert (await jana.get("owners/jana/calendar/feed"))["url"] is None
+
+
+async def test_an_address_whose_key_is_lost_is_not_shown(lab: Lab) -> None:
+    """A new key in the data folder: the page offers a new address, not one that opens nothing."""
+    jana = await lab.caller(Role.OWNER, "jana")
+    before = await rotated(jana, "owners/jana/calendar/feed")
+    lab.context.policy = replace(lab.context.policy, calendar_key=b"new" * 11)
+    assert (await jana.get("owners/jana/calendar/feed"))["url"] is None
+    after = await rotated(jana, "owners/jana/calendar/feed")
+    assert [(await fetched(lab, url))[0] for url in (before, after)] == [404, 200]
 
 
 async def test_nobody_else_gets_an_owners_address(lab: Lab) -> None:

@@ -178,6 +178,7 @@ def test_doctor_finds_everything_good(settings: dict[str, str], mosquitto: Mosqu
         "database and journal",
         "time series",
         "mail server",
+        "mail that comes in",
         "pages",
     }
 

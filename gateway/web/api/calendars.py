@@ -83,8 +83,6 @@ class FeedOut(Out):
 
 
 def _url(call: Call, found: Feed | None) -> str | None:
-    if found is None or found.token_hash.startswith("ended:"):
-        return None
     return calendar_feeds.address(call.context.policy, call.context.public_url, found)
 
 
