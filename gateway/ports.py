@@ -388,10 +388,6 @@ class Touchpoints(Protocol):
         """By wake_at."""
         ...
 
-    def sent_since(self, owner: str, since: int) -> int:
-        """How many were sent to an owner since; critical ones, which need no budget, apart."""
-        ...
-
     def write_line(self, line: LedgerLine) -> None: ...
     def ledger(
         self,

@@ -564,20 +564,6 @@ async def test_the_next_wake_is_the_earliest_of_all_that_is_unanswered(town: Sql
     assert await next_wake() == 700
 
 
-async def test_what_was_sent_to_an_owner_is_counted_since_a_time(town: SqlDatabase) -> None:
-    await town.write(
-        kept(
-            touchpoint("t1", sent_at=100),
-            touchpoint("t2", sent_at=200),
-            touchpoint("t3", State.DEFERRED),
-            touchpoint("t4", sent_at=300, owner="ben"),
-        )
-    )
-    assert await town.read(
-        lambda r: [r.touchpoints.sent_since("jana", since) for since in (0, 101, 201)]
-    ) == [2, 1, 0]
-
-
 def line(name: str, **more: Any) -> LedgerLine:
     return LedgerLine(id=name, at=1_000, code="found", **more)
 

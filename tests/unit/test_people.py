@@ -105,8 +105,8 @@ async def test_the_drivers_budget_is_spent_not_the_owners(world: World) -> None:
     await joins(world, role=Part.DRIVER, asked=True)
     await world.subscribes()
     assert await world.found() == "send"
-    assert await world.read(lambda records: records.touchpoints.sent_since("tom", 0)) == 1
-    assert await world.read(lambda records: records.touchpoints.sent_since("jana", 0)) == 0
+    assert await world.read(lambda records: len(records.contacts.times("tom", ("service",), 0))) == 1
+    assert await world.read(lambda records: records.contacts.times("jana", ("service",), 0)) == []
 
 
 async def test_who_may_answer_answers_and_the_first_answer_wins(world: World) -> None:

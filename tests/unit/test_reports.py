@@ -44,7 +44,7 @@ async def test_a_matter_opens_at_once_with_times_whatever_the_hour_and_the_budge
     assert {slot.workshop for slot in touchpoint.slots} == {"nord"}
     assert report.touchpoint == touchpoint.id
     assert await world.queued("web_push") == [], "the owner is looking at it"
-    assert await world.read(lambda r: r.touchpoints.sent_since("jana", 0)) == 0
+    assert await world.read(lambda r: r.contacts.times("jana", ("service",), 0)) == []
 
 
 async def test_what_the_product_sent_around_that_moment_goes_with_it(world: World) -> None:

@@ -305,7 +305,6 @@ touchpoints = sa.Table(
     _json("evidence", Mapping[str, Any]),
     _text("workshop", null=True),
     sa.Index("touchpoints_owner", "owner", "id"),
-    sa.Index("touchpoints_owner_sent", "owner", "sent_at"),
     sa.Index("touchpoints_device", "device", "rule", "state"),
     sa.Index("touchpoints_rule", "rule", "id"),
     sa.Index("touchpoints_finding", "finding"),

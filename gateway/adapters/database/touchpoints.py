@@ -206,13 +206,6 @@ class SqlTouchpoints:
         ).where(taken.c.finding == finding_id)
         return sorted(_TOUCHPOINT.all(self._connection, query), key=lambda t: t.id, reverse=True)
 
-    def sent_since(self, owner: str, since: int) -> int:
-        c = tables.touchpoints.c
-        query = sa.select(sa.func.count()).where(
-            c.owner == owner, c.sent_at >= since, c.severity != "critical"
-        )
-        return self._connection.scalar(query) or 0
-
     # --- ledger
 
     def write_line(self, line: LedgerLine) -> None:

@@ -21,6 +21,7 @@ def _sequence() -> sa.Column[int]:
 def upgrade() -> None:
     op.add_column("touchpoints", sa.Column("waits_for", sa.Text(), nullable=True))
     op.add_column("touchpoints", sa.Column("answered_at", sa.BigInteger(), nullable=True))
+    op.drop_index("touchpoints_owner_sent", "touchpoints")
     op.create_index("touchpoints_owner_state", "touchpoints", ["owner", "state", "wake_at"], unique=False)
     op.create_index("touchpoints_answered", "touchpoints", ["rule", "answered_at"], unique=False)
     op.create_index("touchpoints_rule_sent", "touchpoints", ["rule", "sent_at"], unique=False)
@@ -126,5 +127,6 @@ def downgrade() -> None:
         op.drop_table(table)
     for index in ("touchpoints_owner_state", "touchpoints_answered", "touchpoints_rule_sent"):
         op.drop_index(index, "touchpoints")
+    op.create_index("touchpoints_owner_sent", "touchpoints", ["owner", "sent_at"], unique=False)
     op.drop_column("touchpoints", "answered_at")
     op.drop_column("touchpoints", "waits_for")
