@@ -12,7 +12,7 @@ from web_lab import DAY, NOW, Lab, web_lab
 from gateway.domain.feedback import Feedback
 from gateway.domain.links import Purpose
 from gateway.domain.touchpoint import State, Touchpoint
-from gateway.flow import links
+from gateway.flow import links, reports, visit
 from gateway.ports import Records
 
 HOUR = 3_600_000
@@ -235,6 +235,49 @@ async def test_a_question_is_answered_by_its_link(lab: Lab) -> None:
     assert "Danke" in text
     await taps(lab, url, score="1")
     assert (await lab.read(lambda r: r.feedback.get("f1"))).score == 4
+
+
+# --- extra work -------------------------------------------------------------------------------------
+
+
+async def asked_for_discs(lab: Lab) -> tuple[str, str]:
+    """(id of the question, id of the photo): the workshop has found more."""
+    touchpoint = await lab.worn_pads("car-1", "jana")
+    await taps(lab, await mailed(lab, touchpoint.id), action=f"book:{touchpoint.slots[0].id}")
+    (appointment,) = await lab.read(lambda r: r.workshops.appointments(workshop="north"))
+
+    def work(records: Records) -> tuple[str, str]:
+        kept = reports.attach(records, b"a picture", "extra_work", NOW, owner="jana", device="car-1")
+        extra = visit.ask_extra(
+            records,
+            appointment.id,
+            "The discs are worn, too.",
+            240,
+            appointment.start,
+            lab.context.policy,
+            photo=kept.id,
+        )
+        return extra.id, kept.id
+
+    return await lab.write(work)
+
+
+async def test_extra_work_is_approved_by_its_link_with_its_photo(lab: Lab) -> None:
+    extra, _ = await asked_for_discs(lab)
+    url = await mailed(lab, extra, Purpose.EXTRA_WORK)
+    page = await (await lab.client.get(url)).text()
+    assert "The discs are worn, too." in page
+    assert "240" in page
+    photo = await lab.client.get(f"{url}/photo")
+    assert (photo.status, await photo.read()) == (200, b"a picture")
+    await taps(lab, url, action="explode")
+    assert str((await lab.read(lambda r: r.workshops.extra(extra))).state) == "asked"
+    _, text = await taps(lab, url, action="approve")
+    answered = await lab.read(lambda r: r.workshops.extra(extra))
+    assert (str(answered.state), answered.channel, answered.by) == ("approved", "email", "jana")
+    assert "Zugestimmt" in text
+    await taps(lab, url, action="decline")
+    assert str((await lab.read(lambda r: r.workshops.extra(extra))).state) == "approved"
 
 
 # --- unsubscribing ----------------------------------------------------------------------------------
