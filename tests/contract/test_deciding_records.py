@@ -125,7 +125,8 @@ def writes(records: Records) -> dict[str, Any]:
 
 
 KEPT = (
-    "owner", "preferences", "device", "owner of the device", "people", "facts", "workshop", "contacts", "pace",
+    "owner", "preferences", "device", "owner of the device", "people", "facts", "workshop", "contacts",
+    "pace",
 )  # fmt: skip
 
 
