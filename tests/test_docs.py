@@ -146,7 +146,8 @@ def test_no_dependency_has_a_reason_but_no_use() -> None:
 
 def test_every_dependency_at_run_time_is_imported() -> None:
     project = tomllib.loads(text("pyproject.toml"))
-    modules = {"pyyaml": "yaml", "uuid-utils": "uuid_utils", "http-ece": "http_ece", "tzdata": None}
+    modules = {"pillow": "PIL", "pyyaml": "yaml", "uuid-utils": "uuid_utils", "http-ece": "http_ece"}
+    modules |= {"tzdata": None}
     sources = "\n".join(
         path.read_text(encoding="utf-8")
         for package in ("config", "device_sim", "firmware_api", "gateway", "rules")

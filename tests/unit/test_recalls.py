@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from garage import CAR, HOUR, TEXTS, World, at, open_world
+from garage import CAR, HOUR, SIGNALS, TEXTS, World, at, open_world
 
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError
@@ -14,6 +14,7 @@ from gateway.domain.owner import Owner
 from gateway.domain.recall import Affected, Progress, Recall
 from gateway.domain.touchpoint import State
 from gateway.flow import decide, recalls
+from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
 
 BOLT = Recall(
@@ -60,6 +61,12 @@ async def test_it_is_told_without_consent_though_muted_and_beyond_every_budget(w
     assert len(told.slots) == 2
     assert [row.channel for row in await world.queued("web_push")] == ["web_push"]
     assert await world.queued("display") == []  # the owner chooses the channel
+    (push,) = await world.queued("web_push")
+    renderer = Renderer(texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://x.example")
+    shown = await world.read(lambda r: renderer.render(r, push, world.now))
+    assert shown is not None
+    assert shown.payload["message"]["title"] == "A bolt of the front axle may loosen"
+    assert shown.payload["message"]["body"].startswith("Drive slowly until it is tightened.")
     assert (await world.story())[0] == "Found at 9:00: A bolt of the front axle may loosen."
     assert (await world.story("de"))[0].startswith("Erkannt um 9:00: Eine Schraube")
     assert await world.read(lambda r: r.contacts.times("jana", ["service"], 0)) == []
