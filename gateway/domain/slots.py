@@ -324,19 +324,27 @@ class _Local:
 def choose(slots: Sequence[Slot], zone_name: str, count: int) -> list[Slot]:
     """Proposals that suit different lives: the first free slot, then others on other days and in the
     other half of the day, early or late ones preferred. Fewer when there are no more; in order of time."""
+    return choose_surely(slots, zone_name, count)[0]
+
+
+def choose_surely(slots: Sequence[Slot], zone_name: str, count: int) -> tuple[list[Slot], bool]:
+    """The same, and whether it stays so whatever slots follow in time: each meets every wish."""
     walls = [(slot, local(slot.start, zone_name)) for slot in slots]
     offered = [_Local(slot, wall.date(), wall.hour) for slot, wall in walls]
-    chosen = offered[:1]
+    chosen, sure = offered[:1], True
     while chosen and len(chosen) < count:
-        another = _another(offered, chosen)
+        another, best = _another(offered, chosen)
         if another is None:
             break
         chosen.append(another)
-    return sorted((c.slot for c in chosen), key=lambda slot: slot.start)
+        sure = sure and best
+    surely = sure and len(chosen) == count
+    return sorted((c.slot for c in chosen), key=lambda slot: slot.start), surely
 
 
-def _another(offered: Sequence[_Local], chosen: Sequence[_Local]) -> _Local | None:
-    """The best slot after the first one: the first that meets the most of the wishes, in their order."""
+def _another(offered: Sequence[_Local], chosen: Sequence[_Local]) -> tuple[_Local | None, bool]:
+    """The best slot after the first one: the first that meets the most of the wishes, in their order; and
+    whether it meets all of them."""
     days = {c.day for c in chosen}
     near = chosen[0].day + timedelta(days=NEAR_DAYS)
     apart = [one for one in offered if one.apart_from(chosen)]
@@ -345,5 +353,5 @@ def _another(offered: Sequence[_Local], chosen: Sequence[_Local]) -> _Local | No
     at_the_edge = [one for one in other_half if one.edge]
     for wish in (at_the_edge, other_half, other_day):
         if wish and wish[0].day <= near:
-            return wish[0]
-    return next(iter((*other_day, *apart)), None)
+            return wish[0], wish is at_the_edge
+    return next(iter((*other_day, *apart)), None), False

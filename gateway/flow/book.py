@@ -37,6 +37,9 @@ from gateway.domain.touchpoint import LIVE, Answer, Slot, State, Touchpoint, che
 from gateway.flow import announce, outgoing
 from gateway.ports import Records
 
+GLANCE_DAYS = 4
+"""A workshop that is not full has what suits everybody within the next days."""
+
 FIRST_LOOK_DAYS = 21
 """Slots are looked for so far ahead first: nearly always enough, and a third of the work."""
 
@@ -193,15 +196,11 @@ def propose(
     wait = arithmetic.wait_days(service)
     begin = now if after is None else max(now, after + 1)
     chosen: list[Slot] = []
-    glance = wait + arithmetic.NEAR_DAYS + 3
-    for ahead in (glance, min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
+    for ahead in (wait + GLANCE_DAYS, min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
         end = begin + ahead * DAY_MS
         found = free_slots(records, workshop, service, begin, end, now, mine=mine, stay=stay)
-        chosen = arithmetic.choose(found, workshop.time_zone, n)
-        # What suits best is among what was looked at: so far behind the first one no other is preferred.
-        if len(chosen) == n and (
-            ahead > glance or chosen[0].start + arithmetic.NEAR_DAYS * DAY_MS < end - DAY_MS
-        ):
+        chosen, surely = arithmetic.choose_surely(found, workshop.time_zone, n)
+        if surely or (len(chosen) == n and ahead > wait + GLANCE_DAYS):
             break
     return chosen
 
