@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState, Workshop
+from gateway.domain.appointment import ENDED, Appointment, Workshop
 from gateway.domain.case import Case, CaseKind
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotAllowedError, NotFoundError
@@ -143,7 +143,7 @@ def _may_look(records: Records, who: Identity, found: Attachment) -> bool:
     return any(
         (report is None or visit.touchpoint == report.touchpoint)
         and visit.owner == found.owner
-        and visit.state is not AppointmentState.CANCELLED
+        and visit.state not in ENDED
         and consents.may_share(records, visit)
         for visit in visits
     )

@@ -13,7 +13,7 @@ from types import SimpleNamespace as Shown
 from typing import Any
 
 from gateway.domain import wording
-from gateway.domain.appointment import Appointment, AppointmentState, Workshop
+from gateway.domain.appointment import ENDED, Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS, HOUR_MS
@@ -86,7 +86,7 @@ def load_matter(records: Records, touchpoint: Touchpoint, context: Context) -> M
     """The touchpoint with its device, workshop, rule and standing appointment."""
     device = records.devices.get(touchpoint.device)
     standing = records.workshops.appointments(touchpoint=touchpoint.id)
-    live = [a for a in standing if a.state is not AppointmentState.CANCELLED]
+    live = [a for a in standing if a.state not in ENDED]
     spans = rights.owned(records, touchpoint.owner, device.id)
     return Matter(
         touchpoint=touchpoint,
