@@ -1120,8 +1120,8 @@ class Records(Protocol):
 
     def changed(self, subject: str, key: str) -> None:
         """Note a change for everybody who watches: subject "touchpoint", "appointment", "outbox",
-        "device", "facts", "ledger", "feedback", "case", "quarantine", "rules"; key: the id (of a ledger line its
-        owner's), "" for several facts or messages at once. The repositories note their own. Visible when
+        "device", "facts", "ledger", "feedback", "case", "quarantine", "rules"; key: the id (of a ledger line
+        its owner's), "" for several facts or messages at once. The repositories note their own. Visible when
         committed."""
         ...
 
