@@ -555,7 +555,7 @@ class Outbox(Protocol):
         """The newest rows to one target."""
         ...
 
-    def ahead_of(self, delivery: Delivery, soon: int = 0) -> Delivery | None:
+    def ahead_of(self, delivery: Delivery, soon: int = -1) -> Delivery | None:
         """An older row to the same target that was tried and waits for its next try, or that was put back and
         falls due by `soon` (ms)."""
         ...

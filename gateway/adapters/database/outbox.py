@@ -182,7 +182,7 @@ class SqlOutbox:
         query = _DELIVERY.select.where(c.channel == channel, c.target == target)
         return _DELIVERY.all(self._connection, query.order_by(c.seq.desc()).limit(limit))
 
-    def ahead_of(self, delivery: Delivery, soon: int = 0) -> Delivery | None:
+    def ahead_of(self, delivery: Delivery, soon: int = -1) -> Delivery | None:
         c = tables.outbox.c
         own = sa.select(c.seq).where(c.id == delivery.id).scalar_subquery()
         query = _DELIVERY.select.where(
