@@ -296,6 +296,7 @@ async def test_the_question_is_asked_once_at_its_time(phone: Phone) -> None:
     await phone.send()
     assert phone.messages == []
     world.go_to("2026-11-25T07:00+01:00")
+    await world.write(follow_up.ask_due, world.now, world.policy)
     await phone.send()
     (message,) = phone.messages
     question = (await world.read(lambda r: r.feedback.page()))[0]
