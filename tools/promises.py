@@ -12,7 +12,8 @@ phone and at the display. It knows the world's truth and never asks the gateway.
   dangerous at once apart);
 - a display shows something to a driver that is neither critical nor allowed there by its rule;
 - more contacts in any seven days than the owner allows;
-- a contact for a purpose whose consent does not stand at that moment;
+- a contact for a purpose whose consent does not stand at that moment (what owners wait for because of what
+  they themselves did, as the reminder of a visit they booked, apart);
 - a finding whose ledger does not say what became of it, or says it in words that are missing in a language.
 
 Prints the counts and ends with 1 when there is any violation. The same seed gives the same counts.
@@ -73,18 +74,9 @@ PURPOSES = ("maintenance", "safety", "usage")
 KINDS = ("washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump")
 QUIET = (("21:00", "07:00"), ("22:30", "06:00"), ("00:00", "00:00"), ("13:00", "15:00"), ("20:00", "09:00"))
 ENDED_BY = (
-    "suppressed",
-    "merged",
-    "bundled",
-    "already_booked",
-    "sent",
-    "shown",
-    "withdrawn",
-    "expired",
-    "answered",
-    "not_sent",
-    "held_out",
-)
+    "suppressed", "merged", "bundled", "sent", "shown", "withdrawn", "expired", "answered", "not_sent", "held_out",
+    "complaint", "gave_way",
+)  # fmt: skip
 """How the code of a line begins that says what became of a finding."""
 
 
@@ -195,7 +187,8 @@ class Judge:
                 self.violation("in quiet hours", where)
             if owner.driving:
                 self.violation("while driving", where)
-        if not owner.agreed.get(matter.purpose, matter.purpose == "recall"):
+        owners_own = about in ("visit", "reminder", "answered", "case_opened", "case_closed")
+        if not owners_own and not owner.agreed.get(matter.purpose, matter.purpose == "recall"):
             self.violation("without consent", where)
         if about == "offer" and matter.severity != "critical" and matter.id not in self.contacted:
             self.contacted.add(matter.id)
@@ -256,7 +249,7 @@ class Play:
     """The world, played against the gateway's own code."""
 
     def __init__(self, folder: Path, *, owners: int, days: int, seed: int, start: int) -> None:
-        self.dice = random.Random(seed)
+        self.seed, self.dice = seed, random.Random(seed)
         self.clock = VirtualClock(start)
         self.start, self.end = start, start + days * DAY
         settings = load_settings(None, {"TOUCHPOINT_DATA_DIR": str(folder)})
@@ -526,18 +519,24 @@ class Play:
 
         return work
 
+    def _dice_of(self, finding: str, what: str) -> random.Random:
+        """Of its own for each matter: in which order things reach phones must not change who does what."""
+        return random.Random(f"{self.seed}/{finding}/{what}")
+
     def _will_answer(self, matter: Touchpoint, at: int) -> None:
-        if matter.id in self.answering or self.dice.random() < 0.25:
+        dice = self._dice_of(matter.finding, "when")
+        if matter.id in self.answering or dice.random() < 0.25:
             return
         self.answering.add(matter.id)
         patience = self.judge.people[matter.owner].patience_h
-        when = at + int(self.dice.expovariate(1 / (patience + 0.1)) * HOUR)
+        when = at + int(dice.expovariate(1 / (patience + 0.1)) * HOUR)
         self.at(when, lambda records: self._answers(records, matter.id), alone=True)
 
     def _answers(self, records: Records, touchpoint: str) -> None:
-        now, dice = self.clock.now(), self.dice
+        now = self.clock.now()
         self.answering.discard(touchpoint)
         matter = records.touchpoints.get(touchpoint)
+        dice = self._dice_of(matter.finding, "what")
         if matter.state not in respond.ANSWERABLE:
             return
         action = dice.choice(("not_now", "already_done", "noted"))
@@ -550,26 +549,26 @@ class Play:
         respond.answer(records, touchpoint, choice, now, self.policy)
         self.judge.counts[f"answered {action}"] += 1
         if action == "book":
-            self._plan_visit(records, touchpoint)
+            self._plan_visit(records, touchpoint, dice)
 
-    def _plan_visit(self, records: Records, touchpoint: str) -> None:
+    def _plan_visit(self, records: Records, touchpoint: str, dice: random.Random) -> None:
         visit = records.workshops.appointments(touchpoint=touchpoint)[-1]
         if visit.state is AppointmentState.REQUESTED:
-            soon = self.clock.now() + self.dice.randrange(1, 24) * HOUR
-            self.at(soon, lambda records: self._workshop_answers(records, visit.id), alone=True)
-        self.at(visit.end, lambda records: self._visit(records, visit.id), alone=True)
+            soon = self.clock.now() + dice.randrange(1, 24) * HOUR
+            self.at(soon, lambda records: self._workshop_answers(records, visit.id, dice), alone=True)
+        self.at(visit.end, lambda records: self._visit(records, visit.id, dice), alone=True)
 
-    def _workshop_answers(self, records: Records, appointment: str) -> None:
+    def _workshop_answers(self, records: Records, appointment: str, dice: random.Random) -> None:
         now = self.clock.now()
-        if self.dice.random() < 0.8:
+        if dice.random() < 0.8:
             book.confirm(records, appointment, now, self.policy)
         else:
             book.cancel(records, appointment, now, self.policy, by="workshop")
             self.judge.counts["visits cancelled"] += 1
 
-    def _visit(self, records: Records, appointment: str) -> None:
+    def _visit(self, records: Records, appointment: str, dice: random.Random) -> None:
         now = self.clock.now()
-        if self.dice.random() < 0.06:
+        if dice.random() < 0.06:
             book.no_show(records, appointment, now, self.policy)
             self.judge.counts["visits missed"] += 1
         else:
