@@ -764,9 +764,7 @@ def make_mail_server(
     )
 
 
-def outward_channels(
-    settings: configuration.Settings, folder: Path, clock: Clock
-) -> dict[str, Channel]:
+def outward_channels(settings: configuration.Settings, folder: Path, clock: Clock) -> dict[str, Channel]:
     """Mail, where a server is named, webhooks and letters."""
     webhook = settings.deliver.webhook
     made: dict[str, Channel] = {

@@ -79,7 +79,7 @@ class Usage:
         self.ts, self.counted = max(self.ts, since), 0.0
 
     def count_from(self, stood: float) -> None:
-        """The job was done a while ago, when the counter stood at this: what it has counted since still counts.
+        """The job was done a while ago, when the counter stood at this: what came since still counts.
         A counter that stands lower now has begun anew."""
         if self.last is not None:
             self.counted = self.last - stood if self.last >= stood else self.last

@@ -285,9 +285,7 @@ async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
 
 # --- one cast for every route ---------------------------------------------------------------------
 
-TINY_PNG = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
+TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 """One pixel."""
 
 BODIES: Mapping[str, Any] = {

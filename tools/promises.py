@@ -74,8 +74,8 @@ PURPOSES = ("maintenance", "safety", "usage")
 KINDS = ("washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump")
 QUIET = (("21:00", "07:00"), ("22:30", "06:00"), ("00:00", "00:00"), ("13:00", "15:00"), ("20:00", "09:00"))
 ENDED_BY = (
-    "suppressed", "merged", "bundled", "sent", "shown", "withdrawn", "expired", "answered", "not_sent", "held_out",
-    "complaint", "gave_way",
+    "suppressed", "merged", "bundled", "sent", "shown", "withdrawn", "expired", "answered", "not_sent",
+    "held_out", "complaint", "gave_way",
 )  # fmt: skip
 """How the code of a line begins that says what became of a finding."""
 

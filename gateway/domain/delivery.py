@@ -26,7 +26,7 @@ class Delivery:
     channel: str
     """web_push, display, email, letter, webhook, journal"""
     target: str
-    """push subscription id, device id, e-mail address, owner id (a letter), webhook endpoint, or "journal\""""
+    """push subscription, device, e-mail address, owner (a letter), webhook endpoint, or "journal\""""
     key: str
     """what replaces what: an effect is queued once per (channel, target, key)"""
     payload: Mapping[str, Any] = field(default_factory=dict)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from aiohttp import FormData
-from PIL import Image
 from garage import TEXTS
+from PIL import Image
 from web_lab import DAY, HOUR, NORTH, NOW, Lab, web_lab
 
 from gateway.domain.access import Role

@@ -66,7 +66,8 @@ async def test_a_recall_is_begun_by_api_and_its_progress_listed(lab: Lab) -> Non
     begun = await staff("POST", "recalls", BOLT)
     assert begun.status == 201, begun
     assert begun.body["progress"] == {
-        "devices": 2, "waiting": 0, "nobody": 0, "deferred": 0, "open": 2, "answered": 0, "booked": 0, "done": 0,
+        "devices": 2, "waiting": 0, "nobody": 0, "deferred": 0,
+        "open": 2, "answered": 0, "booked": 0, "done": 0,
     }  # fmt: skip
     again = await staff("POST", "recalls", BOLT)
     assert again.status == 409

@@ -365,7 +365,7 @@ async def test_what_was_decided_for_monday_survives_a_restart(night: World) -> N
 
 
 def test_every_reason_has_its_sentence() -> None:
-    """In every language, for test_config_messages.py holds them together: of what is decided late and at once."""
+    """In every language, for test_config_messages.py holds them together."""
     text = Path(decide.__file__).read_text(encoding="utf-8") + Path(pace.__file__).read_text(encoding="utf-8")
     reasons = set(re.findall(r'Suppress\("(\w+)"', text)) | {"no_marketing", decide.REPAIRED_LATELY}
     reasons.discard("held_out")

@@ -62,9 +62,7 @@ async def list_devices(call: Call, query: DevicesQuery) -> Page[DeviceOut]:
 
     def work(records: Records) -> list[Device]:
         owner = rights.only(call.who, Role.OWNER, query.owner)
-        found = records.devices.page(
-            after=query.after(), limit=query.limit + 1, owner=owner, find=query.find
-        )
+        found = records.devices.page(after=query.after(), limit=query.limit + 1, owner=owner, find=query.find)
         for device in found[: query.limit]:
             call.who.saw(device.owner, "products", "list")
         return found

@@ -156,5 +156,3 @@ async def retry_delivery(call: Call, delivery_id: str) -> DeliveryDetail:
 async def show_journal(call: Call) -> JournalOut:
     """Show the journal: its size, its readers, and how far behind they are."""
     return JournalOut.model_validate(call.context.journal.status())
-
-

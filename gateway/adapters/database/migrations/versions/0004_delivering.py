@@ -59,9 +59,7 @@ def _add_channels() -> None:
     for owner, channels in connection.execute(sa.select(wishes.c.owner, wishes.c.channels)).all():
         stored = json.loads(channels) if isinstance(channels, str) else list(channels)
         more = [channel for channel in NEW_CHANNELS if channel not in stored]
-        connection.execute(
-            sa.update(wishes).where(wishes.c.owner == owner).values(channels=[*stored, *more])
-        )
+        connection.execute(sa.update(wishes).where(wishes.c.owner == owner).values(channels=[*stored, *more]))
 
 
 def downgrade() -> None:
