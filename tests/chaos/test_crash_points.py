@@ -270,7 +270,7 @@ def _people(telling: Telling) -> None:
     """Two owners who are never asleep, with phones, cars and a workshop; the manufacturer's own system."""
     gateway, receiver = telling.gateway, telling.receiver
     gateway.persist("POST", "workshops", WORKSHOP, "workshop")
-    webhook = {"audience": "manufacturer", "url": f"{receiver.url}/hooks", "types": ["*"]}
+    webhook = {"audience": "manufacturer", "url": f"{receiver.url}/hooks"}
     gateway.persist("POST", "webhooks", webhook, "webhook")
     for owner, car in (("jana", "car-1"), ("omar", "car-2")):
         gateway.persist("POST", "owners", {"id": owner, "name": owner, "language": "en"}, owner)

@@ -203,14 +203,17 @@ def test_long_lines_are_folded_by_octets() -> None:
 
 
 class OneTouchpoint:
-    """Records that know one touchpoint, of Jana."""
+    """Records that know one touchpoint, of Jana, on a product that nobody shares."""
 
-    touchpoints = property(lambda self: self)
+    touchpoints = devices = property(lambda self: self)
+
+    def people(self, _device: str) -> list[Any]:
+        return []
 
     def get(self, key: str) -> Any:
         if key != "t1":
             raise NotFoundError(key)
-        return type("T", (), {"owner": "jana", "slots": ()})()
+        return type("T", (), {"owner": "jana", "device": "", "slots": ()})()
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ class SpanQuery(Query):
     def span(self, now: int) -> tuple[int, int]:
         """(since, until) in ms. Raises a Problem when it ends before it begins."""
         until = self.end if self.end is not None else now + 1
-        since = self.start if self.start is not None else until - FUNNEL_MS
+        since = self.start if self.start is not None else max(0, until - FUNNEL_MS)
         if until <= since:
-            raise fault_at("to", "to: has to come after from.")
+            raise fault_at("to", "to: has to come after from, and after 1970 where from is left out.")
         return since, until
 
 
