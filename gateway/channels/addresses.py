@@ -8,8 +8,11 @@ from collections.abc import Collection
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOBODYS = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("3fff::/20"))
+"""Special addresses (RFC 6890, RFC 9637) that not every Python knows to be none of the public internet."""
 
 
 def is_loopback(host: str) -> bool:
@@ -35,16 +38,21 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
             return is_public(str(inner))
+        if ip.is_site_local:
+            return False
+    if any(ip in network for network in _NOBODYS):
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 def is_literal(host: str) -> bool:
-    """Whether a host is an address already, so that nothing is resolved."""
+    """Whether the client that connects takes a host for an address, so that nothing is resolved and no
+    resolver looks at it: also `2130706433`, `127.0.0.1.`, and digits of other scripts, which it normalises."""
     try:
-        ipaddress.ip_address(host)
+        plain = URL.build(scheme="https", host=host).raw_host or ""
     except ValueError:
-        return False
-    return True
+        return True  # nothing that could be resolved
+    return ":" in plain or plain.replace(".", "").isdigit()
 
 
 class CheckedResolver(AbstractResolver):

@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from yarl import URL
 
 from gateway.channels.addresses import CheckedResolver, is_literal, is_public
 from gateway.channels.web_push import retry_after_ms
@@ -54,8 +55,11 @@ def check_url(url: str, allowed: Collection[str] = ()) -> None:
     try:
         parts = urlsplit(url)
         host, _ = (parts.hostname or "").lower(), parts.port
+        URL(url)  # as the client reads it
     except ValueError as error:
         raise AddressError("its address is unusable") from error
+    if any(char.isspace() or not char.isprintable() for char in url):
+        raise AddressError("its address holds a blank or a control character")
     if not host or parts.scheme not in ("http", "https"):
         raise AddressError("its address is not https://host/…")
     if parts.username or parts.password:

@@ -401,6 +401,15 @@ class Names(AbstractResolver):
         "ftp://hooks.example/",
         "https://",
         "https://hooks.example:99999/",
+        "https://127.0.0.1./",
+        "https://2130706433/",
+        "https://0/",
+        "https://①②⑦.⓪.⓪.①/",
+        "https://１２７.0.0.1/",
+        "https://127。0。0。1/",
+        "https://hooks.example\\@127.0.0.1/",
+        "https://hooks example/",
+        "https://hooks.example/\r\nX: y",
     ],
 )
 def test_addresses_that_may_not_be_sent_to_are_refused_at_once(url: str) -> None:
@@ -427,11 +436,26 @@ def test_a_host_is_allowed_by_name_alone() -> None:
         ("64:ff9b::a00:1", False),
         ("64:ff9b::5db8:d822", True),
         ("2002:7f00:1::", False),
+        ("fec0::1", False),
+        ("192.0.0.8", False),
+        ("2130706433", False),
         ("", False),
     ],
 )
 def test_what_is_public_is_told_through_every_wrapping(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize("host", ["①②⑦.⓪.⓪.①", "2130706433", "127.0.0.1."])
+async def test_an_address_in_disguise_is_never_connected_to(receiver: Receiver, host: str) -> None:
+    """The client takes digits of any script for an address, and then asks no resolver."""
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    channel = WebhookChannel(timeout_s=2)
+    outcome = await channel.send(rendered(f"https://{host}:{port}/hooks"))
+    await channel.close()
+    assert isinstance(outcome, Refused), outcome
+    assert "private" in outcome.detail
+    assert receiver.got == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.7", "169.254.169.254"])
