@@ -46,8 +46,8 @@ def is_public(address: str) -> bool:
 
 
 def is_literal(host: str) -> bool:
-    """Whether the client that connects takes a host for an address, so that nothing is resolved and no
-    resolver looks at it: also `2130706433`, `127.0.0.1.`, and digits of other scripts, which it normalises."""
+    """Whether the client that connects takes a host for an address, so that no resolver looks at it: also
+    `2130706433`, `127.0.0.1.`, and digits of other scripts, which it normalises."""
     try:
         plain = URL.build(scheme="https", host=host).raw_host or ""
     except ValueError:

@@ -8,15 +8,16 @@ as they are then).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gateway.domain.delivery import Delivery
 from gateway.domain.errors import NotFoundError
 from gateway.domain.feedback import AskState
-from gateway.domain.owner import Consent
+from gateway.domain.owner import Consent, Preferences
 from gateway.domain.policy import Policy
 from gateway.domain.purposes import BASES, Basis
-from gateway.domain.touchpoint import Touchpoint
+from gateway.domain.touchpoint import Matter
 from gateway.flow import consents, decide, invitations, outgoing
 from gateway.ports import Records
 
@@ -72,23 +73,22 @@ def agree(
 
 def withdrawn(records: Records, owner_id: str, purpose: str, now: int, policy: Policy) -> int:
     """End everything of that purpose that is queued or unanswered; gives how many matters ended."""
-    drop_queued(records, owner_id, purpose)
     if purpose == consents.SURVEY:
+        drop_queued(records, owner_id, purpose)
         return _questions_end(records, owner_id)
+    ended = _take_back(records, owner_id, lambda matter: matter.purpose == purpose, "no_consent", now, policy)
+    drop_queued(records, owner_id, purpose)  # what is left of a bundle is another purpose's by now
+    return ended
+
+
+def _take_back(
+    records: Records, owner_id: str, gone: Callable[[Matter], bool], why: str, now: int, policy: Policy
+) -> int:
+    """Of everything that an owner has not answered, what is `gone` is told no more; gives how many
+    touchpoints ended with it. What came along with another matter is taken out of it, and the other way."""
     unanswered = records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=MOST)
-    return sum(_ends(records, touchpoint, purpose, now) for touchpoint in unanswered)
-
-
-def _ends(records: Records, touchpoint: Touchpoint, purpose: str, now: int) -> int:
-    """1 when a matter that nobody answered ends with its purpose; what came along with another matter is
-    taken out of it."""
-    if touchpoint.purpose == purpose:
-        decide.withdraw(records, touchpoint, "no_consent", now)
-        return 1
-    for matter in records.touchpoints.matters(touchpoint.id)[1:]:
-        if matter.purpose == purpose:
-            records.touchpoints.take_out(touchpoint.id, matter.finding)
-    return 0
+    concerned = [t for t in unanswered if any(map(gone, records.touchpoints.matters(t.id)))]
+    return sum(decide.take_back(records, touchpoint, gone, why, now, policy) for touchpoint in concerned)
 
 
 def drop_queued(records: Records, owner_id: str, purpose: str) -> int:
@@ -131,9 +131,18 @@ def mute(records: Records, owner_id: str, rule: str, muted: bool, now: int, poli
         return
     records.owners.prefer(owner_id, after)
     outgoing.write_line(records, "muted_rule" if muted else "unmuted_rule", now, owner=owner_id, muted=rule)
-    for touchpoint in records.touchpoints.page(owner=owner_id, states=decide.UNANSWERED, limit=MOST):
-        if touchpoint.rule == rule and after.mutes(rule, touchpoint.severity):
-            decide.withdraw(records, touchpoint, "muted", now)
+    silence(records, owner_id, after, rule, now, policy)
+
+
+def silence(
+    records: Records, owner_id: str, wanted: Preferences, rule: str, now: int, policy: Policy
+) -> None:
+    """What an owner who has just muted a rule has not answered of it ends, on all of their products."""
+
+    def gone(matter: Matter) -> bool:
+        return matter.rule == rule and wanted.mutes(rule, matter.severity)
+
+    _take_back(records, owner_id, gone, "muted", now, policy)
 
 
 def basis(purpose: str) -> Basis:

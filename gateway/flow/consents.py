@@ -53,8 +53,8 @@ def newest_of(records: Records, owner_id: str, purpose: str) -> Consent | None:
 
 
 def may_share(records: Records, appointment: Appointment) -> bool:
-    """Whether the workshop may be handed the diagnosis of a visit: neither sharing nor the purpose of the
-    matter that it came from has been withdrawn."""
+    """Whether the workshop may be handed the diagnosis of a visit: neither sharing nor the purpose of
+    anything that it is about has been withdrawn."""
     if appointment.owner is None:
         return True
     if not allowed(records, appointment.owner, SHARING):
@@ -62,10 +62,16 @@ def may_share(records: Records, appointment: Appointment) -> bool:
     if appointment.touchpoint is None:
         return True
     try:
-        purpose = records.touchpoints.get(appointment.touchpoint).purpose
+        matters = records.touchpoints.matters(appointment.touchpoint)
     except NotFoundError:
         return False
-    newest = newest_of(records, appointment.owner, purpose)
+    owner = appointment.owner
+    return all(_stands(records, owner, purpose) for purpose in {matter.purpose for matter in matters})
+
+
+def _stands(records: Records, owner_id: str, purpose: str) -> bool:
+    """Whether a purpose has not been withdrawn; of one that was never asked about nothing was."""
+    newest = newest_of(records, owner_id, purpose)
     return newest is None or newest.granted or BASES.get(purpose) in ASKED_NOBODY
 
 

@@ -24,7 +24,7 @@ from gateway.domain.ids import new_id
 from gateway.domain.moments import DAY_MS
 from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import OWNER_REPORT, RECALL_PURPOSE, Policy, RuleInfo, rule_of
-from gateway.domain.touchpoint import Finding, State, Touchpoint, graver
+from gateway.domain.touchpoint import Finding, Matter, State, Touchpoint, graver
 from gateway.domain.webhooks import MANUFACTURER
 from gateway.flow import book, budget, bundles, cases, consents, ladder, outgoing, pace, people
 from gateway.ports import Records
@@ -885,6 +885,30 @@ def _over(
     else:
         withdraw(records, touchpoint, why, now)
         _next_in_line(records, touchpoint, now, policy)
+
+
+def take_back(
+    records: Records,
+    touchpoint: Touchpoint,
+    gone: Callable[[Matter], bool],
+    why: str,
+    now: int,
+    policy: Policy,
+) -> bool:
+    """What of an unanswered touchpoint is `gone` is told no more (a consent ended, a rule was muted); what
+    else it is about goes on. True when nothing was left and it ended."""
+    matters = records.touchpoints.matters(touchpoint.id)
+    ending = [matter for matter in matters if gone(matter)]
+    if not any(matter.cleared_at is None and matter not in ending for matter in matters):
+        withdraw(records, touchpoint, why, now)
+        _next_in_line(records, touchpoint, now, policy)
+        return True
+    for matter in ending:
+        left = [other for other in bundles.rest(records, touchpoint, matter.finding) if not gone(other)]
+        touchpoint = bundles.without(records, touchpoint, matter.finding, left, now, policy)
+        line = {"finding": matter.finding, "other": matter.rule}
+        outgoing.write_line(records, f"partly_{why}", now, touchpoint=touchpoint, **line)
+    return False
 
 
 def changed_hands(records: Records, device: str, now: int, policy: Policy) -> None:

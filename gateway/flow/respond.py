@@ -22,7 +22,7 @@ from gateway.domain.messages import Batch, DisplayAnswer
 from gateway.domain.moments import DAY_MS, instants
 from gateway.domain.policy import OWNER_REPORT, Policy
 from gateway.domain.touchpoint import ACTIONS, EXTRA_WORK, REQUESTS, Answer, State, Touchpoint
-from gateway.flow import asking, book, cases, outgoing, pace, returning
+from gateway.flow import agree, asking, book, cases, outgoing, pace, returning
 from gateway.ports import Clock, Database, Journal, Records
 
 READER = "respond"
@@ -228,7 +228,9 @@ def _follow(records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, 
             _ask_for_a_call(records, touchpoint, chosen, now, policy)
         case "never":
             wanted = outgoing.wishes(records, touchpoint.owner, policy)
-            records.owners.prefer(touchpoint.owner, wanted.muting(touchpoint.rule, touchpoint.severity))
+            silent = wanted.muting(touchpoint.rule, touchpoint.severity)
+            records.owners.prefer(touchpoint.owner, silent)
+            agree.silence(records, touchpoint.owner, silent, touchpoint.rule, now, policy)
         case "already_done":
             _set_back(records, touchpoint, chosen, now, policy)
     _write(records, touchpoint, chosen, now)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from garage import DAY, HOUR, RULES, SIGNALS, TEXTS, World, open_world
+from garage import CAR, DAY, HOUR, RULES, SIGNALS, TEXTS, World, open_world
 
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, Outcome, Sent
@@ -271,3 +271,96 @@ async def test_withdrawals_and_sending_at_the_same_instant_never_send_afterwards
         assert [row for row in waiting if row.channel == "web_push"] == []
         touchpoint = await world.touchpoint()
         assert touchpoint.state is State.WITHDRAWN
+
+
+# --- one visit for several purposes -----------------------------------------------------------------
+
+FRONT, REAR = "brake-pads-front-worn", "brake-pads-rear-worn"
+
+
+@pytest.fixture
+async def both(world: World) -> World:
+    """Front and rear pads in one touchpoint, told for two purposes."""
+    rules = {**RULES, REAR: replace(RULES[REAR], purpose="safety")}
+    world.policy = replace(world.policy, rules=rules)
+    await world.found(FRONT)
+    await world.found(REAR)
+    matters = await world.read(lambda r: r.touchpoints.matters(r.touchpoints.page()[0].id))
+    assert [(m.rule, m.purpose) for m in matters] == [(FRONT, "maintenance"), (REAR, "safety")]
+    return world
+
+
+async def told(world: World) -> list[str]:
+    touchpoint = await world.touchpoint()
+    return [m.rule for m in await world.read(lambda r: r.touchpoints.matters(touchpoint.id))]
+
+
+async def test_of_a_visit_for_two_purposes_the_one_that_still_holds_goes_on(both: World) -> None:
+    await says(both, "maintenance", False)
+    touchpoint = await both.touchpoint()
+    assert (touchpoint.state, touchpoint.rule, touchpoint.purpose) == (State.OPEN, REAR, "safety")
+    assert await told(both) == [REAR]
+    assert await both.queued(outgoing.WEB_PUSH) != []  # the push of what goes on
+    assert "partly_no_consent" in await both.codes()
+
+
+async def test_what_came_along_leaves_the_visit_with_a_line_and_with_its_job(both: World) -> None:
+    before = (await both.touchpoint()).slots[0]
+    await says(both, "safety", False)
+    touchpoint = await both.touchpoint()
+    assert (touchpoint.state, touchpoint.rule) == (State.OPEN, FRONT)
+    assert await told(both) == [FRONT]
+    assert touchpoint.slots[0].end - touchpoint.slots[0].start < before.end - before.start
+    line = [line for line in await both.lines() if line.code == "partly_no_consent"][-1]
+    assert line.params["other"] == REAR
+    assert "You withdrew your consent" in " ".join(await both.story())
+
+
+async def test_both_purposes_withdrawn_end_it(both: World) -> None:
+    await says(both, "safety", False)
+    await says(both, "maintenance", False)
+    assert (await both.touchpoint()).state is State.WITHDRAWN
+    assert await both.queued(outgoing.WEB_PUSH) == []
+
+
+async def test_muting_one_of_a_visit_leaves_the_other(both: World) -> None:
+    await both.write(agree.mute, "jana", FRONT, True, both.now, both.policy)
+    assert ((await both.touchpoint()).state, await told(both)) == (State.OPEN, [REAR])
+    assert "partly_muted" in await both.codes()
+
+
+async def test_the_workshop_gets_nothing_found_when_one_of_a_visits_purposes_ends(both: World) -> None:
+    await both.answers("book", slot=(await both.touchpoint()).slots[0].id)
+    [visit] = await both.read(lambda records: records.workshops.appointments())
+    await says(both, "safety", False)
+    handed = await both.read(lambda records: consents.handed(records, visit))
+    assert set(handed.diagnosis) <= set(consents.STAYS)
+
+
+async def test_never_ends_the_same_kind_on_every_product_of_the_owner(world: World) -> None:
+    second = replace(CAR, id="car-2", name="Second car", plate="HH-JK 2")
+    await world.write(lambda records: records.devices.add(second))
+    await world.wishes(weekly_budget=5)
+    await world.found(device="car-2")
+    other = (await world.touchpoint()).id
+    await world.found()
+    await world.answers("never")
+    ended = await world.read(lambda records: records.touchpoints.get(other))
+    assert ended.state is State.WITHDRAWN
+    assert "withdrawn_muted" in await world.codes()
+
+
+async def test_the_next_in_line_moves_up_when_consent_ends_what_was_before_it(world: World) -> None:
+    await world.wishes(weekly_budget=1)
+    await world.found()
+    await world.answers("noted")  # the week's one message
+    await world.found("oil-low", device="washer", evidence={"oil_level": 1})
+    first = await world.touchpoint()
+    await world.found("descale-due", device="washer", evidence={"washes_since_descale": 41})
+    second = await world.touchpoint()
+    assert first.wake_at is not None
+    assert second.wake_at is not None
+    assert first.wake_at < second.wake_at
+    await says(world, "maintenance", False)
+    moved = await world.read(lambda records: records.touchpoints.get(second.id))
+    assert moved.wake_at == first.wake_at
