@@ -15,7 +15,7 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RECALL_PURPOSE, Policy
 from gateway.domain.result import FINISHED_LATE_MS, Result
 from gateway.domain.touchpoint import Matter, State, Touchpoint
-from gateway.flow import afterwords, announce, book, budget, cases, consents, outgoing, telling
+from gateway.flow import afterwords, announce, book, budget, cases, consents, outgoing, returning, telling
 from gateway.ports import Records
 
 COMMENT_MAX = 1_000
@@ -59,7 +59,7 @@ def done(
 def _fulfil(
     records: Records, appointment: Appointment, touchpoint: Touchpoint, now: int, policy: Policy
 ) -> None:
-    matters = records.touchpoints.matters(touchpoint.id)
+    matters, left = _done_and_left(records, appointment, touchpoint)
     fulfilled = replace(touchpoint, state=State.FULFILLED, closed_at=now)
     records.touchpoints.save(fulfilled)
     fixed = appointment.work.get("fixed") is not False
@@ -79,8 +79,20 @@ def _fulfil(
     else:
         _not_fixed(records, appointment, fulfilled, now, policy)
     _keep_result(records, appointment, fulfilled, matters, services, now, policy)
+    if left:
+        returning.left_over(records, fulfilled, left, now, policy)
     _plan_question(records, fulfilled, now, policy)
     _bring_nps_forward(records, touchpoint.owner, now, policy)
+
+
+def _done_and_left(
+    records: Records, appointment: Appointment, touchpoint: Touchpoint
+) -> tuple[list[Matter], list[Matter]]:
+    """The matters that the visit was for, and those that its workshop does not do, or not in the same bay:
+    they were not mended by it."""
+    matters = records.touchpoints.matters(touchpoint.id)
+    mine = [m for m in matters if m.finding == touchpoint.finding or m.service in (None, *appointment.jobs)]
+    return mine, [m for m in matters if m not in mine and m.cleared_at is None]
 
 
 def _not_fixed(

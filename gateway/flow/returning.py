@@ -8,13 +8,14 @@ the day, or takes the matter up at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.domain import snooze
 from gateway.domain.errors import ConflictError
 from gateway.domain.ids import new_id
 from gateway.domain.policy import Policy
-from gateway.domain.touchpoint import Finding, State, Touchpoint
+from gateway.domain.touchpoint import Finding, Matter, State, Touchpoint, graver
 from gateway.flow import book, decide, outgoing, people
 from gateway.ports import Records
 
@@ -123,6 +124,44 @@ def _followed(records: Records, touchpoint: Touchpoint, now: int, policy: Policy
         matter = matters[finding.id]
         records.touchpoints.take_in(fresh.id, finding, matter.service, matter.purpose, now)
     outgoing.write_line(records, "returned", now, touchpoint=fresh)
+    return fresh
+
+
+def left_over(
+    records: Records, touchpoint: Touchpoint, left: Sequence[Matter], now: int, policy: Policy
+) -> Touchpoint:
+    """What a visit for `touchpoint` did not do is a matter of its own from now on: stored, and decided like
+    any other as soon as what waits is looked at."""
+    for matter in left:
+        records.touchpoints.take_out(touchpoint.id, matter.finding)
+    first, *others = left
+    fresh = replace(
+        touchpoint,
+        id=new_id(now),
+        finding=first.finding,
+        rule=first.rule,
+        rule_version=first.version,
+        service=first.service,
+        purpose=first.purpose,
+        severity=max((matter.severity for matter in left), key=graver),
+        evidence=first.evidence,
+        state=State.DEFERRED,
+        created=now,
+        answer=None,
+        wake_at=now,
+        sent_at=None,
+        closed_at=None,
+        expires_at=None,
+        slots=(),
+        waits_for=None,
+    )
+    fresh = replace(fresh, expires_at=lives_until(fresh, now, policy))
+    records.touchpoints.add(fresh)
+    for matter in others:
+        finding = records.touchpoints.finding(matter.finding)
+        if finding is not None:
+            records.touchpoints.take_in(fresh.id, finding, matter.service, matter.purpose, now)
+    outgoing.write_line(records, "left_over", now, touchpoint=fresh)
     return fresh
 
 

@@ -34,9 +34,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield opened
 
 
-async def finish(world: World) -> AppointmentState:
+async def finish(world: World, **said: object) -> AppointmentState:
     appointment = (await world.read(lambda r: r.workshops.appointments()))[0]
-    work = {"note": "pads front", "parts": ["34 11 6 794 300"]}
+    work = {"note": "pads front", "parts": ["34 11 6 794 300"], **said}
     return (await world.write(follow_up.done, appointment.id, work, world.now, world.policy)).state
 
 
@@ -153,6 +153,7 @@ async def test_what_the_job_settled_too_is_closed_and_anything_else_stays(world:
 async def test_all_matters_of_a_bundle_are_cleared_and_their_counters_set_back(world: World) -> None:
     touchpoint = await world.touchpoint()
     await bundle(world, touchpoint, "brake-pads-rear-worn")
+    await the_visit_takes(world, "brakes-front", "brakes-rear")
     await finish(world)
     findings = await world.read(lambda r: r.touchpoints.findings(device="car"))
     assert [f.cleared_at for f in findings] == [world.now, world.now]
@@ -161,6 +162,36 @@ async def test_all_matters_of_a_bundle_are_cleared_and_their_counters_set_back(w
     result = await kept(world)
     assert result.rules == ("brake-pads-front-worn", "brake-pads-rear-worn")
     assert result.services == ("brakes-front", "brakes-rear")
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+async def test_what_the_visit_was_not_for_goes_on_by_itself(world: World, fixed: bool) -> None:
+    booked = await world.touchpoint()
+    await bundle(world, booked, "brake-pads-rear-worn")
+    await finish(world, fixed=fixed)
+    rear = await world.read(lambda r: r.touchpoints.finding("found-brake-pads-rear-worn"))
+    assert rear is not None
+    assert rear.cleared_at is None
+    resets = [row.payload["signals"] for row in await world.queued("journal")]
+    assert resets == ([["pad_wear_front"]] if fixed else [])
+    assert (await kept(world)).services == ("brakes-front",)
+    (left,) = await world.read(lambda r: r.touchpoints.page(device="car", states=(State.DEFERRED,)))
+    assert (left.rule, left.service, left.finding) == ("brake-pads-rear-worn", "brakes-rear", rear.id)
+    assert "left_over" in await world.codes()
+    await world.timers()
+    offered = await world.read(lambda r: r.touchpoints.get(left.id))
+    assert offered.state is State.OPEN
+    assert offered.slots
+
+
+async def the_visit_takes(world: World, *services: str) -> None:
+    """The workshop does all of these in the one visit."""
+
+    def work(records: Records) -> None:
+        (visit,) = records.workshops.appointments(owner="jana")
+        records.workshops.save_appointment(replace(visit, services=services))
+
+    await world.write(work)
 
 
 async def bundle(world: World, touchpoint: Touchpoint, rule_id: str) -> None:
