@@ -19,6 +19,7 @@ from gateway.domain.errors import NotFoundError
 from gateway.domain.owner import Owner
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
+from gateway.domain.visit_words import arrival, code_words, terms_of_visit
 from gateway.domain.wording import Words, touchpoint_words
 from gateway.flow import consents
 from gateway.ports import Records
@@ -30,6 +31,9 @@ ABOUT = (INVITATION, DECLINE_COUNTER)
 
 OWNER_ALARM_MINUTES = 120
 """How long before the visit the owner's calendar rings."""
+
+NOTE_MOST = 200
+"""Characters of what was noted at an earlier visit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +68,7 @@ class Telling:
     @property
     def service(self) -> str:
         """All jobs of the visit by name."""
-        names = []
-        for job in self.appointment.jobs:
-            known = self.workshop.service(job)
-            names.append((known.names.get(self.language) or known.names.get("en") or job) if known else job)
-        return self.appointment.label or " + ".join(names)
+        return self.appointment.label or " + ".join(_job(self, job) for job in self.appointment.jobs)
 
     @property
     def product(self) -> str:
@@ -76,7 +76,18 @@ class Telling:
 
     @property
     def moment(self) -> str:
-        return self.speech.texts.moment(self.language, self.appointment.start, self.zone)
+        """When it begins; at home when the technician arrives."""
+        a = self.appointment
+        return arrival(self.speech.texts, self.language, a.start, a.arrive_until, self.zone, "moment")
+
+    @property
+    def until(self) -> int:
+        """When it is over at the latest, ms: at home the technician may set to work at the window's end. The
+        workshop plans by when they set out."""
+        a = self.appointment
+        if a.arrive_until is None or self.party is Party.WORKSHOP:
+            return a.end
+        return a.arrive_until + (a.end - a.start)
 
     @property
     def url(self) -> str:
@@ -84,6 +95,11 @@ class Telling:
         if self.party is Party.WORKSHOP:
             return f"{self.speech.public_url}/workshop?booking={self.appointment.id}"
         return f"{self.speech.public_url}/me/visits/{self.appointment.id}"
+
+
+def _job(told: Telling, job: str) -> str:
+    known = told.workshop.service(job)
+    return (known.names.get(told.language) or known.names.get("en") or job) if known else job
 
 
 class Look:
@@ -275,7 +291,7 @@ def event(told: Telling) -> ical.Visit:
         sequence=known.sequence if known else 0,
         stamp=known.changed if known else a.created,
         start=a.start,
-        end=a.end,
+        end=told.until,
         zone=told.zone,
         status=known.status if known else "CONFIRMED",
         summary=" · ".join(p for p in parts if p),
@@ -323,9 +339,12 @@ def _diagnosis(told: Telling) -> list[tuple[str, str]]:
     stay = told.appointment.stay
     return [
         ("found", found),
+        ("also_found", "; ".join(_rule(told, str(m["rule"])) for m in (diagnosis.get("matters") or ())[1:])),
+        ("said", str((diagnosis.get("report") or {}).get("text") or "")),
         ("codes", "; ".join(_code(told, str(code)) for code in diagnosis.get("codes") or ())),
         ("odometer", stand),
         ("software", str(diagnosis.get("firmware") or "")),
+        ("earlier", "; ".join(_earlier(told, visit) for visit in diagnosis.get("earlier") or ())),
         ("promised", _promise(told)),
         ("stay", told.say(f"stay.{stay}") if stay else ""),
         ("wished", _listed(told, told.appointment.wished)),
@@ -333,9 +352,21 @@ def _diagnosis(told: Telling) -> list[tuple[str, str]]:
 
 
 def _code(told: Telling, code: str) -> str:
-    key = f"pages.codes.{code}"
-    known = told.speech.texts.has(key)
-    return f"{code} ({told.speech.texts.say(told.language, key)})" if known else code
+    return f"{code} ({code_words(told.speech.texts, told.language, code)})"
+
+
+def _rule(told: Telling, rule: str) -> str:
+    """What people call a rule."""
+    key = f"touchpoints.{rule}.name"
+    return told.speech.texts.say(told.language, key) if told.speech.texts.has(key) else rule.replace("-", " ")
+
+
+def _earlier(told: Telling, visit: Mapping[str, Any]) -> str:
+    """ "3 December 2025: Front brakes (pads and discs)"."""
+    day = told.speech.texts.when(told.language, int(visit["at"]), told.zone, "date_year")
+    jobs = " + ".join(_job(told, str(job)) for job in visit.get("services") or ())
+    note = " ".join(str(visit.get("note") or "").split())[:NOTE_MOST]
+    return f"{day}: {jobs}{f' ({note})' if note else ''}"
 
 
 def _listed(told: Telling, starts: tuple[int, ...]) -> str:
@@ -344,9 +375,9 @@ def _listed(told: Telling, starts: tuple[int, ...]) -> str:
 
 
 def _promise(told: Telling) -> str:
-    promise, texts = told.appointment.diagnosis.get("promised") or {}, told.speech.texts
-    minutes = promise.get("minutes")
-    currency = str(promise.get("currency", "EUR"))
-    price = texts.price(told.language, promise.get("price_from"), promise.get("price_to"), currency)
-    parts = [texts.duration(told.language, int(minutes))] if minutes else []
-    return ", ".join([*parts, *([price] if price else [])])
+    """How long it takes and who pays how much, as on every other channel."""
+    minutes = (told.appointment.diagnosis.get("promised") or {}).get("minutes")
+    texts, language = told.speech.texts, told.language
+    paid = terms_of_visit(texts, language, told.appointment.terms)
+    parts = [texts.duration(language, int(minutes))] if minutes else []
+    return ", ".join([*parts, *([paid] if paid else [])])

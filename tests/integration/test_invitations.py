@@ -12,7 +12,7 @@ import pytest
 from garage import DAY, MINUTE, NORD, World, at, open_world
 from mail_lab import OWNER_MAIL, REPLIES, WORKSHOP_MAIL, Lab, open_lab, reply
 
-from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.appointment import Appointment, AppointmentState, HomeVisits
 from gateway.domain.calendars import CalendarSettings, Reach
 from gateway.domain.touchpoint import State
 from gateway.flow import book
@@ -84,6 +84,58 @@ async def test_what_an_owner_does_not_share_is_not_in_the_invitation(lab: Lab) -
     assert "180–220 €" in told
     for part in ("Befund:", "C0040", "48.210"):
         assert part not in told
+
+
+async def test_who_pays_stands_in_the_invitation_as_everywhere_else(lab: Lab) -> None:
+    covered = replace(NORD, books="on_request", services=(replace(NORD.services[0], warranty=True),))
+
+    def under_warranty(records: Records) -> None:
+        records.workshops.put(covered)
+        records.devices.update(replace(records.devices.get("car"), warranty_until="2027-06-30"))
+
+    await lab.world.write(under_warranty)
+    await asked(lab)
+    for address, free in ((WORKSHOP_MAIL, "Kostenlos"), (OWNER_MAIL, "Free of charge")):
+        told = (await lab.newest(address)).event.description.value
+        assert free.casefold() in told.casefold()
+        assert "180" not in told
+
+
+async def test_a_plain_mail_carries_the_codes_the_earlier_visits_and_all_that_was_found(lab: Lab) -> None:
+    world = lab.world
+    before = await asked(lab)
+
+    def once_before(records: Records) -> None:
+        visit = records.workshops.appointment(before.id)
+        matters = ({"rule": "brake-pads-front-worn"}, {"rule": "brake-pads-rear-worn"})
+        earlier = {"at": at("2025-12-03T09:00+01:00"), "services": ["brakes-rear"], "note": "pads\nrear"}
+        told = {**visit.diagnosis, "matters": matters, "earlier": [earlier], "codes": ["C0040", "P1234"]}
+        records.workshops.save_appointment(replace(visit, diagnosis=told))
+
+    await world.write(once_before)
+    told = (await lab.newest(WORKSHOP_MAIL)).event.description.value.replace("\u00a0", " ")
+    assert "C0040 (Drehzahlsensor" in told or "C0040 (Radsensor" in told
+    assert "P1234 (" in told
+    assert "Außerdem gefunden: Bremsbeläge hinten" in told
+    assert "Frühere Besuche hier: 3. Dezember 2025: Bremsen vorn (pads rear)" in told
+
+
+async def test_at_home_the_calendar_keeps_the_whole_window_free(lab: Lab) -> None:
+    at_home = replace(NORD.services[0], at_home=True)
+    home = replace(NORD, home=HomeVisits(window_minutes=120), services=(at_home,), books="on_request")
+
+    def lives_there(records: Records) -> None:
+        records.workshops.put(home)
+        jana = records.owners.get("jana")
+        records.owners.update(replace(jana, address="Am Deich 4, 20457 Hamburg"))
+
+    await lab.world.write(lives_there)
+    await asked(lab)
+    owner, workshop = await lab.newest(OWNER_MAIL), await lab.newest(WORKSHOP_MAIL)
+    assert "8:00–10:00" in owner.event.description.value.replace("\u202f", " ")
+    assert owner.event.dtend.value == datetime(2026, 11, 24, 11, 0, tzinfo=BERLIN)
+    assert workshop.event.dtend.value == datetime(2026, 11, 24, 9, 0, tzinfo=BERLIN)
+    assert owner.event.location.value == "Am Deich 4, 20457 Hamburg"
 
 
 async def test_accepting_in_the_workshops_calendar_confirms(lab: Lab) -> None:
