@@ -1,30 +1,16 @@
 """The demo's story in a real browser: from the push to the answer to the one question."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect, sync_playwright
-from real_parts import ROOT, end, free_port, wait_until
+from browser_lab import WIDTHS, Watch, too_wide
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-WIDTHS = (360, 820, 1440)
 PATIENCE_MS = 60_000
 PACES_TO_THE_DAY = (
     ("40000", r"(Tue 1|Wed 2|Thu 3) Dec"),
@@ -34,35 +20,6 @@ PACES_TO_THE_DAY = (
     ("240", r"17:[345]\d:\d\d\s+Thu 3 Dec"),
 )
 """Played seconds a second until the clock says so; slower as the day nears, for a late look costs more."""
-
-
-@dataclass
-class Watch:
-    """Everything that must not happen on any page: errors, foreign hosts, refused requests."""
-
-    host: str
-    wrong: list[str] = field(default_factory=list)
-
-    def over(self, context: BrowserContext) -> None:
-        context.on("page", self._page)
-        context.on("request", self._request)
-        context.on("response", self._response)
-
-    def _page(self, page: Page) -> None:
-        page.on("console", lambda said: self._said(said.type, said.text))
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-
-    def _said(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            self.wrong.append(f"console: {text}")
-
-    def _request(self, request: Request) -> None:
-        if request.url.startswith("http") and urlsplit(request.url).netloc != self.host:
-            self.wrong.append(f"foreign: {request.url}")
-
-    def _response(self, response: Response) -> None:
-        if response.status >= 400:
-            self.wrong.append(f"{response.status}: {response.request.method} {response.url}")
 
 
 @dataclass(frozen=True)
@@ -86,41 +43,6 @@ class Faces:
     def clock(self) -> str:
         """Day and time of the story, as the start page shows them."""
         return self.start.locator(".pace").inner_text()
-
-
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[str]:
-    """A running demo; gives its address."""
-    log = tmp_path / "demo.log"
-    command = [str(Path(sys.executable).parent / "touchpoint"), "demo", "--port", str(free_port())]
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            cwd=ROOT,
-            env=os.environ | {"TOUCHPOINT_DATA_DIR": str(tmp_path / "data")},
-        )
-    address = re.compile(r"http://127\.0\.0\.1:\d+")
-    try:
-        wait_until(
-            lambda: process.poll() is not None or address.search(log.read_text(errors="replace")) is not None,
-            "the demo prints its address",
-            seconds=60,
-        )
-        found = address.search(log.read_text(errors="replace"))
-        assert found is not None, log.read_text(errors="replace")[-3000:]
-        yield found[0]
-    finally:
-        end(process, signal.SIGINT)
-
-
-@pytest.fixture
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield opened
-        opened.close()
 
 
 def open_faces(context: BrowserContext, address: str) -> Faces:
@@ -155,8 +77,7 @@ def fits(page: Page) -> None:
     before = page.viewport_size
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width, f"{page.url} is {wide} px wide at {width}"
+        assert not too_wide(page), f"{page.url} scrolls to the side at {width} px"
     if before is not None:
         page.set_viewport_size(before)
 

@@ -1,0 +1,50 @@
+"""What tests in a real browser share: how it is started, and a watch over what no page may do."""
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, Page, Request, Response
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WIDTHS = (360, 820, 1440)
+"""Of a phone, a tablet and a desk, in pixels."""
+
+
+@dataclass
+class Watch:
+    """Everything that must not happen on any page: errors, foreign hosts, refused requests."""
+
+    host: str
+    wrong: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        context.on("page", self._page)
+        context.on("request", self._request)
+        context.on("response", self._response)
+
+    def _page(self, page: Page) -> None:
+        page.on("console", lambda said: self._said(said.type, said.text))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+
+    def _said(self, kind: str, text: str) -> None:
+        if kind in ("error", "warning"):
+            self.wrong.append(f"console: {text}")
+
+    def _request(self, request: Request) -> None:
+        if request.url.startswith("http") and urlsplit(request.url).netloc != self.host:
+            self.wrong.append(f"foreign: {request.url}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.wrong.append(f"{response.status}: {response.request.method} {response.url}")
+
+
+def too_wide(page: Page) -> bool:
+    """Whether a page at its present width scrolls to the side."""
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
