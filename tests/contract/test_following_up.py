@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from garage import DAY, MONDAY_MORNING, World, open_world
 
 from gateway.domain.case import Case, CaseKind, CaseState, Note
@@ -195,15 +194,14 @@ async def test_one_days_findings_are_looked_up_and_nothing_is_scanned(world: Wor
 
 
 def query_plan(records: Records, work: Callable[[Records], Any]) -> list[str]:
-    """How SQLite goes about every statement of `work`."""
-    said: list[tuple[str, Any]] = []
-
-    def listen(_c: Any, _k: Any, statement: str, parameters: Any, *_: Any) -> None:
-        said.append((statement, parameters))
-
+    """How SQLite goes about every statement of `work`, whoever hands it over."""
+    said: list[str] = []
     connection = records.transaction.connection  # type: ignore[attr-defined]
-    sa.event.listen(connection, "before_cursor_execute", listen)
-    work(records)
-    sa.event.remove(connection, "before_cursor_execute", listen)
-    plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all() for text, values in said]
+    driver = connection.connection.driver_connection
+    driver.set_trace_callback(said.append)
+    try:
+        work(records)
+    finally:
+        driver.set_trace_callback(None)
+    plans = [connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").all() for text in said]
     return [row.detail for plan in plans for row in plan]

@@ -5,11 +5,20 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.feedback import AskState, Feedback
 
 _FEEDBACK = Shape(Feedback, tables.feedback)
+_EARLIEST = [
+    Prepared(
+        sa.select(tables.feedback.c.asked_at)
+        .where(tables.feedback.c.state == AskState.WAITING)
+        .order_by(tables.feedback.c.asked_at)
+        .limit(1)
+    ),
+    Prepared(sa.select(tables.nps_due.c.at).order_by(tables.nps_due.c.at).limit(1)),
+]
 
 
 class SqlFeedbacks:
@@ -64,10 +73,7 @@ class SqlFeedbacks:
         return _FEEDBACK.all(self._connection, query.order_by(c.asked_at).limit(limit))
 
     def next_due(self) -> int | None:
-        c = tables.feedback.c
-        question = sa.select(c.asked_at).where(c.state == AskState.WAITING).order_by(c.asked_at).limit(1)
-        nps = sa.select(tables.nps_due.c.at).order_by(tables.nps_due.c.at).limit(1)
-        times = (self._connection.scalar(question), self._connection.scalar(nps))
+        times = (earliest.scalar(self._connection) for earliest in _EARLIEST)
         return min((at for at in times if at is not None), default=None)
 
     # --- NPS

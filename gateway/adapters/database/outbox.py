@@ -23,6 +23,38 @@ _WAITS = Prepared(
         tables.outbox.c.touchpoint == sa.bindparam("touchpoint"), one_of(tables.outbox.c.state, _WAITING)
     )
 )
+_C = tables.outbox.c
+_FALLS_DUE = ((_C.due_at, DeliveryState.PENDING), (_C.lease_until, DeliveryState.LEASED))
+_EARLIEST = [
+    Prepared(sa.select(sa.func.min(column)).where(_C.channel == sa.bindparam("channel"), _C.state == state))
+    for column, state in _FALLS_DUE
+]
+_CLAIMABLE = [
+    Prepared(
+        _DELIVERY.select.add_columns(_C.seq)
+        .where(_C.channel == sa.bindparam("channel"), _C.state == state, column <= sa.bindparam("now"))
+        .order_by(_C.due_at, _C.seq)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+    for column, state in _FALLS_DUE
+]
+_FINISH = Prepared(
+    sa.update(tables.outbox)
+    .where(_C.id == sa.bindparam("key_"))
+    .values({name: sa.bindparam(name, type_=_C[name].type) for name in _DELIVERY.names if name != "id"})
+)
+_AHEAD = Prepared(
+    _DELIVERY.select.where(
+        _C.channel == sa.bindparam("channel"),
+        _C.target == sa.bindparam("target"),
+        _C.seq < sa.select(_C.seq).where(_C.id == sa.bindparam("key")).scalar_subquery(),
+        _C.state == DeliveryState.PENDING,
+        sa.or_(_C.attempts > 0, _C.due_at <= sa.bindparam("soon")),
+    )
+    .order_by(_C.seq)
+    .limit(1)
+)
 
 
 class SqlOutbox:
@@ -50,20 +82,10 @@ class SqlOutbox:
 
     def _claimable(self, channel: str, now: int, limit: int) -> list[tuple[tuple[int, int], Delivery]]:
         """One channel at a time, so that the index gives the oldest however many wait."""
-        c = tables.outbox.c
-        due = sa.and_(c.state == DeliveryState.PENDING, c.due_at <= now)
-        lapsed = sa.and_(c.state == DeliveryState.LEASED, c.lease_until <= now)
         rows: list[tuple[tuple[int, int], Delivery]] = []
-        for condition in (due, lapsed):
-            query = (
-                _DELIVERY.select.add_columns(c.seq)
-                .where(c.channel == channel, condition)
-                .order_by(c.due_at, c.seq)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            for *fields, seq in self._connection.execute(query):
-                delivery = Delivery(**dict(zip(_DELIVERY.names, fields, strict=True)))
+        for claimable in _CLAIMABLE:
+            for *fields, seq in claimable.rows(self._connection, channel=channel, now=now, most=limit):
+                delivery = _DELIVERY.value(fields)
                 rows.append(((delivery.due_at, seq), delivery))
         return rows
 
@@ -74,12 +96,12 @@ class SqlOutbox:
 
     def finish(self, delivery: Delivery, attempt: Attempt) -> None:
         stored = self.get(delivery.id)
-        self._connection.execute(sa.insert(tables.attempts).values(_ATTEMPT.row(attempt)))
-        row = _DELIVERY.row(delivery)
+        self._on.add(tables.attempts, _ATTEMPT.row(attempt))
         if stored.state not in _WAITING and delivery.state != DeliveryState.SENT:
             # It ended while it was being sent: a late failure must not bring it back.
-            row = {"attempts": delivery.attempts}
-        self._store([delivery.id], row)
+            self._store([delivery.id], {"attempts": delivery.attempts})
+        else:
+            _FINISH.run(self._connection, **_DELIVERY.row(delivery), key_=delivery.id)
         self._on.changed("outbox", delivery.id)
 
     def get(self, delivery_id: str) -> Delivery:
@@ -183,16 +205,8 @@ class SqlOutbox:
         return _DELIVERY.all(self._connection, query.order_by(c.seq.desc()).limit(limit))
 
     def ahead_of(self, delivery: Delivery, soon: int = -1) -> Delivery | None:
-        c = tables.outbox.c
-        own = sa.select(c.seq).where(c.id == delivery.id).scalar_subquery()
-        query = _DELIVERY.select.where(
-            c.channel == delivery.channel,
-            c.target == delivery.target,
-            c.seq < own,
-            c.state == DeliveryState.PENDING,
-            sa.or_(c.attempts > 0, c.due_at <= soon),
-        )
-        return _DELIVERY.first(self._connection, query.order_by(c.seq).limit(1))
+        whose = {"channel": delivery.channel, "target": delivery.target, "key": delivery.id}
+        return next(iter(_DELIVERY.of(self._connection, _AHEAD, **whose, soon=soon)), None)
 
     def move(self, delivery_id: str, due_at: int) -> None:
         c = tables.outbox.c
@@ -208,13 +222,10 @@ class SqlOutbox:
         )
 
     def next_due(self, channels: Sequence[str]) -> int | None:
-        c = tables.outbox.c
         times = [
-            self._connection.scalar(
-                sa.select(sa.func.min(column)).where(c.channel == channel, c.state == state)
-            )
+            earliest.scalar(self._connection, channel=channel)
             for channel in channels
-            for column, state in ((c.due_at, DeliveryState.PENDING), (c.lease_until, DeliveryState.LEASED))
+            for earliest in _EARLIEST
         ]
         return min((t for t in times if t is not None), default=None)
 

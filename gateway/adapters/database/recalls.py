@@ -7,12 +7,18 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.recall import Affected, Progress, Recall
 from gateway.domain.touchpoint import State
 
 _RECALL = Shape(Recall, tables.recalls)
+_WAITING = Prepared(
+    sa.select(tables.recall_devices.c.recall, tables.recall_devices.c.device)
+    .where(tables.recall_devices.c.finding.is_(None))
+    .order_by(tables.recall_devices.c.seq)
+    .limit(sa.bindparam("most"))
+)
 _MANY = 500
 """Ids in one statement."""
 
@@ -66,9 +72,7 @@ class SqlRecalls:
         return _RECALL.all(self._connection, query)
 
     def waiting(self, limit: int) -> list[tuple[str, str]]:
-        c = tables.recall_devices.c
-        query = sa.select(c.recall, c.device).where(c.finding.is_(None)).order_by(c.seq).limit(limit)
-        return [(recall, device) for recall, device in self._connection.execute(query)]
+        return [(recall, device) for recall, device in _WAITING.rows(self._connection, most=limit)]
 
     def raised(self, recall_id: str, device: str, finding: str) -> None:
         c = tables.recall_devices.c

@@ -18,6 +18,13 @@ _OF_DEVICE = Prepared(
     ).order_by(tables.results.c.done_at.desc())
 )
 
+_NEXT_LOOK = Prepared(
+    sa.select(tables.results.c.look_at)
+    .where(tables.results.c.helped.is_(None))
+    .order_by(tables.results.c.look_at)
+    .limit(1)
+)
+
 _TO_THE_OWNER = ("web_push", "email", "letter")
 """Channels of which every row that was sent is a message; a display is one message, however often it was
 brought up to date."""
@@ -59,9 +66,8 @@ class SqlResults:
         return _RESULT.all(self._connection, query.limit(limit))
 
     def next_look(self) -> int | None:
-        c = tables.results.c
-        query = sa.select(c.look_at).where(c.helped.is_(None)).order_by(c.look_at).limit(1)
-        return self._connection.scalar(query)
+        at: int | None = _NEXT_LOOK.scalar(self._connection)
+        return at
 
     def messages(self, touchpoint_id: str) -> int:
         c = tables.outbox.c

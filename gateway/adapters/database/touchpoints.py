@@ -33,6 +33,24 @@ _DEFERRED = Prepared(
     )
 )
 
+_WAKING = {
+    state: Prepared(
+        _TOUCHPOINT.select.where(_C.state == state, _C.wake_at <= sa.bindparam("now"))
+        .order_by(_C.wake_at)
+        .limit(sa.bindparam("most"))
+    )
+    for state in (State.DEFERRED, State.CLOSED)
+}
+_EARLIEST = [
+    Prepared(sa.select(column).where(_C.state == state, column.is_not(None)).order_by(column).limit(1))
+    for column, state in (
+        (_C.wake_at, State.DEFERRED),
+        (_C.wake_at, State.CLOSED),
+        (_C.expires_at, State.DEFERRED),
+        (_C.expires_at, State.OPEN),
+    )
+]
+"""When something falls due: asked after everything that happens."""
 
 _SAVE = Prepared(
     sa.update(tables.touchpoints)
@@ -142,9 +160,7 @@ class SqlTouchpoints:
         return max(found, key=lambda t: t.id, default=None)
 
     def due(self, now: int, limit: int = 100) -> list[Touchpoint]:
-        c = tables.touchpoints.c
-        query = _TOUCHPOINT.select.where(c.state == State.DEFERRED, c.wake_at <= now)
-        return _TOUCHPOINT.all(self._connection, query.order_by(c.wake_at).limit(limit))
+        return _TOUCHPOINT.of(self._connection, _WAKING[State.DEFERRED], now=now, most=limit)
 
     def expired(self, now: int, limit: int = 100) -> list[Touchpoint]:
         c = tables.touchpoints.c
@@ -152,23 +168,11 @@ class SqlTouchpoints:
         return _TOUCHPOINT.all(self._connection, query.order_by(c.expires_at).limit(limit))
 
     def returning(self, now: int, limit: int = 100) -> list[Touchpoint]:
-        c = tables.touchpoints.c
-        query = _TOUCHPOINT.select.where(c.state == State.CLOSED, c.wake_at <= now)
-        return _TOUCHPOINT.all(self._connection, query.order_by(c.wake_at).limit(limit))
+        return _TOUCHPOINT.of(self._connection, _WAKING[State.CLOSED], now=now, most=limit)
 
     def next_wake(self) -> int | None:
-        c = tables.touchpoints.c
-        times = (
-            self._earliest(c.wake_at, State.DEFERRED),
-            self._earliest(c.wake_at, State.CLOSED),
-            self._earliest(c.expires_at, State.DEFERRED),
-            self._earliest(c.expires_at, State.OPEN),
-        )
+        times = (earliest.scalar(self._connection) for earliest in _EARLIEST)
         return min((t for t in times if t is not None), default=None)
-
-    def _earliest(self, column: sa.Column[int], state: State) -> int | None:
-        query = sa.select(column).where(tables.touchpoints.c.state == state, column.is_not(None))
-        return self._connection.scalar(query.order_by(column).limit(1))
 
     def deferred_for_device(self, device: str) -> list[Touchpoint]:
         c = tables.touchpoints.c

@@ -51,6 +51,19 @@ _HELD = Prepared(
         _H.workshop == _PLACE, _H.end > _START, _H.start < _END, _H.until > sa.bindparam("now")
     ).order_by(_H.start, _H.bay)
 )
+_NEXT_DUE = [
+    *(
+        Prepared(sa.select(sa.func.min(_A.answer_by)).where(_A.state == state))
+        for state in (*PENDING, AppointmentState.CONFIRMED)
+    ),
+    Prepared(sa.select(sa.func.min(_A.remind_at))),
+    Prepared(
+        sa.select(sa.func.min(tables.extra_work.c.answer_by)).where(
+            tables.extra_work.c.state == ExtraState.ASKED
+        )
+    ),
+]
+"""When something falls due: asked after everything that happens."""
 
 
 class SqlWorkshops:
@@ -214,17 +227,7 @@ class SqlWorkshops:
         return list({a.id: a for a in found}.values())[:limit]
 
     def next_appointment_due(self) -> int | None:
-        c = tables.appointments.c
-        extra = tables.extra_work.c
-        questions = [
-            *(
-                sa.select(sa.func.min(c.answer_by)).where(c.state == state)
-                for state in (*PENDING, AppointmentState.CONFIRMED)
-            ),
-            sa.select(sa.func.min(c.remind_at)),
-            sa.select(sa.func.min(extra.answer_by)).where(extra.state == ExtraState.ASKED),
-        ]
-        found = [self._connection.scalar(question) for question in questions]
+        found = [question.scalar(self._connection) for question in _NEXT_DUE]
         return min((at for at in found if at is not None), default=None)
 
     def cars_given(self, workshop_id: str, start: int, end: int, *, but: str | None = None) -> list[int]:
