@@ -182,7 +182,8 @@ class Judge:
         where = f"{delivery.channel} {about} {matter.rule} {matter.id} owner {owner.id} at {when}"
         kind = next((kind for device, kind in owner.products if device == matter.device), "")
         at_once = matter.severity == "critical" and kind != "car"
-        if not at_once:
+        silent = about == "answered"  # takes the place of a notification that still offers what is answered
+        if not at_once and not silent:
             if owner.quiet_at(at):
                 self.violation("in quiet hours", where)
             if owner.driving:

@@ -125,8 +125,10 @@ def prepare(
 
 def _moment(records: Records, delivery: Delivery, policy: Policy, now: int) -> Later | None:
     """Until when a phone must not ring for it. Mails that the owner is waiting for (an invitation, a reply)
-    go at any hour, as those of other people do."""
-    rings = delivery.channel == WEB_PUSH or (delivery.channel == EMAIL and is_offer(delivery))
+    go at any hour, as those of other people do; so does the push without a sound that takes the place of a
+    notification which has been answered elsewhere: an answer closes the other channels at once."""
+    push = delivery.channel == WEB_PUSH and not delivery.payload.get("replaces")
+    rings = push or (delivery.channel == EMAIL and is_offer(delivery))
     if delivery.touchpoint is None or not (rings or delivery.channel == DISPLAY):
         return None
     with contextlib.suppress(NotFoundError):

@@ -133,7 +133,7 @@ def _queue(
         case "webhook":
             what = {"touchpoint": touchpoint.id, "device": touchpoint.device, "rule": touchpoint.rule}
             data = {**what, "owner": owner.id, "kind": touchpoint.kind, "severity": touchpoint.severity}
-            key = f"{touchpoint.id}:touchpoint.sent"
+            key = f"{touchpoint.id}:{now}:touchpoint.sent"  # what returns is sent again
             return (
                 queue_event(
                     records,

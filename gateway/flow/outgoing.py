@@ -402,7 +402,8 @@ def _tell_settled(records: Records, touchpoint: Touchpoint, now: int) -> None:
         what["channel"] = touchpoint.answer.channel
         _answered_through(records, touchpoint, touchpoint.answer.channel, now)
     kind = "touchpoint.answered" if touchpoint.answer is not None else "touchpoint.closed"
-    key = f"{touchpoint.id}:{kind}:{touchpoint.state}"
+    at = touchpoint.answer.at if touchpoint.answer is not None else now
+    key = f"{touchpoint.id}:{at}:{kind}:{touchpoint.state}"
     owner, about = touchpoint.owner, touchpoint.id
     queue_event(records, MANUFACTURER, kind, what, now, key=key, touchpoint=about, owner=owner)
 
@@ -694,7 +695,7 @@ class Renderer:
                 params["until"] = self._texts.moment(found.language, standing[0].answer_by, found.zone)
         title = say(found.language, f"actions.answered.{action}.title", **params)
         body = say(found.language, f"actions.answered.{action}.body", **params)
-        return self._envelope(found, delivery, title, body)
+        return self._envelope(found, delivery, title, body) | {"silent": True}
 
     def _envelope(self, found: Matter, delivery: Delivery, title: str, body: str) -> dict[str, Any]:
         return {

@@ -299,7 +299,7 @@ def _readdress(records: Records, touchpoint: Touchpoint, to: str, now: int) -> N
         touchpoint, owner=to, state=State.DEFERRED, wake_at=now, sent_at=None, slots=(), answer=None
     )
     records.touchpoints.save(after)
-    outgoing.close_channels(records, touchpoint, now)
+    outgoing.close_channels(records, replace(touchpoint, state=State.DEFERRED), now)
     product: dict[str, Any] = {"person": name, "product": device.title}
     outgoing.write_line(records, "handed_over", now, owner=touchpoint.owner, **product)
     outgoing.write_line(records, "asked_now", now, touchpoint=after, **product)

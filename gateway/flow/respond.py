@@ -47,8 +47,11 @@ AFTER_A_CALL = ("book", "not_now", "already_done", "noted", "never")
 NEVER_MUTED = ("recall", OWNER_REPORT.purpose)
 """Purposes that nobody can mute: a legal duty, and what owners say themselves."""
 
-STAYS_ON_SCREEN = ("display", "email", "api", "call_centre")
-"""Answers from here leave a notification standing on a phone; a quiet one takes its place."""
+NOT_ON_A_PHONE = ("display", "email", "api", "call_centre")
+"""Channels on which the owner's phone has no part."""
+
+ON_A_PHONE = (DeliveryState.SENT, DeliveryState.LEASED, DeliveryState.PENDING)
+"""A push in these states may stand on a phone: the last of them after a try of which nobody heard."""
 
 TEXT_MOST = 200
 """Characters of a place in the owner's words."""
@@ -235,19 +238,27 @@ def _follow(records: Records, touchpoint: Touchpoint, chosen: Answer, now: int, 
             _set_back(records, touchpoint, chosen, now, policy)
     _write(records, touchpoint, chosen, now)
     pace.answered(records, touchpoint.rule, now, policy)
+    stands = _stands_on_a_phone(records, touchpoint, chosen)
     outgoing.close_channels(records, touchpoint, now)
-    if touchpoint.sent_at is not None and _stands_on_a_phone(records, touchpoint, chosen):
+    if stands:
+        outgoing.queue_push(records, touchpoint, "answered", now, replaces=True)
+    elif touchpoint.sent_at is not None and _elsewhere(touchpoint, chosen):
         outgoing.queue_push(records, touchpoint, "answered", now)
 
 
 def _stands_on_a_phone(records: Records, touchpoint: Touchpoint, chosen: Answer) -> bool:
-    """Whether a notification still offers what is answered: it may, after an answer on another channel or by
-    somebody else; it does where one was delivered to a browser that may not be the one that answered."""
-    if chosen.channel in STAYS_ON_SCREEN or chosen.by != touchpoint.owner:
-        return True
-    rows = records.outbox.page(touchpoint=touchpoint.id, states=(DeliveryState.SENT,))
-    browsers = {row.target for row in rows if row.channel == outgoing.WEB_PUSH}
-    return len(browsers) > (1 if chosen.channel == outgoing.WEB_PUSH else 0)
+    """Whether a notification still offers what is answered: on every browser that it was sent to, may have
+    been or is being sent to now, but the one whose notification was answered."""
+    rows = records.outbox.page(touchpoint=touchpoint.id, states=ON_A_PHONE, limit=1_000)
+    shown = [row for row in rows if row.state is not DeliveryState.PENDING or row.attempts]
+    browsers = {row.target for row in shown if row.channel == outgoing.WEB_PUSH}
+    own = chosen.channel == outgoing.WEB_PUSH and chosen.by == touchpoint.owner
+    return len(browsers) > (1 if own else 0)
+
+
+def _elsewhere(touchpoint: Touchpoint, chosen: Answer) -> bool:
+    """Whether the owner's phone does not know of the answer; then it is told at a moment that suits."""
+    return chosen.channel in NOT_ON_A_PHONE or chosen.by != touchpoint.owner
 
 
 def _ask_for_a_call(

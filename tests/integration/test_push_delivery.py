@@ -131,6 +131,31 @@ async def test_an_answer_in_the_car_replaces_the_notification(phone: Phone) -> N
     assert phone.service.taken[1].headers["Topic"] == phone.service.taken[0].headers["Topic"]
 
 
+async def test_an_answer_at_night_or_at_the_wheel_closes_the_phone_at_once_and_without_a_sound(
+    phone: Phone,
+) -> None:
+    await phone.world.found()
+    await phone.send()
+    phone.world.go_to("2026-11-23T23:30+01:00")
+    await phone.world.drives()
+    await phone.world.answers("not_now", channel="display")
+    await phone.send()
+    offer, answered = phone.messages
+    assert (answered["touchpoint"], answered["about"]) == (offer["touchpoint"], "answered")
+    assert answered["silent"] is True
+
+
+async def test_a_phone_that_showed_nothing_is_not_told_of_an_answer_at_night(phone: Phone) -> None:
+    await phone.world.found()  # the push was never sent
+    phone.world.go_to("2026-11-23T23:30+01:00")
+    await phone.world.answers(f"book:nord@{TUESDAY_8 + 3 * 86_400_000}", channel="display")
+    await phone.send()
+    assert phone.messages == []
+    phone.world.go_to("2026-11-24T07:00+01:00")
+    await phone.send()
+    assert [message["about"] for message in phone.messages] == ["answered"]
+
+
 async def test_what_was_answered_before_it_could_be_sent_is_not_sent(phone: Phone) -> None:
     await phone.world.found()
     await phone.world.answers("not_now")

@@ -10,7 +10,8 @@ from garage import DAY, HOUR, JANA, RULES, World, at, open_world
 
 from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reached
 from gateway.domain.policy import LADDER, Policy, Rung
-from gateway.flow import outgoing
+from gateway.domain.touchpoint import State
+from gateway.flow import outgoing, webhooks
 from gateway.flow.ladder import Step, steps
 from gateway.ports import Records
 
@@ -231,3 +232,31 @@ def test_the_settings_make_the_ladder(tmp_path: Path) -> None:
     assert "email" in policy.channels
     assert policy.retry_schedules_s == {"webhook": (1, 2)}
     assert "sesame" not in repr(load(None, environ))
+
+
+async def test_the_manufacturers_app_hears_of_a_matter_each_time_it_is_sent_and_answered(
+    world: World,
+) -> None:
+    """What returns is sent and answered once more; each is an event of its own."""
+
+    def endpoint(records: Records) -> None:
+        webhooks.register(
+            records,
+            audience="manufacturer",
+            url="https://app.example/hooks",
+            types=(),
+            now=world.now,
+            random=lambda n: bytes(n),
+        )
+
+    await world.write(endpoint)
+    await world.found()
+    await world.answers("snooze:tomorrow")
+    world.go_to("2026-11-24T09:00+01:00")
+    await world.timers()
+    assert (await world.touchpoint()).state is State.OPEN
+    await world.answers("snooze:tomorrow")
+    events = [row.payload["event"]["type"] for row in await world.queued("webhook")]
+    dropped = await world.queued("webhook", DeliveryState.DROPPED)
+    told = events + [row.payload["event"]["type"] for row in dropped]
+    assert (told.count("touchpoint.sent"), told.count("touchpoint.answered")) == (2, 2)
