@@ -19,6 +19,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Literal, TypeAlias, cast
 
 from rules.catalogue import RuleSet
@@ -122,6 +123,8 @@ class Engine:
         self._states: dict[str, DeviceState] = {}
         self._state_of = self._states.get
         self._dirty: list[DeviceState] = []
+        self._ungiven: dict[str, DeviceState] = {}
+        self._given: dict[str, bytes] = {}
         self._timer_heap: list[tuple[int, str]] = []
         self._events: list[Found | Cleared] = []
 
@@ -169,6 +172,7 @@ class Engine:
         the next reading of one of its signals, or now if it is one that passing time makes true; see
         `missing_windows` for the past that it needs.
         """
+        self._keep_ungiven()
         self.tick(position, received)  # what fell due before is by the rules before
         for state in self._states.values():
             for slot in list(state.open):
@@ -218,6 +222,7 @@ class Engine:
         state = self._states.get(device)
         if state is None or not state.cold:
             return
+        self._keep_ungiven()
         state.flush()
         program, slot = state.program, state.program.slots[signal]
         cells = [cell for cell in state.cold if program.cells[cell][1] == program.names[slot]]
@@ -263,6 +268,7 @@ class Engine:
         time_zone: str | None = None,
     ) -> None:
         """A control entry says what a device is; its kind counts from now on, whatever its name suggests."""
+        self._keep_ungiven()
         state = self._states.get(device)
         if state is None:
             state = self._states[device] = DeviceState(device, self._program(kind), model)
@@ -328,6 +334,7 @@ class Engine:
         when one of their signals arrives next. What the reset signals reported up to now, in device
         time, is forgotten, also where it arrives later.
         """
+        self._keep_ungiven()
         state = self._states.get(device)
         if state is None or state.newest == -NEVER:
             return
@@ -370,6 +377,7 @@ class Engine:
 
     def tick(self, position: int, received: int) -> None:
         """Time has passed: what has been true for long enough is found, message or not."""
+        self._keep_ungiven()
         ready = []
         while (due := self.next_due()) is not None and due <= received:
             state = self._states[heapq.heappop(self._timer_heap)[1]]
@@ -402,18 +410,40 @@ class Engine:
 
     def dirty(self) -> Iterator[tuple[str, bytes]]:
         """The devices that have changed since the last call, with their state; and what devices share."""
+        self.freeze()
+        while self._ungiven or self._given:
+            yield from self.frozen(1).items()
+
+    def freeze(self) -> None:
+        """Let `frozen` give, part by part, what `dirty` would give now, whatever changes meanwhile."""
+        self._keep_ungiven()
         changed, self._dirty = self._dirty, []
         for state in changed:
             state.dirty = False
-        for state in changed:
-            yield state.device, save(state)
-        yield from self._world.dirty()
+        self._ungiven.update((state.device, state) for state in changed)
+        self._given.update(self._world.dirty())
+
+    def frozen(self, most: int) -> dict[str, bytes]:
+        """Some of what was to be saved at `freeze`: so many devices, and those that were looked at because
+        they changed. Empty when all of it has been given."""
+        for device in list(islice(self._ungiven, most)):
+            self._given[device] = save(self._ungiven.pop(device))
+        given, self._given = self._given, {}
+        return given
+
+    def _keep_ungiven(self) -> None:
+        """Before something that may change any device: what `frozen` has not given yet, as it is."""
+        while self._ungiven:
+            device, state = self._ungiven.popitem()
+            self._given[device] = save(state)
 
     def _changed(self, state: DeviceState) -> None:
-        """It has to be saved."""
+        """It has to be saved. Called before a reading changes it: `frozen` gives it as it was."""
         if not state.dirty:
             state.dirty = True
             self._dirty.append(state)
+            if self._ungiven and self._ungiven.pop(state.device, None) is not None:
+                self._given[state.device] = save(state)
 
     def open_episodes(self, device: str) -> tuple[Episode, ...]:
         """The device's open episodes, the oldest first."""
@@ -443,6 +473,7 @@ class Engine:
             state = self._states[device] = DeviceState(device, self._program(kind))
             state.kind = kind
         else:
+            self._changed(state)
             self._change_kind(state, kind, position, received)
         return state
 

@@ -49,6 +49,9 @@ FACTS_EVERY_MS = 3_000
 STATE_EVERY_MS = 15_000
 """How far the rules' saved state may lie behind: so much is read again after a crash."""
 TICK_EVERY_MS = 1_000
+FACTS_AT_ONCE, STATES_AT_ONCE = 200, 50
+"""Devices whose facts are written, and whose state is gathered, between two looks at the journal: some
+milliseconds, so that what is found meanwhile does not wait for a hundred thousand others."""
 EVENTS_AT_ONCE = 200
 """Findings that are decided in one transaction: some tenths of a second, so that others can write, too."""
 AFTER_TROUBLE_MS = 1_000
@@ -98,6 +101,8 @@ class Assessor:
         self._position = 0
         self._committed = 0
         self._saved = 0
+        self._saving: int | None = None
+        """the position whose state is being gathered"""
         self._saved_at = 0
         self._flushed_at = 0
         self._ticked_at = 0
@@ -106,6 +111,8 @@ class Assessor:
         self._errors: dict[str, int] = {}
         """how often rules broke, as far as the database knows"""
         self._applied: OrderedDict[str, None] = OrderedDict()
+        self._applied_more = False
+        """than what is saved, or about to be"""
         self._unsaved: dict[str, bytes] = {}
         """states that the engine has given out and that are not on disk yet"""
 
@@ -170,7 +177,7 @@ class Assessor:
         Raises DatabaseUnavailableError, JournalWriteError; nothing is lost then, and it goes on with the
         next call."""
         if self._urgent():
-            await self._commit(urgent_only=True)
+            await self._commit(0)
         batches = await self._journal.read(self._position, limit=READ_LIMIT)
         for batch in batches:
             if batch.kind == "control":
@@ -178,7 +185,7 @@ class Assessor:
             else:
                 self._take(batch)
             if self._urgent():
-                await self._commit(urgent_only=True)
+                await self._commit(0)
             elif batch.kind == "messages":
                 await asyncio.sleep(0)
         return bool(batches)
@@ -241,6 +248,7 @@ class Assessor:
     async def _controls(self, batch: Batch) -> None:
         """A batch of control entries, one by one. Who appends one may do so twice, with a crash in between;
         its id tells."""
+        await self._gather_rest()
         for position, entry in enumerate(batch.controls, batch.first):
             if position <= self._position:
                 continue
@@ -262,7 +270,7 @@ class Assessor:
         self._applied[entry_id] = None
         if len(self._applied) > APPLIED_KEPT:
             self._applied.popitem(last=False)
-        self._unsaved[APPLIED] = b""
+        self._applied_more = True
 
     async def _stood(self, entry: Mapping[str, Any]) -> dict[str, float]:
         """What the counters that a job has set back stood at when it was done, if that was a while ago: their
@@ -310,7 +318,7 @@ class Assessor:
         Whatever of it is interrupted is done again: the position stands before it until all is stored."""
         activation, rule_set = entry["id"], entry["set"]
         if self._pending():
-            await self._commit(urgent_only=True)
+            await self._commit(0)
         try:
             rules = await stored(self._database, rule_set)
         except TextErrors as error:
@@ -334,9 +342,9 @@ class Assessor:
         await asyncio.to_thread(self._gather_state)
         await self._save_state()
 
-    async def _commit(self, *, urgent_only: bool = False) -> None:
+    async def _commit(self, facts: int | None = None) -> None:
         """Everything that was found since the last commit, in one transaction unless it is very much; with
-        the facts of all devices, or only of those that deciding asks about.
+        the facts of all devices, or only of those that deciding asks about and so many more.
 
         Findings that are there already are not decided again, so a part of them may stand before the
         position does."""
@@ -347,16 +355,16 @@ class Assessor:
                 is_open=isinstance(event, Found),
             )
         while len(self._events) > EVENTS_AT_ONCE:
-            await self._write(self._committed, urgent_only=True)
+            await self._write(self._committed, 0)
         began = self._clock.now()
-        await self._write(max(self._position, self._committed), urgent_only=urgent_only)
-        if not urgent_only:
+        await self._write(max(self._position, self._committed), facts)
+        if facts is None:
             self._flushed_at = began
 
-    async def _write(self, position: int, *, urgent_only: bool) -> None:
+    async def _write(self, position: int, most: int | None) -> None:
         """One transaction; what it could not store is there again afterwards."""
         events, quarantine, now = self._events[:EVENTS_AT_ONCE], self._quarantine, self._clock.now()
-        facts, parked = self._facts.take(urgent_only=urgent_only)
+        facts, parked = self._facts.take(most)
         errors = dict(self._engine.errors)
         more = {rule: n - self._errors.get(rule, 0) for rule, n in errors.items()}
         broke = {rule: n for rule, n in more.items() if n}
@@ -407,25 +415,68 @@ class Assessor:
     def _gather_state(self) -> None:
         """What the engine gives out, to be saved; of all devices it takes seconds."""
         self._unsaved.update(self._engine.dirty())
+        self._gather_applied()
+
+    def _gather_applied(self) -> None:
+        if self._applied_more:
+            self._unsaved[APPLIED] = json.dumps([*self._applied]).encode()
+            self._applied_more = False
+
+    def _gather_part(self) -> bool:
+        """Some devices' state, as it stood when saving began; whether there were any."""
+        part = self._engine.frozen(STATES_AT_ONCE) if self._saving is not None else {}
+        self._unsaved.update(part)
+        return bool(part)
+
+    async def _gather_rest(self) -> None:
+        """What is left of it, for something may change any device."""
+        more = True
+        while more:
+            more = self._gather_part()
+            await asyncio.sleep(0)
 
     async def _save_state(self) -> None:
-        """The rules' state with its position; then the journal may be trimmed up to there."""
+        """The rules' state with its position, at once; then the journal may be trimmed up to there."""
         if self._pending() or self._committed < self._position:
             await self._commit()
-        self._saved_at = self._clock.now()
-        if self._position == self._saved:
-            return
-        position = self._position
-        self._gather_state()
-        if APPLIED in self._unsaved:
-            self._unsaved[APPLIED] = json.dumps([*self._applied]).encode()
+        self._saved_at, self._saving = self._clock.now(), None
+        if self._position != self._saved:
+            self._gather_state()
+            await self._store_state(self._position)
+
+    async def _store_state(self, position: int) -> None:
         await self._state.save(position, [*self._unsaved.items()])
         self._unsaved.clear()
-        self._saved = position
+        self._saved, self._saving = position, None
         await self._journal.commit(READER, position)
+
+    def _begin_saving(self) -> None:
+        """The state as it stands now, and the facts that belong to it, will be stored part by part."""
+        self._saving = self._position
+        self._saved_at = self._flushed_at = self._clock.now()
+        self._engine.freeze()
+        self._gather_applied()
+        self._facts.begin()
+
+    async def _save_on(self) -> None:
+        """The next part; the position when everything that it stands for is stored."""
+        if self._gather_part() or self._facts.begun or self._urgent() or self._saving is None:
+            return
+        if self._committed < self._saving:
+            await self._commit(0)
+        await self._store_state(self._saving)
+
+    async def _flush(self) -> None:
+        """The next part of the facts."""
+        if not self._facts.begun:
+            self._flushed_at = self._clock.now()
+            self._facts.begin()
+        await self._commit(FACTS_AT_ONCE)
 
     def _wake_at(self) -> int | None:
         """When something falls due without any message: unsaved facts or state, a pending `for`."""
+        if self._facts.begun or self._saving is not None:
+            return self._clock.now()
         due = self._engine.next_due()
         times = (
             None if due is None else max(due, self._ticked_at + TICK_EVERY_MS),
@@ -437,10 +488,12 @@ class Assessor:
     async def _due(self) -> None:
         """What time alone brings, also while there are always more messages."""
         now = self._clock.now()
-        if self._facts.dirty and _over(self._flushed_at, self._facts_every, now):
-            await self._commit()
-        if self._position != self._saved and _over(self._saved_at, self._state_every, now):
-            await self._save_state()
+        if self._facts.begun or (self._facts.dirty and _over(self._flushed_at, self._facts_every, now)):
+            await self._flush()
+        if self._saving is not None:
+            await self._save_on()
+        elif self._position != self._saved and _over(self._saved_at, self._state_every, now):
+            self._begin_saving()
         due = self._engine.next_due()
         if due is not None and due <= now and _over(self._ticked_at, TICK_EVERY_MS, now):
             await self._journal.append_controls([{"type": "tick"}], now)

@@ -106,6 +106,8 @@ class FactBook:
         self._kind_of = kind_of
         self._known: dict[str, _Known] = {}
         self._dirty: set[str] = set()
+        self._round: list[str] = []
+        """changed devices that are still to be handed over in this round, part by part"""
         self.parked: list[str] = []
         """devices whose trip has ended since `take`"""
         self.urgent: set[str] = set()
@@ -218,9 +220,24 @@ class FactBook:
         """Whether anything changed since `take`."""
         return bool(self._dirty)
 
-    def take(self, *, urgent_only: bool = False) -> tuple[list[Facts], list[str]]:
-        """(changed facts, parked devices) since the last call; or only the facts that cannot wait."""
-        chosen = self.urgent if urgent_only else self._dirty
+    def begin(self) -> None:
+        """A round: what has changed by now is handed over by parts."""
+        self._round = [*self._dirty]
+
+    @property
+    def begun(self) -> bool:
+        """Whether something of the round is left."""
+        return bool(self._round)
+
+    def take(self, most: int | None = None) -> tuple[list[Facts], list[str]]:
+        """(changed facts, parked devices) since the last call; or only the facts that cannot wait, and those
+        of so many devices more of the round."""
+        if most is None:
+            chosen, self._round = self._dirty, []
+        else:
+            kept = max(0, len(self._round) - most)
+            chosen = self.urgent.union(self._dirty.intersection(self._round[kept:]))
+            del self._round[kept:]
         facts = [self._known[device].frozen(device) for device in sorted(chosen)]
         self._dirty = self._dirty - chosen
         for device in chosen:

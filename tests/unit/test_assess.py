@@ -21,7 +21,7 @@ from gateway.domain.messages import Batch, ContextReading, Decoded
 from gateway.domain.rule_sets import Sources
 from gateway.domain.touchpoint import Finding, State
 from gateway.flow import decide
-from gateway.flow.assess import EVENTS_AT_ONCE, STATE_EVERY_MS, Assessor, in_order
+from gateway.flow.assess import EVENTS_AT_ONCE, STATE_EVERY_MS, STATES_AT_ONCE, Assessor, in_order
 from gateway.flow.rule_sets import RulesInForce, ask
 from gateway.ports import Database, DatabaseUnavailableError, Records
 from rules import Engine, load
@@ -220,6 +220,31 @@ async def test_a_state_that_could_not_be_saved_is_saved_whole_the_next_time(plac
     async with place.working():
         await place.passes(10 * MINUTE)
         assert await place.rules_found() == FOUND
+
+
+async def test_the_state_of_many_is_stored_part_by_part_and_stands_for_one_position(place: Workplace) -> None:
+    many = 3 * STATES_AT_ONCE
+    assessor = await place.begun()
+    for ago, wear in ((20 * MINUTE, 95.0), (19 * MINUTE, 95.1)):
+        for n in range(many):
+            await place.says((ago, wear), device=f"car-{n}")
+    await assessor.step()
+    place.world.clock.advance(place.world.now + STATE_EVERY_MS)
+    stood = place.journal.head()
+    await assessor._due()
+    await assessor._due()
+    assert (await place.state.load())[0] == 0  # not all of it yet
+    for n in range(many):
+        await place.says((10 * MINUTE, 20.0), device=f"car-{n}")  # none of them is worn
+    await assessor.step()
+    for _ in range(many):
+        await assessor._due()
+    position, states = await place.state.load()
+    assert (position, len(states)) == (stood, many)
+    assert len(await place.world.read(lambda r: r.devices.all_facts())) == many
+    again = await place.begun()
+    await again.step()
+    assert sorted(again._engine.dirty()) == sorted(assessor._engine.dirty())
 
 
 async def test_what_breaks_unforeseen_saves_nothing(place: Workplace) -> None:

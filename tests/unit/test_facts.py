@@ -101,7 +101,7 @@ def test_what_cannot_wait_is_taken_alone() -> None:
     facts = book()
     facts.readings("car-2", NOW, [(0, {"odometer": 1.0})])
     drive(facts, (0, 50.0))
-    urgent, _ = facts.take(urgent_only=True)
+    urgent, _ = facts.take(0)
     assert [known.device for known in urgent] == ["car-1"]
     rest, _ = facts.take()
     assert [known.device for known in rest] == ["car-2"]
@@ -124,4 +124,4 @@ def test_what_could_not_be_stored_is_taken_again() -> None:
     drive(facts, (0, 50.0), (STANDSTILL_MS, 0.0))
     taken = facts.take()
     facts.give_back(*taken)
-    assert facts.take(urgent_only=True) == taken
+    assert facts.take(0) == taken

@@ -337,3 +337,28 @@ def test_invented_signal_names_cost_no_generated_functions() -> None:
         van.says(f"{i}s", **{f"made_up_{i}": 1})
     assert len(van.engine._programs["van"].plans) == 0
     assert van.says("3000s", temperature=120, made_up=3).story() == [("found", "3000s")]
+
+
+def test_what_is_frozen_is_given_as_it_was_then_whatever_changes_meanwhile() -> None:
+    rules = ruleset(rule("avg(speed, '10m') > 50 and pads >= 80", id="fast", for_="1m"), HOT)
+    frozen, whole = Engine(rules), Engine(rules)
+
+    def say(engine: Engine, at: int, numbers: range) -> None:
+        for n in numbers:
+            readings = {"speed": 60.0 + n, "pads": 80.0 + at, "temperature": 1.0}
+            engine.readings(at, ms(f"{at}s"), f"van-{n}", "van", [(ms(f"{at}s"), readings)])
+
+    for engine in (frozen, whole):
+        say(engine, 1, range(40))
+        say(engine, 2, range(40))
+    expected = dict(whole.dirty())
+    frozen.freeze()
+    given = frozen.frozen(5)
+    say(frozen, 3, range(20, 30))
+    given |= frozen.frozen(5)
+    frozen.register(4, ms("4s"), "van-0", "van", "m1")
+    frozen.tick(5, ms("5m"))
+    while part := frozen.frozen(5):
+        given |= part
+    assert given == expected
+    assert set(dict(frozen.dirty())) >= {"van-0", *(f"van-{n}" for n in range(20, 30))}
