@@ -569,6 +569,10 @@ class Outbox(Protocol):
         ...
 
     def next_due(self, channels: Sequence[str]) -> int | None: ...
+    def earliest(self, channels: Sequence[str]) -> Mapping[str, int]:
+        """{channel: when its next row falls due, or its next lease ends}, where there is any."""
+        ...
+
     def counts(self, states: Sequence[DeliveryState] = ()) -> Mapping[str, int]:
         """{state: how many}, of these states or of all; see `Touchpoints.counts`."""
         ...
@@ -1017,7 +1021,7 @@ class Contacts(Protocol):
         ...
 
     def reached(self, about: str, decided: int, at: int) -> None:
-        """What was decided at `decided` has reached its owner only now: the week counts from here."""
+        """What was decided at `decided` or since has reached its owner only now: the week counts from here."""
         ...
 
 

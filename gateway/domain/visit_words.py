@@ -20,6 +20,8 @@ from gateway.domain.appointment import (
 from gateway.domain.device import Device
 from gateway.domain.texts import Texts
 
+FELL_THROUGH = (AppointmentState.CANCELLED, AppointmentState.DECLINED, AppointmentState.LAPSED)
+
 CODE = re.compile(r"^([PCBU])([0-3])([0-9A-F])[0-9A-F]{2}(?:-[0-9A-F]{2})?$")
 """A trouble code by SAE J2012 / ISO 15031-6: system, who defined it, subsystem, fault; a failure type."""
 
@@ -166,6 +168,8 @@ def _still_so(appointment: Appointment, change: str, payload: Mapping[str, Any])
             return str(appointment.state) == change
         case "confirmed" | "rescheduled" | "wish_declined":
             return appointment.state is AppointmentState.CONFIRMED
+        case "fell_through":
+            return appointment.state in FELL_THROUGH
         case _:
             return appointment.state in PENDING
 

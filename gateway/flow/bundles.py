@@ -16,7 +16,7 @@ from gateway.domain.delivery import DeliveryState
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, Matter, Slot, State, Touchpoint, graver, services
-from gateway.flow import book, outgoing
+from gateway.flow import book, outgoing, parting
 from gateway.ports import Records
 
 JOINABLE = (State.DEFERRED, State.OPEN, State.BOOKED)
@@ -190,18 +190,4 @@ def without(
     records: Records, touchpoint: Touchpoint, gone: str, left: Sequence[Matter], now: int, policy: Policy
 ) -> Touchpoint:
     """The touchpoint without one of its findings; where that was its own, the next one takes its place."""
-    records.touchpoints.take_out(touchpoint.id, gone)
-    if touchpoint.finding == gone:
-        first = left[0]
-        records.touchpoints.take_out(touchpoint.id, first.finding)
-        touchpoint = replace(
-            touchpoint,
-            finding=first.finding,
-            rule=first.rule,
-            rule_version=first.version,
-            service=first.service,
-            purpose=first.purpose,
-            evidence=first.evidence,
-        )
-    severity = max((matter.severity for matter in left), key=graver)
-    return bring_up_to_date(records, replace(touchpoint, severity=severity), now, policy)
+    return bring_up_to_date(records, parting.leave(records, touchpoint, gone, left), now, policy)

@@ -32,7 +32,7 @@ from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
 from gateway.flow import decide, outgoing, recalls, returning, visit, webhooks
-from gateway.flow.outgoing import DISPLAY, EMAIL, WEB_PUSH, WEBHOOK, Renderer, is_offer
+from gateway.flow.outgoing import DISPLAY, EMAIL, IN_PERSON, WEB_PUSH, WEBHOOK, Renderer, is_offer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
 AT_ONCE = 16
@@ -183,8 +183,7 @@ def follow(records: Records, delivery: Delivery, outcome: Outcome | Later | Drop
         records.outbox.reached(delivery.id, Reached.SENT, now)
         if delivery.channel == WEBHOOK:
             records.outbox.reached(delivery.id, Reached.DELIVERED, now)
-        if delivery.touchpoint is not None and delivery.created < now and is_offer(delivery):
-            records.contacts.reached(delivery.touchpoint, delivery.created, now)
+        _note_contact(records, delivery, now)
         _note_later_step(records, delivery, now)
         return
     if isinstance(outcome, Gone):
@@ -202,6 +201,18 @@ def _forget_target(records: Records, delivery: Delivery, outcome: Gone, now: int
             outgoing.undeliverable(records, delivery, outcome.detail, now)
         case "webhook":
             webhooks.disable(records, delivery.target, outcome.detail, now)
+
+
+def _note_contact(records: Records, delivery: Delivery, now: int) -> None:
+    """The week of a contact counts from when its owner was reached: in person, if they are."""
+    if delivery.touchpoint is None or delivery.created == now or not is_offer(delivery):
+        return
+    rows = records.outbox.page(touchpoint=delivery.touchpoint, limit=200)
+    told = (row for row in rows if row.id != delivery.id and row.created == delivery.created)
+    if not any(
+        row.channel in IN_PERSON and row.state is DeliveryState.SENT and is_offer(row) for row in told
+    ):
+        records.contacts.reached(delivery.touchpoint, delivery.created, now)
 
 
 def _note_later_step(records: Records, delivery: Delivery, now: int) -> None:
@@ -241,6 +252,12 @@ class Deliverer:
         self._rooms: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._sending: dict[asyncio.Task[None], str] = {}
         """what is being sent: task → channel"""
+        self._over = False
+        """whether any of it has ended since it was asked when the next falls due"""
+        self._sent: set[str] = set()
+        """deliveries whose end is stored, and that nobody has told of yet"""
+        self._back: int | None = None
+        """when the first of those falls due that went back into the outbox, or were left to their lease"""
 
     async def run(self) -> None:
         """Until cancelled. What is being sent then is sent again after its lease."""
@@ -261,18 +278,37 @@ class Deliverer:
             await asyncio.gather(*self._sending, return_exceptions=True)
 
     async def _round(self, changes: ChangeFeed, due: int | None) -> int | None:
-        """Send what is due, then wait for more; gives when the next row falls due."""
-        if changes.take():
-            due = await self._next_due()
-        if due is not None and due <= self._clock.now():
-            for delivery in await self._claim():
+        """Send what is due, then wait for more; gives when the next row falls due.
+
+        Whatever is told is claimed at once, without asking first whether it is due: each question waits
+        for a thread, which at a high load takes longer than the claim."""
+        if self._told(changes.take()) or (due is not None and due <= self._clock.now()):
+            claimed, due = await self._claim()
+            for delivery in claimed:
                 self._begin(delivery)
-            due = await self._next_due()
         if self._sending:
             await self._some_end(changes.event())
-            return await self._next_due()
+            return self._sooner(due)
+        if self._over:
+            self._over = False
+            due = await self._next_due()
         await self._clock.wait(changes.event(), due)
         return due
+
+    def _told(self, changes: Sequence[tuple[str, str]]) -> bool:
+        """Whether anything has changed but what we have sent ourselves."""
+        told = False
+        for subject, key in changes:
+            told |= key not in self._sent
+            self._sent.discard(key)
+            if subject == "*":  # it is no longer told what
+                self._sent.clear()
+        return told
+
+    def _sooner(self, due: int | None) -> int | None:
+        """When something falls due, with what went back meanwhile."""
+        back, self._back = self._back, None
+        return back if due is None else due if back is None else min(due, back)
 
     async def _next_due(self) -> int | None:
         return await self._database.read(lambda records: records.outbox.next_due([*self._channels]))
@@ -284,6 +320,7 @@ class Deliverer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
+        self._over = True
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_failed", why=f"{type(error).__name__}: {error}")
 
@@ -300,22 +337,27 @@ class Deliverer:
 
     async def now(self) -> None:
         """Send everything that is due, and return when it has been tried."""
-        while claimed := await self._claim():
+        while claimed := (await self._claim())[0]:
             await asyncio.gather(*(self._deliver(delivery) for delivery in claimed))
 
-    async def _claim(self) -> Sequence[Delivery]:
-        """Every channel has its own room, so that one whose receiver hangs takes nothing from the others."""
+    async def _claim(self) -> tuple[Sequence[Delivery], int | None]:
+        """(what is to be sent now, when the next falls due). Every channel has its own room, so that one
+        whose receiver hangs takes nothing from the others."""
         now, lease, busy = self._clock.now(), self._policy.lease_ms, Counter(self._sending.values())
 
-        def work(records: Records) -> list[Delivery]:
-            return [
+        def work(records: Records) -> tuple[list[Delivery], int | None]:
+            earliest = records.outbox.earliest([*self._channels])
+            claimed = [
                 delivery
-                for name in self._channels
-                if busy[name] < AT_ONCE
+                for name, at in earliest.items()
+                if at <= now and busy[name] < AT_ONCE
                 for delivery in records.outbox.claim(
                     now, lease_ms=lease, limit=AT_ONCE - busy[name], channels=[name]
                 )
             ]
+            if claimed:
+                earliest = records.outbox.earliest([*self._channels])
+            return claimed, min(earliest.values(), default=None)
 
         return await self._database.write(work)
 
@@ -357,6 +399,7 @@ class Deliverer:
         """Into the outbox, for those behind it to pass."""
         later = self._clock.now() + FULL_MS
         await self._patiently(lambda records: records.outbox.put_back(delivery.id, later))
+        self._back = later if self._back is None else min(self._back, later)
 
     async def _send_in_turn(self, delivery: Delivery, rendered: Delivery) -> None:
         """One host has so many at once; what finds it full for a while goes back, so that a host that hangs
@@ -395,7 +438,13 @@ class Deliverer:
             records.outbox.finish(after, attempt)
             follow(records, after, outcome, now)
 
-        await self._patiently(work)
+        if after.state is DeliveryState.SENT:
+            self._sent.add(delivery.id)
+        try:
+            await self._patiently(work)
+        except BaseException:
+            self._sent.discard(delivery.id)
+            raise
         self._counters.attempt(delivery.channel, attempt.result)
         found_at = delivery.payload.get("found_at")
         if isinstance(outcome, Sent) and isinstance(found_at, int):

@@ -136,7 +136,10 @@ def queue_push(
     due_at: int | None = None,
     **payload: Any,
 ) -> int:
-    """A push to every browser of the owner; gives to how many."""
+    """A push to every browser of the owner; gives to how many. The offer itself goes as decided, everything
+    else only while the owner wants pushes at all."""
+    if about != "offer" and WEB_PUSH not in records.owners.preferences(touchpoint.owner).channels:
+        return 0
     subscriptions = records.owners.subscriptions(touchpoint.owner)
     for subscription in subscriptions:
         body = {"about": about, **payload}
@@ -529,7 +532,7 @@ class Renderer:
             return None
         match delivery.channel:
             case "display":
-                payload: Mapping[str, Any] | None = self._display(found, now)
+                payload: Mapping[str, Any] | None = self._display(records, found, now)
             case "email" | "letter":
                 payload = self._in_writing(records, found, delivery, now)
             case _:
@@ -590,10 +593,11 @@ class Renderer:
             matters=found.told,
         )
 
-    def _display(self, found: Matter, now: int) -> Mapping[str, Any]:
-        """What the display shows: the matter while it is open, nothing afterwards."""
+    def _display(self, records: Records, found: Matter, now: int) -> Mapping[str, Any]:
+        """What the display shows: the matter while it is open and agreed to, nothing afterwards."""
         touchpoint = found.touchpoint
-        if touchpoint.state is not State.OPEN:
+        agreed = consents.allowed(records, touchpoint.owner, touchpoint.purpose)
+        if touchpoint.state is not State.OPEN or not agreed:
             return {"touchpoint": touchpoint.id, "show": None}
         words = self.words(found, now)
         show = {

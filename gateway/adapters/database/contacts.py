@@ -17,7 +17,7 @@ _TIMES = Prepared(
 )
 _REACHED = (
     sa.update(tables.contacts)
-    .where(_C.about == sa.bindparam("what"), _C.at == sa.bindparam("decided"))
+    .where(_C.about == sa.bindparam("what"), _C.at.between(sa.bindparam("decided"), sa.bindparam("now")))
     .values(at=sa.bindparam("now"))
 )
 
