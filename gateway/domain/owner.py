@@ -63,6 +63,8 @@ class Preferences:
     """{rule: severity it had when it was muted}: what is graver gets through again"""
     weekly_budget: int = 2
     """service messages an owner allows a week (stated to the owner, enforced by the budget step)"""
+    marketing_budget: int | None = None
+    """offers an owner allows a week, from a purse of their own; None: as many as the operator set"""
 
     def mutes(self, rule: str, severity: str) -> bool:
         """Whether a finding of this rule stays silent. Muting ends when severity rises; where it is not known

@@ -435,6 +435,8 @@ def _household(speaker: _Speaker, line: LedgerLine) -> None:
     if "purpose" in params:
         key = f"pages.consent.{params['purpose']}.label"
         speaker.params["purpose"] = speaker.say(key) if speaker.texts.has(key) else params["purpose"]
+    if "way" in params:
+        speaker.params["way"] = speaker.say(f"pages.channel.{params['way']}.label")
     if "muted" in params:
         key = f"touchpoints.{params['muted']}.name"
         speaker.params["rule_name"] = speaker.say(key) if speaker.texts.has(key) else params["muted"]

@@ -8,11 +8,11 @@ as they are then).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from gateway.domain.delivery import Delivery
-from gateway.domain.errors import NotFoundError
+from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.feedback import AskState
 from gateway.domain.owner import Consent, Preferences
 from gateway.domain.policy import Policy
@@ -27,6 +27,8 @@ MOST = 5_000
 QUESTION = "question"
 AWAITED = ("answered", "visit", "reminder", "extra_work", "case", "case_opened", *invitations.ABOUT)
 """What an owner waits for, whatever they agree to: it follows from what they answered or booked."""
+WAITS_FOR_WISHES = ("not_sent_quiet_hours", *decide.FOR_ROOM)
+"""Why a matter waits that waits because of what its owner prefers."""
 STAYS = (outgoing.DISPLAY, outgoing.JOURNAL)
 """Rows that go on: a display is to be cleared, and the rules are to hear that a counter was reset."""
 
@@ -114,6 +116,86 @@ def _questions_end(records: Records, owner_id: str) -> int:
     for question in asked:
         records.feedback.answer(replace(question, state=AskState.DROPPED))
     return len(asked)
+
+
+# --- how they are reached ---------------------------------------------------------------------------
+
+
+def prefer(
+    records: Records, owner_id: str, wanted: Preferences, by: By, now: int, policy: Policy
+) -> Preferences:
+    """An owner wants to be reached in another way: it holds for what waits, too. What was queued on a channel
+    that is switched off is not sent there, what waited for the end of quiet hours or for room is looked at
+    again at once, and of what was muted nothing stays open. Gives what holds.
+
+    Raises InvalidError for a muted rule that is not in force.
+    """
+    before = outgoing.wishes(records, owner_id, policy)
+    wanted = _muted_as_before(before, wanted, policy)
+    if wanted == before:
+        return before
+    records.owners.prefer(owner_id, wanted)
+    _tell_wishes(records, owner_id, before, wanted, by, now)
+    for rule in wanted.muted:
+        if rule not in before.muted:
+            silence(records, owner_id, wanted, rule, now, policy)
+    _switch_off(records, owner_id, set(before.channels) - set(wanted.channels), now)
+    for touchpoint in records.touchpoints.deferred_for_owner(owner_id):
+        if touchpoint.waits_for in WAITS_FOR_WISHES:
+            records.touchpoints.save(replace(touchpoint, wake_at=now))
+    return wanted
+
+
+def _muted_as_before(before: Preferences, wanted: Preferences, policy: Policy) -> Preferences:
+    """What was muted stays so up to the severity it had then; what is muted now, up to the rule's own."""
+    severities = {rule: before.muted_at[rule] for rule in before.muted if rule in before.muted_at}
+    for rule in wanted.muted:
+        info = policy.rules.get(rule)
+        if rule in before.muted:
+            continue
+        if info is None:
+            raise InvalidError(f"muted: there is no rule {rule}.")
+        severities[rule] = info.severity
+    kept = {rule: severity for rule, severity in severities.items() if rule in wanted.muted}
+    return replace(wanted, muted_at=kept)
+
+
+def _switch_off(records: Records, owner_id: str, channels: Collection[str], now: int) -> None:
+    """What waits for a channel that the owner does not want any more gives its place to the next one. What
+    is critical goes wherever it was to go."""
+    for row in records.outbox.waiting_for(owner_id):
+        if row.channel not in channels or row.touchpoint is None or not outgoing.is_offer(row):
+            continue
+        if row.channel == outgoing.DISPLAY or records.touchpoints.get(row.touchpoint).severity == "critical":
+            continue
+        records.outbox.drop([row.id])
+        outgoing.step_failed(records, row, now)
+
+
+def _tell_wishes(
+    records: Records, owner_id: str, before: Preferences, wanted: Preferences, by: By, now: int
+) -> None:
+    """A line for each thing that is another one now."""
+    quiet = (wanted.quiet_from, wanted.quiet_to)
+    told: dict[str, dict[str, object]] = {}
+    if quiet != (before.quiet_from, before.quiet_to):
+        told["wishes_quiet"] = {"quiet_from": quiet[0], "quiet_to": quiet[1]}
+    if quiet[0] == quiet[1] and "wishes_quiet" in told:
+        told = {"wishes_no_quiet": {}}
+    if wanted.weekly_budget != before.weekly_budget:
+        told["wishes_budget"] = {"count": wanted.weekly_budget}
+    if wanted.marketing_budget != before.marketing_budget and wanted.marketing_budget is not None:
+        told["wishes_offers"] = {"count": wanted.marketing_budget}
+    if by.source != "owner":
+        outgoing.write_line(records, "wishes_staff", now, owner=owner_id, by=by.name)
+    for code, params in told.items():
+        outgoing.write_line(records, code, now, owner=owner_id, by=by.source, **params)
+    for channel in sorted({*before.channels} ^ {*wanted.channels}):
+        code = "wishes_on" if channel in wanted.channels else "wishes_off"
+        outgoing.write_line(records, code, now, owner=owner_id, by=by.source, way=channel)
+    for rule in sorted({*before.muted} ^ {*wanted.muted}):
+        code = "muted_rule" if rule in wanted.muted else "unmuted_rule"
+        outgoing.write_line(records, code, now, owner=owner_id, muted=rule)
 
 
 def mute(records: Records, owner_id: str, rule: str, muted: bool, now: int, policy: Policy) -> None:

@@ -28,9 +28,10 @@ def purse_of(purpose: str) -> str:
 
 def allowed(records: Records, owner_id: str, purse: str, policy: Policy) -> int:
     """How many contacts in seven days the owner allows."""
-    if purse == MARKETING:
-        return policy.marketing_budget
-    return outgoing.wishes(records, owner_id, policy).weekly_budget
+    wanted = outgoing.wishes(records, owner_id, policy)
+    if purse != MARKETING:
+        return wanted.weekly_budget
+    return policy.marketing_budget if wanted.marketing_budget is None else wanted.marketing_budget
 
 
 def spent(records: Records, owner_id: str, purse: str, now: int) -> int:

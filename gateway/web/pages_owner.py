@@ -5,6 +5,7 @@ Everything can be done without a script: forms post, and are answered by going o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace as Shown
@@ -688,9 +689,19 @@ def _you_view(loaded: Shown, at: _Page) -> Shown:
         notify=at.context.vapid_public_key,
         push_note=None,
         budget=words("you.budget_text", count=wishes.weekly_budget),
+        weekly_budget=wishes.weekly_budget,
+        offers=_offers(loaded, at),
         ledger=views.ledger(loaded.lines, at.context, words, newest_first=True),
         muted=[(rule, views.rule_name(rule, words), words("people.mute_ends")) for rule in wishes.muted],
     )
+
+
+def _offers(loaded: Shown, at: _Page) -> int | None:
+    """How many offers a week, where there are any."""
+    if "marketing" not in loaded.asked:
+        return None
+    wanted: int | None = loaded.preferences.marketing_budget
+    return at.context.policy.marketing_budget if wanted is None else wanted
 
 
 def _consent(purpose: str, history: list[Consent], at: _Page) -> Shown:
@@ -777,9 +788,11 @@ async def consent(request: web.Request) -> web.Response:
 
 
 async def _prefer(at: _Page, change: Callable[[Preferences], Preferences]) -> None:
+    by, policy = agree.By(name=at.owner_id, source="owner"), at.context.policy
+
     def work(records: Records) -> None:
-        wishes = outgoing.wishes(records, at.owner_id, at.context.policy)
-        records.owners.prefer(at.owner_id, change(wishes))
+        wishes = outgoing.wishes(records, at.owner_id, policy)
+        agree.prefer(records, at.owner_id, change(wishes), by, at.now, policy)
 
     await at.write(work)
 
@@ -795,6 +808,19 @@ async def preferences(request: web.Request) -> web.Response:
     except ValueError:
         return see("/me/you", "conflict")
     await _prefer(at, lambda wishes: replace(wishes, quiet_from=begin, quiet_to=end))
+    return see("/me/you", "saved")
+
+
+@routes.post("/me/budget")
+@owner_only
+async def weekly(request: web.Request) -> web.Response:
+    """How many messages a week: about products, and offers."""
+    at, form = await open_page(request), await request.post()
+    given = {name: str(form[name]) for name in ("weekly_budget", "marketing_budget") if name in form}
+    if not given or not all(re.fullmatch("[0-9]{1,2}", number) for number in given.values()):
+        return see("/me/you", "conflict")
+    numbers = {name: int(number) for name, number in given.items()}
+    await _prefer(at, lambda wishes: replace(wishes, **numbers))
     return see("/me/you", "saved")
 
 

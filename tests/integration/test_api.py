@@ -284,9 +284,30 @@ async def test_preferences_are_set_and_shown(lab: Lab) -> None:
         "channels": ["display"],
         "muted": ["brake-pads-front-worn"],
         "weekly_budget": 1,
+        "marketing_budget": 0,
     }
     assert (await jana("PUT", "owners/jana/preferences", wishes)).status == 200
     assert await jana.get("owners/jana/preferences") == wishes
+
+
+async def test_what_holds_is_shown_to_who_never_set_anything(lab: Lab) -> None:
+    await lab.owner("jana")
+    jana = await lab.caller(Role.OWNER, "jana")
+    shown = await jana.get("owners/jana/preferences")
+    policy = lab.context.policy
+    assert shown["quiet_from"] == policy.quiet_from
+    assert (shown["weekly_budget"], shown["marketing_budget"]) == (
+        policy.weekly_budget,
+        policy.marketing_budget,
+    )
+
+
+async def test_only_rules_that_there_are_can_be_muted(lab: Lab) -> None:
+    await lab.owner("jana")
+    jana = await lab.caller(Role.OWNER, "jana")
+    refused = await jana("PUT", "owners/jana/preferences", {"muted": ["no-such-rule"]})
+    assert refused.status == 422
+    assert "there is no rule no-such-rule" in refused.body["detail"]
 
 
 async def test_a_browser_subscribes_once_and_is_taken_out_again(lab: Lab) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from garage import CAR, DAY, HOUR, RULES, SIGNALS, TEXTS, World, open_world
+from garage import CAR, DAY, HOUR, JANA, RULES, SIGNALS, TEXTS, World, open_world
 
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, Outcome, Sent
@@ -228,7 +228,7 @@ async def test_a_row_that_was_claimed_before_the_consent_ended_is_not_sent(
     await offered(world, channel)
     out = Channel(channel)
     sender = deliverer(world, out)
-    claimed = await sender._claim()
+    claimed, _ = await sender._claim()
     assert any(row.channel == channel for row in claimed)
     await says(world, "maintenance", False)
     await asyncio.gather(*(sender._deliver(row) for row in claimed))
@@ -242,7 +242,7 @@ async def test_without_the_withdrawal_the_same_row_is_sent(world: World, channel
     await offered(world, channel)
     out = Channel(channel)
     sender = deliverer(world, out)
-    await asyncio.gather(*(sender._deliver(row) for row in await sender._claim()))
+    await asyncio.gather(*(sender._deliver(row) for row in (await sender._claim())[0]))
     assert [row.channel for row in out.sent if row.channel == channel]
 
 
@@ -364,3 +364,81 @@ async def test_the_next_in_line_moves_up_when_consent_ends_what_was_before_it(wo
     await says(world, "maintenance", False)
     moved = await world.read(lambda records: records.touchpoints.get(second.id))
     assert moved.wake_at == first.wake_at
+
+
+# --- how they are reached ---------------------------------------------------------------------------
+
+
+async def prefers(world: World, **wanted: object) -> None:
+    def work(records: Records) -> None:
+        before = outgoing.wishes(records, "jana", world.policy)
+        agree.prefer(records, "jana", replace(before, **wanted), BY, world.now, world.policy)  # type: ignore[arg-type]
+
+    await world.write(work)
+
+
+async def test_other_quiet_hours_hold_for_what_waits(world: World) -> None:
+    world.go_to("2026-11-23T23:00+01:00")
+    await world.found()
+    assert (await world.touchpoint()).waits_for == "not_sent_quiet_hours"
+    await prefers(world, quiet_from="00:00", quiet_to="06:00")
+    await world.timers()
+    assert (await world.touchpoint()).state is State.OPEN
+    assert "your quiet hours are 00:00 to 06:00" in " ".join(await world.story())
+
+
+async def test_a_larger_budget_lets_through_what_waits_for_room(world: World) -> None:
+    await prefers(world, weekly_budget=1)
+    await world.found()
+    await world.found("oil-low", evidence={"oil_level": 1})
+    assert (await world.touchpoint()).state is State.DEFERRED
+    await prefers(world, weekly_budget=2)
+    await world.timers()
+    assert (await world.touchpoint()).state is State.OPEN
+    assert "you allow 2 service messages" in " ".join(await world.story())
+
+
+async def test_offers_have_a_number_of_the_owners_own(world: World) -> None:
+    offers = {
+        name: replace(RULES["oil-low"], id=name, purpose="marketing")
+        for name in ("offer", "offer-2", "offer-3")
+    }
+    world.policy = replace(world.policy, rules={**RULES, **offers}, marketing_budget=1)
+    await says(world, "marketing", True)
+    await prefers(world, weekly_budget=0, marketing_budget=2)
+    assert [await world.found(name) for name in offers] == ["send", "send", "defer"]
+    await prefers(world, marketing_budget=0)
+    await world.timers()
+    assert (await world.touchpoint()).state is State.WITHDRAWN
+    assert (await world.codes())[-1] == "withdrawn_no_marketing"
+
+
+async def test_nothing_queued_is_sent_on_a_channel_that_is_switched_off(world: World) -> None:
+    await world.write(lambda r: r.owners.update(replace(JANA, email="jana@example.org")))
+    world.policy = replace(world.policy, channels=(*world.policy.channels, "email"))
+    await world.found()
+    assert len(await world.queued(outgoing.WEB_PUSH)) == 1
+    (mail,) = await world.queued(outgoing.EMAIL)
+    assert mail.due_at > world.now
+    await prefers(world, channels=("email", "letter"))
+    assert await world.queued(outgoing.WEB_PUSH) == []
+    (mail,) = await world.queued(outgoing.EMAIL)
+    assert mail.due_at == world.now, "the next step takes its place"
+    assert "wishes_off" in await world.codes()
+
+
+async def test_what_is_muted_by_a_list_stays_muted_only_as_far_as_it_was(world: World) -> None:
+    """A list of muted rules carries no severity; the one at which each was muted must not be lost with it."""
+    await world.found()
+    await world.answers("never")
+    await prefers(world, weekly_budget=5, muted_at={})
+    wanted = await world.read(lambda records: records.owners.preferences("jana"))
+    assert wanted.mutes(FRONT, "advice")
+    assert not wanted.mutes(FRONT, "warning")
+
+
+async def test_muting_by_a_list_ends_what_is_open(world: World) -> None:
+    await world.found()
+    await prefers(world, muted=(FRONT,))
+    assert (await world.touchpoint()).state is State.WITHDRAWN
+    assert "muted_rule" in await world.codes()

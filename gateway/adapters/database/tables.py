@@ -140,6 +140,7 @@ preferences = sa.Table(
     _json("muted", tuple[str, ...]),
     _json("muted_at", Mapping[str, str]),
     _whole("weekly_budget"),
+    _whole("marketing_budget", null=True),
     sa.PrimaryKeyConstraint("owner"),
 )
 

@@ -170,7 +170,7 @@ async def get_preferences(call: Call, owner_id: str) -> PreferencesOut:
 
     def work(records: Records) -> PreferencesOut:
         rights.owner(records, call.who, owner_id)
-        return PreferencesOut.of(records.owners.preferences(owner_id))
+        return _wishes_out(outgoing.wishes(records, owner_id, call.context.policy), call)
 
     return await call.read(work)
 
@@ -179,16 +179,26 @@ async def get_preferences(call: Call, owner_id: str) -> PreferencesOut:
 async def put_preferences(call: Call, owner_id: str, body: PreferencesIn) -> PreferencesOut:
     """Set when and how an owner wants to be reached.
 
-    Quiet hours are local times of the owner's zone; equal ends mean none.
+    Quiet hours are local times of the owner's zone; equal ends mean none. It holds for what waits, too: on a
+    channel that is switched off nothing is sent any more, and what waited for the end of quiet hours or for
+    room is decided again. What is muted stays so until it becomes graver than it was when it was muted.
     """
+    by = agree.By(name=call.who.name, source=str(call.who.role))
 
     def work(records: Records) -> PreferencesOut:
         rights.owner(records, call.who, owner_id)
-        preferences = Preferences(**body.model_dump())
-        records.owners.prefer(owner_id, preferences)
-        return PreferencesOut.of(preferences)
+        wanted, policy = Preferences(**body.model_dump()), call.context.policy
+        return _wishes_out(agree.prefer(records, owner_id, wanted, by, call.now, policy), call)
 
     return await call.write(work)
+
+
+def _wishes_out(wanted: Preferences, call: Call) -> PreferencesOut:
+    """Preferences as they hold, the operator's number of offers in place of none."""
+    offers = call.context.policy.marketing_budget
+    return PreferencesOut.of(
+        wanted if wanted.marketing_budget is not None else replace(wanted, marketing_budget=offers)
+    )
 
 
 # --- ledger -------------------------------------------------------------------------------------
@@ -243,7 +253,7 @@ async def subscribe(call: Call, owner_id: str, body: SubscriptionIn) -> Subscrip
     if not body.endpoint.startswith("https://") and call.context.demo is None:
         raise fault_at("endpoint", "endpoint: push services are reached by https.")
     subscription = PushSubscription(
-        id=derived_id("subscription", body.endpoint),
+        id=derived_id("subscription", owner_id, body.endpoint),
         owner=owner_id,
         endpoint=body.endpoint,
         p256dh=body.keys.p256dh,

@@ -198,6 +198,9 @@ class PreferencesIn(In):
     )
     muted: tuple[Id, ...] = Field((), description="Rules the owner does not want to hear of.", max_length=200)
     weekly_budget: int = Field(2, ge=0, le=100, description="Service messages a week.")
+    marketing_budget: int | None = Field(
+        None, ge=0, le=100, description="Offers a week, beside the service messages; null: the operator's."
+    )
 
 
 class PreferencesOut(Out):
@@ -208,6 +211,7 @@ class PreferencesOut(Out):
     channels: tuple[str, ...]
     muted: tuple[str, ...]
     weekly_budget: int
+    marketing_budget: int
 
 
 class LedgerLineOut(Out):
