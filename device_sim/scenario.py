@@ -20,8 +20,18 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from device_sim.physics import car, washing_machine
+from device_sim.faults import FAULTS, can_have
+from device_sim.physics import (
+    car,
+    coffee_machine,
+    dishwasher,
+    electric_car,
+    heat_pump,
+    refrigerator,
+    washing_machine,
+)
 from device_sim.physics.driving import ROUTES
+from device_sim.physics.places import PLACES
 
 HERE = Path(__file__).resolve().parent / "scenarios"
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -47,6 +57,11 @@ def _duration(value: Any) -> int:
             f"{value!r} is no duration; write a number with its unit, such as 30s, 12m, 6h or 10d"
         )
     return round(float(match[1]) * _UNITS[match[2]])
+
+
+def _shift(value: Any) -> int:
+    text = str(value)
+    return -_duration(text[1:]) if text.startswith("-") else _duration(text.removeprefix("+"))
 
 
 def _moment(value: Any) -> datetime:
@@ -75,6 +90,8 @@ def _clock(value: Any) -> time:
 
 Duration = Annotated[int, BeforeValidator(_duration)]
 """milliseconds"""
+Shift = Annotated[int, BeforeValidator(lambda value: _shift(value))]
+"""milliseconds, with a sign"""
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 """naive, local"""
 Day = Annotated[date, BeforeValidator(_day)]
@@ -122,6 +139,14 @@ class WorkshopPart(Part):
     """what it writes when a job is done"""
     parts: dict[str, list[str]] = {}
     """service → parts used"""
+    looks: Literal["hourly", "daily"] = "hourly"
+    """how often it looks into its calendar"""
+    late: Duration = 0
+    """how much later than agreed its jobs end, on average"""
+    botches: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the jobs that mend nothing"""
+    counters: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """of one that books on request: share of the requests that it answers with another time"""
 
 
 # --- owners --------------------------------------------------------------------------------------
@@ -135,8 +160,15 @@ class ActsPart(Part):
     """played by the visitor in the live demo; headless they act as written here"""
     after: Duration = 12 * 60_000
     """time until they answer, the median: it is drawn with a spread"""
-    answer: Literal["book", "not_now", "already_done", "noted", "call_me"] = "book"
-    """not_now also stands in when an action is not offered"""
+    answer: Literal["book", "not_now", "already_done", "noted", "call_me", "elsewhere"] = "book"
+    """not_now also stands in when an action is not offered; elsewhere: they have it done by somebody who is
+    not known here, within two weeks, and say not_now"""
+    ignores: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """share of the touchpoints that they never answer"""
+    does: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """how surely they do themselves, within days, what a reminder or hint asks for"""
+    shows_up: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """how surely they come to an appointment"""
     slot: Literal["first", "last", "evening", "morning"] = "first"
     descales: bool = False
     """runs the descaling program on the next Saturday at 10 when asked to"""
@@ -206,6 +238,26 @@ class TripPart(Part):
         return self
 
 
+class RunPart(Part):
+    """A use of an appliance on one day, or a habit on some weekdays: a program, or cups of coffee."""
+
+    on: Day | None = None
+    days: list[Weekday] = []
+    at: Clock
+    program: str = ""
+    """of a dishwasher or washing machine; of a coffee machine `milk` where there is some in it"""
+    count: Annotated[int, Field(ge=1, le=20)] = 1
+    """cups, one after the other"""
+    spread: Duration = 0
+    chance: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _one_of(self) -> RunPart:
+        if (self.on is None) == (not self.days):
+            raise ValueError("a run has either `on` (one day) or `days` (weekdays)")
+        return self
+
+
 class WashPart(Part):
     """A wash on one day, or a habit on some weekdays."""
 
@@ -227,21 +279,44 @@ class WashPart(Part):
 
 
 class FaultPart(Part):
-    """Something that goes wrong at a known date: from nothing at `onset` in a straight line to `to`."""
+    """Something that goes wrong at a known date: from nothing at `onset` to `to` (device_sim/faults.py)."""
 
-    fault: Literal["coolant_leak", "battery_ageing", "pump_clogging", "dampers_worn", "trouble_code"]
+    fault: str
     onset: Moment
     over: Duration = 1
     to: Annotated[float, Field(gt=0)] = 1.0
-    """share of the coolant lost, of the battery's health lost, of the filter closed; factor of vibration"""
+    """share of the coolant lost, of the battery's health lost, of the filter closed; factor of vibration; of
+    all others the share of their course, 1 being the whole"""
     code: str | None = None
     """of trouble_code: set from onset until `over` later"""
 
     @model_validator(mode="after")
     def _whole(self) -> FaultPart:
+        if self.fault not in FAULTS:
+            raise ValueError(f"{self.fault!r} is unknown; there are {', '.join(FAULTS)}")
         if (self.fault == "trouble_code") != (self.code is not None):
             raise ValueError("`code` belongs to trouble_code, and to nothing else")
         return self
+
+
+class TroublePart(Part):
+    """Something that is wrong with a device's messages for a while."""
+
+    what: Literal["wrong_clock", "wrong_unit", "poison", "duplicates", "flood", "somebody_else"]
+    begin: Moment
+    end: Moment
+    shift: Shift = 0
+    """of wrong_clock: how far its clock is ahead, or (negative) behind"""
+    signal: str = ""
+    """of wrong_unit: whose value comes out as value x factor + offset"""
+    factor: float = 1.0
+    offset: float = 0.0
+    share: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """of the messages that come twice, or are noise"""
+    count: Annotated[int, Field(ge=0, le=1000)] = 20
+    """of flood: so many needless messages with each one"""
+    whose: Id | None = None
+    """of somebody_else: the device in whose name it speaks, too"""
 
 
 class GapPart(Part):
@@ -250,6 +325,8 @@ class GapPart(Part):
     begin: Moment
     end: Moment
     lost: bool = False
+    in_order: bool = False
+    """what comes late comes in its order, and nothing twice"""
 
     @model_validator(mode="after")
     def _forward(self) -> GapPart:
@@ -258,11 +335,31 @@ class GapPart(Part):
         return self
 
 
+class AwayPart(Part):
+    """A journey: there on one day, back on another. A car drives it, other devices stand unused meanwhile."""
+
+    to: str
+    leave: Moment
+    back: Moment
+    hours: Annotated[float, Field(gt=0, le=20)] = 5.0
+    """of driving, each way"""
+
+
+class UpdatePart(Part):
+    """A firmware that is installed at a time."""
+
+    version: str
+    at: Moment
+
+
+Kind = Literal["car", "washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump"]
+
+
 class DevicePart(Part):
     """A product: what the register says of it, what state it is in, how it is used."""
 
     id: Id
-    kind: Literal["car", "washing_machine"]
+    kind: Kind
     model: str
     owner: Id
     workshop: Id | None = None
@@ -282,21 +379,102 @@ class DevicePart(Part):
     """°dH"""
     trips: list[TripPart] = []
     washes: list[WashPart] = []
+    runs: list[RunPart] = []
     idle: Duration = 28_800_000
     """between two messages of a device that is not in use"""
     faults: list[FaultPart] = []
     gaps: list[GapPart] = []
+    troubles: list[TroublePart] = []
+    reports: Literal["basic", "full"] = "basic"
+    """full: everything the shipped rules ask for, and needs are noted; basic: what the first story tells"""
+    format: Literal["native", "senml", "sparkplug"] = "native"
+    place: str = "hamburg"
+    begins: dict[str, float] = {}
+    """state → its value at the beginning, where no mark says it (of a device that reports fully)"""
+    recalled: Moment | None = None
+    """from when on a recall of it is open"""
+    away: list[AwayPart] = []
+    """journeys to another place, and back"""
+    updates: list[UpdatePart] = []
 
 
-MARKS = {
+MARKS: dict[str, tuple[str, ...]] = {
     "car": ("odometer", "pad_wear_front", "pad_wear_rear", "oil_wear"),
     "washing_machine": ("washes_since_descale", "wash_cycles"),
 }
 """States that a mark can fix, by kind."""
-FAULTS = {
-    "car": ("coolant_leak", "battery_ageing", "trouble_code"),
-    "washing_machine": ("pump_clogging", "dampers_worn"),
+MODELS: dict[str, tuple[str, ...]] = {
+    "car": (*car.MODELS, *electric_car.MODELS),
+    "washing_machine": tuple(washing_machine.MODELS),
+    "dishwasher": tuple(dishwasher.MODELS),
+    "coffee_machine": tuple(coffee_machine.MODELS),
+    "refrigerator": tuple(refrigerator.MODELS),
+    "heat_pump": tuple(heat_pump.MODELS),
 }
+
+
+# --- groups and events -----------------------------------------------------------------------------
+
+
+class GroupPart(Part):
+    """Many owners with a device each, drawn by habit, model, age and place (device_sim/population.py)."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+    count: Annotated[int, Field(ge=1, le=100_000)]
+    kind: Kind
+    models: dict[str, Annotated[float, Field(gt=0)]]
+    """model → its weight"""
+    habit: Literal["commuter", "van", "family", "seldom", "washing", "dishes", "drinking", "always_on"]
+    places: dict[str, Annotated[float, Field(gt=0)]] = {"hamburg": 1.0}
+    age: tuple[float, float] = (1.0, 8.0)
+    """years in use at the beginning, from and to"""
+    people: dict[Literal["prompt", "slow", "forgetful", "never", "declines", "elsewhere"], float] = {
+        "prompt": 0.5, "slow": 0.28, "forgetful": 0.08, "never": 0.03, "declines": 0.05, "elsewhere": 0.06,
+    }  # fmt: skip
+    """how they act → weight"""
+    workshops: list[Id] = []
+    """those they go to; all, when none is named"""
+    firmware: str | None = None
+    idle: Duration = 28_800_000
+    format: Literal["native", "senml", "sparkplug"] = "native"
+    faults: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """fault → onsets a year and device, instead of the usual rate"""
+    fault_factor: Annotated[float, Field(ge=0)] = 1.0
+    """how much more than usual goes wrong"""
+    gaps_a_month: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """times without network"""
+    holidays: bool = False
+    """most are away for one or two weeks in summer"""
+
+
+class EventPart(Part):
+    """Something that happens to many at once."""
+
+    what: Literal["outage", "recall", "firmware", "trouble", "journey", "fault", "strike", "sale"]
+    at: Moment
+    lasts: Duration = 1
+    """of an outage, trouble, journey or strike; over which a firmware is rolled out or faults set in"""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """of the devices that it concerns"""
+    kind: Kind | None = None
+    models: list[str] = []
+    devices: list[Id] = []
+    lost: bool = False
+    """of an outage: what was measured meanwhile never comes"""
+    in_order: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """of an outage: the share of devices that send what is late in its order"""
+    version: str | None = None
+    trouble: TroublePart | None = None
+    """what a firmware, or a trouble, does to messages; its own begin and end are put aside"""
+    mended: Moment | None = None
+    """when a bad firmware is rolled back"""
+    fault: str | None = None
+    course: Duration = 2_592_000_000
+    to: str | None = None
+    """of a journey: where; of a sale: the new owner's id"""
+    hours: Annotated[float, Field(gt=0, le=20)] = 5.0
+    workshops: list[Id] = []
+    """of a strike; all, when none is named"""
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -314,7 +492,17 @@ class ScenarioPart(Part):
     """how long before the start the devices were in use already"""
     workshops: list[WorkshopPart] = []
     owners: list[OwnerPart] = []
-    devices: Annotated[list[DevicePart], Field(min_length=1)]
+    devices: list[DevicePart] = []
+    groups: list[GroupPart] = []
+    events: list[EventPart] = []
+    scored_after: Duration = 0
+    """how long after the start findings and needs begin to count, so that windows are filled"""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> ScenarioPart:
+        if not self.devices and not self.groups:
+            raise ValueError("devices: a scenario has at least one device or group")
+        return self
 
 
 class Scenario:
@@ -354,6 +542,12 @@ class Scenario:
         if faults := list(_contradictions(part)):
             raise ScenarioError(source, faults)
         return Scenario(part)
+
+    def peopled(self, seed: int) -> Scenario:
+        """With its groups drawn into owners and devices, and its events laid on them."""
+        from device_sim.population import peopled
+
+        return peopled(self, seed)
 
     def ms(self, moment: datetime) -> int:
         """UTC milliseconds of a local time of the scenario."""
@@ -506,8 +700,56 @@ def _contradictions(part: ScenarioPart) -> Iterator[str]:
         if device.workshop is not None and device.workshop not in shops:
             yield f"{where}.workshop: no workshop has the id {device.workshop!r}"
         yield from (f"{where}.{fault}" for fault in _device_faults(device))
+    for number, group in enumerate(part.groups):
+        yield from (f"groups[{number}].{fault}" for fault in _group_faults(group, shops))
+    for number, event in enumerate(part.events):
+        yield from (f"events[{number}].{fault}" for fault in _event_faults(event, owners, shops))
     for number, shop in enumerate(part.workshops):
         yield from (f"workshops[{number}].entries: {fault}" for fault in _entry_faults(shop))
+
+
+def _group_faults(group: GroupPart, shops: set[str]) -> Iterator[str]:
+    for model in group.models:
+        if model not in MODELS[group.kind]:
+            yield f"models: {model!r} is no {group.kind}; there are {', '.join(MODELS[group.kind])}"
+    for place in group.places:
+        if place not in PLACES:
+            yield f"places: {place!r} is unknown; there are {', '.join(PLACES)}"
+    for fault in group.faults:
+        if fault not in can_have(group.kind):
+            yield f"faults: {fault} is nothing a {group.kind} can have"
+    for shop in group.workshops:
+        if shop not in shops:
+            yield f"workshops: no workshop has the id {shop!r}"
+    if group.habit not in HABITS_OF[group.kind]:
+        yield f"habit: a {group.kind} is used as {', '.join(HABITS_OF[group.kind])}"
+
+
+HABITS_OF: dict[str, tuple[str, ...]] = {
+    "car": ("commuter", "van", "family", "seldom"),
+    "washing_machine": ("washing",),
+    "dishwasher": ("dishes",),
+    "coffee_machine": ("drinking",),
+    "refrigerator": ("always_on",),
+    "heat_pump": ("always_on",),
+}
+
+
+def _event_faults(event: EventPart, owners: set[str], shops: set[str]) -> Iterator[str]:
+    if event.fault is not None and event.fault not in FAULTS:
+        yield f"fault: {event.fault!r} is unknown; there are {', '.join(FAULTS)}"
+    if (
+        event.what in ("fault", "sale", "trouble")
+        and getattr(event, {"sale": "to"}.get(event.what, event.what)) is None
+    ):
+        yield f"{ {'sale': 'to'}.get(event.what, event.what) }: {event.what} needs one"
+    if event.what == "journey" and event.to not in PLACES:
+        yield f"to: {event.to!r} is unknown; there are {', '.join(PLACES)}"
+    if event.what == "sale" and event.to not in owners:
+        yield f"to: nobody has the id {event.to!r}"
+    for shop in event.workshops:
+        if shop not in shops:
+            yield f"workshops: no workshop has the id {shop!r}"
 
 
 def _twice(what: str, ids: list[str]) -> Iterator[str]:
@@ -517,16 +759,21 @@ def _twice(what: str, ids: list[str]) -> Iterator[str]:
 
 
 def _device_faults(device: DevicePart) -> Iterator[str]:
-    models = car.MODELS if device.kind == "car" else washing_machine.MODELS
+    models = MODELS[device.kind]
     if device.model not in models:
         yield f"model: {device.model!r} is no {device.kind}; there are {', '.join(models)}"
     for state in device.marks:
-        if state not in MARKS[device.kind]:
-            yield f"marks.{state}: a {device.kind} has {', '.join(MARKS[device.kind])}"
+        if state not in MARKS.get(device.kind, ()):
+            yield f"marks.{state}: a {device.kind} has {', '.join(MARKS.get(device.kind, ())) or 'none'}"
+    if device.place not in PLACES:
+        yield f"place: {device.place!r} is unknown; there are {', '.join(PLACES)}"
+    for journey in device.away:
+        if journey.to not in PLACES:
+            yield f"away: {journey.to!r} is unknown; there are {', '.join(PLACES)}"
     for fault in device.faults:
-        if fault.fault not in FAULTS[device.kind]:
+        if fault.fault not in can_have(device.kind):
             yield f"faults: {fault.fault} is nothing a {device.kind} can have"
-    if device.kind == "car" and device.washes:
+    if device.kind == "car" and (device.washes or device.runs):
         yield "washes: a car does not wash"
     if device.kind != "car" and device.trips:
         yield f"trips: a {device.kind} does not drive"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from device_sim.fleet import CURES
+from device_sim.faults import FAULTS
 from device_sim.scenario import DevicePart, Scenario
 
 DUE = {
@@ -42,11 +42,12 @@ def truth(scenario: Scenario) -> list[Truth]:
 def _of(scenario: Scenario, device: DevicePart) -> Iterator[Truth]:
     for fault in device.faults:
         since = scenario.ms(fault.onset)
-        if fault.fault in CURES and since < scenario.end and since + fault.over > scenario.start:
+        services = FAULTS[fault.fault].services
+        if services and since < scenario.end and since + fault.over > scenario.start:
             yield Truth(
                 device=device.id,
                 what=fault.fault,
-                service=CURES[fault.fault],
+                service=services[0],
                 since=since,
                 until=since + fault.over,
             )

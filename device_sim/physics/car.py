@@ -129,6 +129,12 @@ class Car:
     """share of the coolant that is gone, 0 … 1"""
     battery_health: float = 1.0
     """1 as new, 0 dead: lowers the open-circuit voltage and doubles the internal resistance"""
+    drained: float = 0.0
+    """V that something takes from the battery while the car is parked"""
+    stuck_open: bool = False
+    """the thermostat: the engine never gets warmer than some 60 °C"""
+    used: float = 0.0
+    """l of fuel in all"""
     codes: tuple[str, ...] = ()
     """active trouble codes, besides those that its own state sets"""
     now: float = 0.0
@@ -184,7 +190,9 @@ class Car:
     def _burn(self, work: Work, cold: float) -> None:
         litres = self.model.idle_fuel * work.seconds / 3600
         litres += work.driven / (self.model.efficiency * FUEL_ENERGY)
-        self.fuel -= litres * (1 + 0.15 * cold)  # a cold engine needs more, by experience a tenth to a fifth
+        litres *= 1 + 0.15 * cold  # a cold engine needs more, by experience a tenth to a fifth
+        self.fuel -= litres
+        self.used += litres
         if self.fuel < 0.12 * self.model.tank:
             self.fuel = 0.97 * self.model.tank  # somebody always finds a filling station
 
@@ -205,7 +213,7 @@ class Car:
     def _working_temperature(self) -> float:
         """Where the thermostat holds it; with too little coolant nothing holds it."""
         short = max(0.0, self.leaked - 0.25)
-        return self.model.thermostat + 55.0 * short
+        return (61.0 if self.stuck_open else self.model.thermostat) + 55.0 * short
 
     # --- what a repair does
 
@@ -216,7 +224,7 @@ class Car:
         elif service == "brakes-rear":
             self.pad_rear = NEW_PADS
         elif service == "cooling-system":
-            self.leaked = 0.0
+            self.leaked, self.stuck_open = 0.0, False
         elif service == "battery":
             self.battery_health = 1.0
         elif service in ("inspection", "oil"):
@@ -274,7 +282,7 @@ class Car:
 
     def _rest(self) -> float:
         """Open-circuit voltage of a lead battery, from 11.6 V dead to 12.7 V."""
-        return 11.6 + 1.1 * self.battery_health
+        return 11.6 + 1.1 * self.battery_health - self.drained
 
     def _drop(self) -> float:
         """V lost in the battery while cranking."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 import random
 
+_DIGITS: dict[float, int] = {}
+"""step → decimals that its multiples need"""
+
+
+def _digits(step: float) -> int:
+    digits = _DIGITS[step] = max(0, -math.floor(math.log10(step)))
+    return digits
+
 
 def stepped(value: float, step: float, low: float = -math.inf, high: float = math.inf) -> float:
     """The nearest multiple of `step` within the range the sensor can report."""
-    digits = max(0, -math.floor(math.log10(step)))
-    return round(float(round(min(max(value, low), high) / step)) * step, digits)
+    digits = _DIGITS.get(step)
+    if value < low:
+        value = low
+    elif value > high:
+        value = high
+    return round(float(round(value / step)) * step, _digits(step) if digits is None else digits)
 
 
 def completed(value: float, step: float) -> float:

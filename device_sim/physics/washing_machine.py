@@ -6,6 +6,9 @@ Sources of the equations:
   calcium carbonate (DIN 38409-6). The scale insulates the heater (Fourier's law, 0.6 W/(m K)), and the
   heater's own protection then lowers its power.
 * drain pump: pumped volume over flow; lint narrows the filter, the flow falls with the free cross-section
+* heating: dT/dt = P / (m c) of some 15 l of suds and the load's heat capacity
+* bearing: the acceleration of a rolling bearing rises by an order of magnitude before it fails (ISO 20816,
+  ISO 13373); what is given is its course, not its mechanics
 * vibration: its velocity (ISO 20816: mm/s) grows with the imbalance of the load and with worn dampers
 """
 
@@ -84,6 +87,20 @@ class WashingMachine:
     """share of the pump's filter that is closed, 0 … 0.95"""
     dampers: float = 1.0
     """1 as new; worn ones multiply the vibration"""
+    eco_washes: int = 0
+    since_filter: int = 0
+    """washes since the pump's filter was cleaned"""
+    seal: float = 20.0
+    """percent of the door seal's life that is used up"""
+    spread: float = 1.0
+    """how much this unit deviates from its model"""
+    scaled: float = 0.0
+    """share of the heater's power that a fault takes, besides limescale"""
+    stiff: float = 0.0
+    """of the drain pump, 0 … 1"""
+    bearing: float = 0.0
+    strainer: float = 0.0
+    leaking: bool = False
     program: str | None = None
     """None while it stands idle"""
     imbalance: float = 0.0
@@ -107,6 +124,9 @@ class WashingMachine:
         else:
             self.washes += 1
             self.washes_since_descale += 1
+            self.since_filter += 1
+            self.eco_washes += self.program == "eco_40_60"
+            self.seal = min(100.0, self.seal + 0.022 * self.spread * program.temperature / 40)
             self.lime += self.lime_of(program)
             self.clogging = min(0.95, self.clogging + self.model.lint)
         self.program = None
@@ -124,6 +144,10 @@ class WashingMachine:
             self.washes_since_descale, self.lime = 0, 0.0
         elif service == "dampers":
             self.dampers = 1.0
+        elif service == "clean-filter":
+            self.since_filter, self.clogging = 0, min(self.clogging, 0.05)
+        elif service == "door-seal":
+            self.seal = 0.0
 
     # --- what follows from its state
 
@@ -157,6 +181,33 @@ class WashingMachine:
             "spin_speed": float(program.spin),
             "vibration": stepped(noisy(rng, shake, 0.15), 0.1, 0, 60),
             "drain_time": stepped(noisy(rng, self.drain_seconds, 0.7), 1, 0, 600),
+        }
+
+    def more_heating(self, rng: random.Random) -> dict[str, object]:
+        """What a machine of today tells besides, while it heats."""
+        rate = 1.85 * self.heating_power / self.model.heater * (1 - 0.75 * self.scaled)
+        filling = 62 * self.spread * (1 + 2.2 * self.strainer)
+        return {
+            "heating_rate": stepped(noisy(rng, rate, 0.06), 0.01, 0, 20),
+            "water_inlet_time": stepped(noisy(rng, filling, 5), 1, 0, 1800),
+        }
+
+    def more_spinning(self, rng: random.Random) -> dict[str, object]:
+        """What a machine of today tells besides, after spinning."""
+        jammed = self.clogging > 0.8 and rng.random() < 0.5
+        return {
+            "pump_current": stepped(noisy(rng, 0.2 + 0.45 * self.stiff, 0.012), 0.001, 0, 10),
+            "bearing_vibration": stepped(noisy(rng, (2 + 12 * self.bearing) * self.spread, 0.4), 0.1, 0, 200),
+            "fault_codes": ["F21"] if jammed else [],
+        }
+
+    def more_state(self) -> dict[str, object]:
+        """What a machine of today tells besides, of what changes slowly."""
+        return {
+            "eco_washes": float(self.eco_washes),
+            "washes_since_filter_clean": float(self.since_filter),
+            "door_seal_wear": stepped(self.seal, 0.1, 0, 100),
+            "water_in_base": self.leaking,
         }
 
     def state(self) -> dict[str, float | str]:

@@ -7,18 +7,19 @@ import random
 from datetime import datetime
 from functools import lru_cache
 
-MEAN_C, SEASON_C, DAY_C = 9.7, 8.2, 3.5
-"""Annual mean, amplitude of the year and of the day of a mild maritime climate such as Hamburg's, °C."""
+from device_sim.physics.places import PLACES, Place
+
+HAMBURG = PLACES["hamburg"]
 
 
-def air_temperature(seed: str, local: datetime) -> float:
+def air_temperature(seed: str, local: datetime, place: Place = HAMBURG) -> float:
     """Degrees Celsius at a local time: two sines, coldest on 20 January and at 4 o'clock, and a seeded
     deviation per day, so that it does not depend on who asks first."""
     day = local.timetuple().tm_yday
     hour = local.hour + local.minute / 60
-    season = -SEASON_C * math.cos(2 * math.pi * (day - 20) / 365.25)
-    daily = -DAY_C * math.cos(2 * math.pi * (hour - 4) / 24)
-    return MEAN_C + season + daily + _deviation(f"{seed}/air/{local.date()}")
+    season = -place.season * math.cos(2 * math.pi * (day - 20) / 365.25)
+    daily = -place.day * math.cos(2 * math.pi * (hour - 4) / 24)
+    return place.mean + season + daily + _deviation(f"{seed}/air/{local.date()}")
 
 
 @lru_cache(maxsize=1024)
