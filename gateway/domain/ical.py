@@ -9,6 +9,7 @@ ItipError   a calendar object that says nothing we can use; `reason` is a text u
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +40,11 @@ DEPTH_MOST = 4
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 ENDLESS = re.compile(r"^RRULE[^:\n]*:.*FREQ=(SECONDLY|MINUTELY|HOURLY)", re.IGNORECASE)
 """Repetitions that no visit has, and that are millions of events"""
+TIMES_OF_DAY = re.compile(r"BY(?:HOUR|MINUTE|SECOND)=([0-9,]*)")
+TIMES_A_DAY_MOST = 24
+"""A rule by the day that names more times of the day is one by the minute"""
+NEVER_ON = re.compile(r"INTERVAL=0*(?![0-9])")
+"""An interval of nothing never gets on (section 3.3.10 asks for a positive one)"""
 
 
 class ItipError(Exception):
@@ -285,6 +291,7 @@ class Itip:
     partstat: str = ""
     """of the attendee, upper case"""
     start: int | None = None
+    """None where it names a whole day, too"""
     end: int | None = None
     comment: str = ""
 
@@ -292,7 +299,8 @@ class Itip:
 def tame(text: str) -> str:
     """The calendar without what makes readers work without end: repetitions by the hour and faster, and
     time zones that change more than yearly. Raises ItipError when it is nested or long beyond use."""
-    lines = re.sub(r"\r?\n[ \t]", "", text.replace("\x00", "")).splitlines()
+    # Split at line ends alone: a line separator (U+2028) within a text ends no line (section 3.1).
+    lines = re.split(r"\r\n|\n|\r", re.sub(r"\r?\n[ \t]", "", text.replace("\x00", "")))
     kept: list[str] = []
     stack: list[str] = []
     components = 0
@@ -313,7 +321,11 @@ def tame(text: str) -> str:
 def _endless(line: str, *, in_zone: bool) -> bool:
     if not line[:5].upper().startswith("RRULE"):
         return False
-    return bool(ENDLESS.match(line)) or (in_zone and "FREQ=YEARLY" not in line.upper())
+    rule = line.upper()
+    if ENDLESS.match(line) or (in_zone and "FREQ=YEARLY" not in rule):
+        return True
+    times = [len(found.split(",")) for found in TIMES_OF_DAY.findall(rule)]
+    return math.prod(times) > TIMES_A_DAY_MOST or bool(NEVER_ON.search(rule))
 
 
 def read_itip(text: str, zone: str) -> Itip:
@@ -341,14 +353,15 @@ def _read_event(method: str, event: Component, zone: str) -> Itip:
     if start is not None and end is None and event.get("duration") is not None:
         end = start + int(event.get("duration").dt.total_seconds() * 1000)
     comment = event.get("comment", "")
+    timed = isinstance(getattr(event.get("dtstart"), "dt", None), datetime)  # a whole day is no time
     return Itip(
         method=method,
         uid=str(event.get("uid", ""))[:300],
         sequence=max(0, min(int(event.get("sequence", 0)), 2**31 - 1)),
         stamp=_moment(event.get("dtstamp"), "UTC"),
         partstat=_partstat(event.get("attendee")),
-        start=start,
-        end=end,
+        start=start if timed else None,
+        end=end if timed else None,
         comment=str(comment[0] if isinstance(comment, list) and comment else comment)[:1_000],
     )
 

@@ -7,10 +7,11 @@ are told since when.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
+from time import monotonic
 from typing import Protocol
 
 import recurring_ical_events
@@ -32,6 +33,12 @@ AHEAD_DAYS = 60
 
 REPEATING_MOST = 2_000
 """Repeating events in one calendar; unfolding them takes time."""
+
+UNFOLD_MOST_S = 20.0
+"""So long repetitions of one calendar are unfolded; longer ones are said to be too large."""
+
+LAST_YEAR = 2200
+"""What ends later ends then."""
 
 WHOLE_EVERY_MS = DAY_MS // 2
 """A calendar that did not change is read whole again after this, for the days ahead have moved on."""
@@ -75,23 +82,59 @@ class Taken:
     uid: str
 
 
-def unfold(text: str, workshop: Workshop, now: int, days: int = AHEAD_DAYS) -> list[Taken]:
+def unfold(
+    text: str,
+    workshop: Workshop,
+    now: int,
+    days: int = AHEAD_DAYS,
+    *,
+    most_s: float = UNFOLD_MOST_S,
+    seconds: Callable[[], float] = monotonic,
+) -> list[Taken]:
     """What is taken in the days ahead, repetitions unfolded. An event whose place, category or resource is a
-    bay's name takes that bay, any other the whole workshop. Raises ItipError."""
+    bay's name takes that bay, any other the whole workshop. Raises ItipError, also when it takes longer than
+    `most_s` by the clock `seconds`."""
     tamed = tame(text)
     if tamed.upper().count("\nRRULE") > REPEATING_MOST:
         raise ItipError("too_complex")
     try:
         calendar = Calendar.from_ical(tamed)
         start = datetime.fromtimestamp(now // 1000, UTC)
-        found = recurring_ical_events.of(calendar, skip_bad_series=True).between(
-            start, start + timedelta(days=days)
-        )
+        end, until = start + timedelta(days=days), seconds() + most_s
+        found: list[Component] = []
+        for series in _series(calendar):
+            if seconds() > until:
+                raise ItipError("too_complex")
+            found += recurring_ical_events.of(series, skip_bad_series=True).between(start, end)
         return [taken for event in found if (taken := _taken(event, workshop)) is not None]
     except ItipError:
         raise
     except Exception as error:  # whatever libraries make of others' text
         raise ItipError("unreadable") from error
+
+
+def _series(calendar: Calendar) -> Iterable[Calendar]:
+    """What does not repeat as one calendar, and each series as one of its own: one alone is done in seconds,
+    whatever it says."""
+    once, repeating = Calendar(), {str(e.get("uid", "")) for e in calendar.walk("VEVENT") if "RRULE" in e}
+    each = {uid: Calendar() for uid in repeating}
+    for event in calendar.walk("VEVENT"):
+        _within_reach(event)
+        each.get(str(event.get("uid", "")), once).add_component(event)
+    return [once, *each.values()]
+
+
+def _within_reach(event: Component) -> None:
+    """An event from the year 1, or until 9999, as one that computers can reckon with."""
+    for name, least, most in (("dtstart", 1900, 9999), ("dtend", 0, LAST_YEAR)):
+        try:
+            at = getattr(event.get(name), "dt", None)
+        except ValueError:  # what is no time is left out when it is unfolded
+            continue
+        if isinstance(at, date) and not least <= at.year <= most:
+            year = max(least, min(at.year, most))
+            event.pop(name)
+            event.add(name, at.replace(year=year, month=1, day=1))
 
 
 def _taken(event: Component, workshop: Workshop) -> Taken | None:

@@ -250,6 +250,51 @@ def test_repetitions_without_end_are_not_unfolded(frequency: str) -> None:
     assert len(found) <= 1
 
 
+ALL = {name: ",".join(map(str, range(n))) for name, n in (("HOUR", 24), ("MINUTE", 60), ("SECOND", 60))}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=DAILY;" + ";".join(f"BY{name}={values}" for name, values in ALL.items()),
+        "FREQ=DAILY;INTERVAL=0",
+        "INTERVAL=00;FREQ=WEEKLY",
+    ],
+)
+def test_a_rule_by_the_day_cannot_be_one_by_the_second_or_stand_still(rule: str) -> None:
+    assert starts(ics(f"{MORNING}RRULE:{rule}\r\n")) == [TUESDAY_8]
+
+
+def test_twice_a_day_is_twice_a_day() -> None:
+    rule = "RRULE:FREQ=DAILY;COUNT=2;BYHOUR=8,16\r\n"
+    assert starts(ics(f"{MORNING}{rule}")) == [TUESDAY_8, TUESDAY_8 + 8 * HOUR]
+
+
+def test_series_that_take_too_long_are_said_to_be_too_many() -> None:
+    ticks = iter(range(100))
+    with pytest.raises(ItipError, match="too_complex"):
+        unfold(ics(*[WEEKLY] * 5), NORD, TUESDAY_8, most_s=3, seconds=lambda: float(next(ticks)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "DTSTART:20261124T070000Z\r\nDTEND:99991231T235959Z\r\n",
+        "DTSTART;VALUE=DATE:20261124\r\nDTEND;VALUE=DATE:99991231\r\n",
+        "DTSTART:00010101T000000Z\r\nDTEND:20261201T000000Z\r\n",
+    ],
+)
+def test_an_event_without_an_end_in_sight_takes_its_time_and_leaves_the_rest_readable(odd: str) -> None:
+    taken = unfold(ics(odd, WEEKLY), NORD, at("2026-11-23T09:00+01:00"))
+    assert any(one.start <= TUESDAY_8 and one.end >= at("2026-12-01T00:00+01:00") for one in taken)
+    assert at("2026-12-08T08:00+01:00") in {one.start for one in taken}
+
+
+def test_separators_within_a_text_end_no_line() -> None:
+    noted = f"{MORNING}DESCRIPTION:first\u2028BEGIN:VALARM\x0bsecond\x85\r\n"
+    assert starts(ics(noted)) == [TUESDAY_8]
+
+
 @pytest.mark.parametrize("text", ["", "BEGIN:VCALENDAR", "BEGIN:VEVENT\r\n" * 30, "<html></html>"])
 def test_what_is_no_calendar_is_refused(text: str) -> None:
     with pytest.raises(ItipError):
