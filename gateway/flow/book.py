@@ -24,6 +24,7 @@ from gateway.domain.appointment import (
     STANDING,
     Appointment,
     AppointmentState,
+    ExtraState,
     Hold,
     Service,
     Workshop,
@@ -34,7 +35,7 @@ from gateway.domain.moments import DAY_MS, HOUR_MS, MINUTE_MS, local
 from gateway.domain.policy import Policy
 from gateway.domain.terms import terms
 from gateway.domain.touchpoint import LIVE, Answer, Slot, State, Touchpoint, check_move, services
-from gateway.flow import announce, outgoing
+from gateway.flow import announce, outgoing, parting, people
 from gateway.ports import Records
 
 GLANCE_DAYS = 4
@@ -51,6 +52,9 @@ MOST_ASKED = 3
 
 MOST_WISHED = 3
 """Times that an owner wishes for at once."""
+
+FARTHEST_MS = 366 * DAY_MS
+"""So far ahead one side can offer or wish for a time."""
 
 STAYS = ("waits", "replacement_car", "drops_off")
 """What the owner does meanwhile."""
@@ -72,7 +76,7 @@ TRANSITIONS: Mapping[AppointmentState, frozenset[AppointmentState]] = {
     _S.DECLINED: frozenset(),
     _S.LAPSED: frozenset(),
     _S.RELEASED: frozenset(),
-    _S.NO_SHOW: frozenset(),
+    _S.NO_SHOW: frozenset({_S.CHECKED_IN}),  # late, after all
 }
 """The legal transitions of an appointment; `moved` refuses every other one."""
 
@@ -699,16 +703,28 @@ def cancel(
     reason: str | None = None,
 ) -> Appointment:
     """It falls through; `by` is "owner" or the owner's id, else the workshop has cancelled. The matter is
-    open again, with new times, while it is still true."""
+    open again, with new times, while it is still true.
+
+    Raises ConflictError when it has ended, or the job has begun and its owner would end it."""
     before = records.workshops.appointment(appointment_id)
+    owner = by in ("owner", before.owner)
+    if owner and before.state is _S.IN_WORK:
+        raise ConflictError("The job has begun; call the workshop to stop it.", before)
     cancelled = moved(before, _S.CANCELLED, answer_by=None, remind_at=None, reason=reason)
     cancelled = replace(cancelled, sequence=cancelled.sequence + 1)
     records.workshops.save_appointment(cancelled)
-    owner = by in ("owner", cancelled.owner)
+    _drop_questions(records, cancelled)
     line(records, cancelled, f"cancelled_{'owner' if owner else 'workshop'}", now, start=cancelled.start)
     changed(records, cancelled, "cancelled", now, policy)
     _reopen(records, cancelled, now, policy, tell=not owner)
     return cancelled
+
+
+def _drop_questions(records: Records, appointment: Appointment) -> None:
+    """Extra work that nobody answered is not asked any more: there is no visit to do it on."""
+    for extra in records.workshops.extras(appointment=appointment.id):
+        if extra.state is ExtraState.ASKED:
+            records.workshops.save_extra(replace(extra, state=ExtraState.LAPSED))
 
 
 def no_show(records: Records, appointment_id: str, now: int, policy: Policy) -> Appointment:
@@ -717,10 +733,28 @@ def no_show(records: Records, appointment_id: str, now: int, policy: Policy) -> 
     if now < missed.start:
         raise ConflictError("This appointment has not begun yet.", missed)
     records.workshops.save_appointment(missed)
+    _drop_questions(records, missed)
     line(records, missed, "no_show", now, start=missed.start)
     changed(records, missed, "no_show", now, policy)
     _reopen(records, missed, now, policy, tell=True)
     return missed
+
+
+def came_late(records: Records, appointment: Appointment, now: int, policy: Policy) -> None:
+    """Who had not come is there after all: the matter is this visit's again.
+
+    Raises ConflictError when it was booked anew, or ended, meanwhile."""
+    if appointment.touchpoint is None:
+        return
+    touchpoint = records.touchpoints.get(appointment.touchpoint)
+    if touchpoint.state not in (State.OPEN, State.ANSWERED):
+        raise ConflictError(
+            f"This matter is {touchpoint.state} meanwhile; take it in by its own visit.", touchpoint
+        )
+    let_go(records, touchpoint, now, policy)
+    booked = replace(touchpoint, state=State.BOOKED, wake_at=None, slots=())
+    records.touchpoints.save(booked)
+    outgoing.close_channels(records, booked, now)
 
 
 def counter(
@@ -733,8 +767,9 @@ def counter(
     reason: str | None = None,
 ) -> Appointment:
     """The workshop cannot take the time and offers another or others (ms), which are kept for the owner
-    until `answer_by`. The matter is open again with those; while another workshop that was asked has not
-    answered, that is waited for.
+    until `answer_by`. They may lie outside of its hours and sooner than it usually plans: only a bay has to
+    be free. The matter is open again with those; while another workshop that was asked has not answered, that
+    is waited for. A time that the owner wishes for is agreed on at once.
 
     Raises InvalidError when one of them is not free, ConflictError when there is nothing to counter.
     """
@@ -744,16 +779,21 @@ def counter(
     offers = _several(starts)
     if not offers:
         raise InvalidError("start: name at least one time to offer instead.")
+    wished = next((start for start in offers if start in appointment.wished), None)
+    if wished is not None:
+        return accept(records, appointment_id, wished, now, policy)
     until = max(now, min(now + policy.counter_ms, *offers))
     countered = moved(
         appointment, _S.COUNTERED, offered=offers, wished=(), answer_by=until, remind_at=None, reason=reason
     )
     touchpoint = records.touchpoints.get(appointment.touchpoint)
-    offered = [_offered(records, touchpoint, appointment, start, now) for start in offers]
+    if not all(_offered(records, touchpoint, appointment, start, now) for start in offers):
+        raise InvalidError("start: one of these times is past or not free; choose among the free slots.")
     records.workshops.save_appointment(countered)
+    _keep_offers(records, touchpoint, now)
     line(records, countered, "countered", now, start=countered.start, until=until)
     changed(records, countered, "countered", now, policy)
-    _reopen(records, countered, now, policy, tell=True, slots=offered, keep_until=until)
+    _reopen(records, countered, now, policy, tell=True)
     return countered
 
 
@@ -763,11 +803,26 @@ def _several(starts: Sequence[int] | int) -> tuple[int, ...]:
 
 def _offered(
     records: Records, touchpoint: Touchpoint, appointment: Appointment, start: int, now: int
-) -> Slot:
-    slot = _bookable(records, touchpoint, appointment.workshop, start, now, moving=appointment)
-    if slot is None:
-        raise InvalidError("start: one of these times is not free; choose among the free slots.")
-    return slot
+) -> Slot | None:
+    """The slot of a time that a workshop offers itself; None when no bay is free."""
+    if not now < start <= now + FARTHEST_MS:
+        return None
+    found = _bookable(records, touchpoint, appointment.workshop, start, now, moving=appointment)
+    return found or _any_bay(records, touchpoint, appointment, start, now)
+
+
+def _keep_offers(records: Records, touchpoint: Touchpoint, now: int) -> list[Slot]:
+    """What workshops offer instead of what they were asked for, kept for the owner as long as each says."""
+    offering = records.workshops.appointments(touchpoint=touchpoint.id, states=(_S.COUNTERED,))
+    found = [
+        replace(slot, held_until=appointment.answer_by)
+        for appointment in offering
+        for slot in (_offered(records, touchpoint, appointment, start, now) for start in appointment.offered)
+        if slot is not None
+    ]
+    if found:
+        records.workshops.hold([_hold(touchpoint, slot, slot.held_until or now) for slot in found])
+    return found
 
 
 def take_offer(records: Records, appointment_id: str, start: int, now: int, policy: Policy) -> Appointment:
@@ -780,7 +835,7 @@ def take_offer(records: Records, appointment_id: str, start: int, now: int, poli
     if start not in appointment.offered:
         raise InvalidError("start: take one of the times that were offered.")
     touchpoint = records.touchpoints.get(appointment.touchpoint)
-    slot = _bookable(records, touchpoint, appointment.workshop, start, now, moving=appointment)
+    slot = _offered(records, touchpoint, appointment, start, now)
     if slot is None:
         raise taken(records, touchpoint, now, policy)
     return _stands_at(records, appointment, slot, "confirmed", now, policy)
@@ -802,7 +857,8 @@ def wish(
     Raises InvalidError for times that are past or too many, ConflictError when there is nothing to wish."""
     appointment = records.workshops.appointment(appointment_id)
     wishes = _wishes(starts, now)
-    by = answer_by(records.workshops.get(appointment.workshop), min(wishes), now)
+    first = min(wishes) if appointment.state is _S.COUNTERED else min(*wishes, appointment.start)
+    by = answer_by(records.workshops.get(appointment.workshop), first, now)
     if appointment.touchpoint is None or appointment.state not in (_S.REQUESTED, _S.CONFIRMED, _S.COUNTERED):
         raise ConflictError(
             f"This appointment is {appointment.state}; no time can be asked for.", appointment
@@ -833,8 +889,8 @@ def _wait_for_it(records: Records, touchpoint_id: str, now: int) -> None:
 
 def _wishes(starts: Sequence[int], now: int) -> tuple[int, ...]:
     wishes = tuple(dict.fromkeys(starts))
-    if not 1 <= len(wishes) <= MOST_WISHED or min(wishes) <= now:
-        raise InvalidError(f"starts: one to {MOST_WISHED} times that are still to come.")
+    if not 1 <= len(wishes) <= MOST_WISHED or min(wishes) <= now or max(wishes) > now + FARTHEST_MS:
+        raise InvalidError(f"starts: one to {MOST_WISHED} times that are still to come, within a year.")
     return wishes
 
 
@@ -907,6 +963,8 @@ def accept(records: Records, appointment_id: str, start: int, now: int, policy: 
         raise ConflictError("The owner wishes for no other time.", appointment)
     if start not in appointment.wished:
         raise InvalidError("start: take one of the times that the owner asked for.")
+    if start <= now:
+        raise InvalidError("start: that time has passed; offer another one.")
     touchpoint = records.touchpoints.get(appointment.touchpoint)
     slot = _any_bay(records, touchpoint, appointment, start, now)
     if slot is None:
@@ -964,7 +1022,8 @@ def _at(appointment: Appointment, slot: Slot) -> Appointment:
 
 
 def reschedule(records: Records, appointment_id: str, slot_id: str, now: int, policy: Policy) -> Appointment:
-    """The owner takes another time at the same workshop; the appointment keeps its id.
+    """The owner takes another time at the same workshop; the appointment keeps its id. Where the workshop
+    books on request, one that stands goes on standing until it takes the new time: it is a wish.
 
     Raises InvalidError, SlotTakenError with the next slots, ConflictError when it no longer stands.
     """
@@ -981,6 +1040,8 @@ def reschedule(records: Records, appointment_id: str, slot_id: str, now: int, po
     if slot is None or slot.bay is None:
         raise taken(records, touchpoint, now, policy)
     place = _place(records, workshop)
+    if place.books != "at_once" and appointment.state is _S.CONFIRMED:
+        return wish(records, appointment_id, [start], now, policy)
     after = replace(_at(appointment, slot), wished=(), answer_by=None)
     if place.books == "at_once":
         after = replace(after, state=_S.CONFIRMED, remind_at=reminder_at(records, after, now, policy))
@@ -1045,12 +1106,10 @@ def _reopen(
     policy: Policy,
     *,
     tell: bool,
-    slots: Sequence[Slot] = (),
-    keep_until: int | None = None,
 ) -> None:
-    """The matter is the owner's again, or ends when it has become untrue or the product has changed hands
-    meanwhile; it stays where it is while another workshop is asked. `slots` are what a workshop offers
-    instead, kept until then. `tell` also pushes: a reply that the owner waits for, which costs no budget."""
+    """The matter is the owner's again, with what workshops offer instead, else with the next times; or it
+    ends when it has become untrue or the product has changed hands meanwhile. It stays where it is while another
+    workshop is asked. `tell` also pushes: a reply that the owner waits for, which costs no budget."""
     if appointment.touchpoint is None:
         return
     touchpoint = records.touchpoints.get(appointment.touchpoint)
@@ -1058,11 +1117,14 @@ def _reopen(
         return
     over = _over(records, touchpoint)
     if over is not None:
+        if tell and appointment.state is not _S.NO_SHOW:
+            tell_owner(records, appointment, "fell_through", now, policy)
         ended = replace(touchpoint, state=State.CLOSED, closed_at=now)
         records.touchpoints.save(ended)
         let_go(records, ended, now, policy)
         outgoing.write_line(records, f"withdrawn_{over}", now, touchpoint=ended)
         return
+    touchpoint = _what_is_left(records, touchpoint, now)
     check_move(touchpoint, State.OPEN)
     reopened = replace(
         touchpoint,
@@ -1070,11 +1132,9 @@ def _reopen(
         answer=None,
         closed_at=None,
         expires_at=max(touchpoint.expires_at or 0, now + REOPENED_FOR_MS),
-        slots=tuple(slots) or proposals(records, touchpoint, now, policy),
+        slots=tuple(_keep_offers(records, touchpoint, now)) or proposals(records, touchpoint, now, policy),
     )
     records.touchpoints.save(reopened)
-    if keep_until is not None:
-        reopened = _keep(records, reopened, slots, keep_until)
     outgoing.queue_display(records, reopened, now)
     if tell:
         outgoing.queue_push(records, reopened, "offer", now)
@@ -1088,12 +1148,26 @@ def _asked_elsewhere(records: Records, appointment: Appointment) -> bool:
 
 
 def _over(records: Records, touchpoint: Touchpoint) -> str | None:
-    """Why a matter is its owner's no longer, None when it still is."""
-    finding = records.touchpoints.finding(touchpoint.finding)
-    if finding is None or finding.cleared_at is not None:
-        return "untrue"
+    """Why nothing of a matter is its owner's any longer, None when something still is."""
     device = records.devices.find(touchpoint.device)
-    return "new_owner" if device is None or device.owner != touchpoint.owner else None
+    if device is None or touchpoint.owner not in (device.owner, people.asked(records, device)):
+        return "new_owner"
+    gone = parting.gone(records, touchpoint)
+    matters = records.touchpoints.matters(touchpoint.id)
+    return gone[touchpoint.finding] if len(gone) == len(matters) else None
+
+
+def _what_is_left(records: Records, touchpoint: Touchpoint, now: int) -> Touchpoint:
+    """The matter without what has become untrue, or is agreed to no longer, while a visit was booked for it;
+    not stored yet."""
+    gone = parting.gone(records, touchpoint)
+    known = records.touchpoints.matters(touchpoint.id)
+    left = [matter for matter in known if matter.finding not in gone]
+    for matter in (m for m in known if m.finding in gone):
+        touchpoint = parting.leave(records, touchpoint, matter.finding, left)
+        line = {"finding": matter.finding, "other": matter.rule}
+        outgoing.write_line(records, f"partly_{gone[matter.finding]}", now, touchpoint=touchpoint, **line)
+    return touchpoint
 
 
 def tell_owner(records: Records, appointment: Appointment, change: str, now: int, policy: Policy) -> None:

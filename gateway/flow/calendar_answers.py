@@ -157,13 +157,20 @@ def _counter(records: Records, invitation: CalendarInvitation, said: Itip, now: 
 def _owner_counters(
     records: Records, invitation: CalendarInvitation, said: Itip, start: int, now: int, policy: Policy
 ) -> Taken:
-    """A free time is the owner's at once; any other is a wish that the workshop answers."""
+    """A time that the workshop offers, or a free one, is the owner's at once; any other is a wish that the
+    workshop answers."""
     appointment = records.workshops.appointment(invitation.appointment)
+    if start in appointment.offered and appointment.state is AppointmentState.COUNTERED:
+
+        def take() -> None:
+            book.take_offer(records, appointment.id, start, now, policy)
+
+        return _try(records, invitation, said, now, policy, take, ("confirmed", "accepted"))
     slot = f"{appointment.workshop}@{start}"
     try:
         with records.savepoint():
-            book.reschedule(records, appointment.id, slot, now, policy)
-        return "countered", "moved_owner"
+            moved = book.reschedule(records, appointment.id, slot, now, policy)
+        return "countered", "moved_owner" if moved.start == start else "counter_owner"
     except TouchpointError:
         pass
 

@@ -37,6 +37,9 @@ STEPS: Mapping[str, AppointmentState] = {
 EARLIEST_MS = DAY_MS
 """A product may be brought so long before its time: the evening before is usual."""
 
+LATEST_MS = DAY_MS
+"""Who had not come may still come so long after the visit was to end."""
+
 TEXT_MOST = 1_000
 """Characters of a reason that are taken."""
 
@@ -56,11 +59,14 @@ def step(records: Records, appointment_id: str, to: str, now: int, policy: Polic
     appointment = records.workshops.appointment(appointment_id)
     if appointment.state is STEPS[to]:
         return appointment
-    if now < appointment.start - EARLIEST_MS:
+    late = appointment.state is AppointmentState.NO_SHOW
+    if now < appointment.start - EARLIEST_MS or (late and now >= appointment.end + LATEST_MS):
         raise ConflictError("This appointment is more than a day away.", appointment)
     progress = {**appointment.progress, to: now}
     after = book.moved(appointment, STEPS[to], progress=progress, remind_at=None, wished=(), answer_by=None)
     records.workshops.save_appointment(after)
+    if late:
+        book.came_late(records, after, now, policy)
     book.line(records, after, to, now)
     book.changed(records, after, to, now, policy)
     book.tell_owner(records, after, to, now, policy)
@@ -203,7 +209,11 @@ def answer_extra(
     if extra.state is wanted:
         return extra
     if extra.state is not ExtraState.ASKED or extra.answer_by <= now:
-        raise ConflictError(f"This has been {extra.state} already.", extra)
+        late = extra.state in (ExtraState.ASKED, ExtraState.LAPSED)
+        said = (
+            "It is too late to answer; the work is not done." if late else f"This was {extra.state} already."
+        )
+        raise ConflictError(said, extra)
     return _end(records, replace(extra, by=by, channel=channel), wanted, now, policy)
 
 

@@ -185,6 +185,7 @@ async def test_the_workshop_counters_and_the_owner_is_offered_that_time(lab: Lab
 
 async def test_a_counter_that_cannot_be_is_declined_with_the_reason(lab: Lab) -> None:
     await asked(lab)
+    await lab.world.takes("2026-11-28T10:00+01:00")
     saturday = datetime(2026, 11, 28, 10, 0, tzinfo=BERLIN)
     await lab.replies(await lab.newest(WORKSHOP_MAIL), "COUNTER", start=saturday, end=saturday)
     told = await lab.newest(WORKSHOP_MAIL)
@@ -196,9 +197,23 @@ async def test_a_counter_that_cannot_be_is_declined_with_the_reason(lab: Lab) ->
     assert (await lab.outcomes())[-1][0] == "refused"
 
 
+async def test_the_workshop_offers_any_time_and_the_owners_calendar_takes_it(lab: Lab) -> None:
+    """Ten past ten on a Saturday, which is no slot of ours: a workshop knows best when it works."""
+    await asked(lab)
+    start = datetime(2026, 11, 28, 10, 10, tzinfo=BERLIN)
+    await lab.replies(await lab.newest(WORKSHOP_MAIL), "COUNTER", start=start, end=start + timedelta(hours=1))
+    assert await lab.outcomes() == [("countered", "counter_workshop")]
+    await lab.replies(await lab.newest(OWNER_MAIL), "COUNTER", start=start, end=start + timedelta(hours=1))
+    assert (await lab.outcomes())[-1] == ("confirmed", "accepted")
+    stands = await appointment(lab)
+    assert (stands.state, stands.start) == (S.CONFIRMED, int(start.timestamp() * 1000))
+    assert (await lab.newest(WORKSHOP_MAIL)).start == start
+
+
 async def test_the_owner_moves_and_cancels_from_their_own_calendar(lab: Lab) -> None:
     await asked(lab)
     await lab.replies(await lab.newest(WORKSHOP_MAIL), partstat="ACCEPTED")
+    await lab.world.write(lambda r: r.workshops.put(NORD))  # which books at once from now on
     start = datetime.fromtimestamp(WEDNESDAY_16 / 1000, BERLIN)
     await lab.replies(await lab.newest(OWNER_MAIL), "COUNTER", start=start, end=start + timedelta(hours=1))
     moved = await appointment(lab)

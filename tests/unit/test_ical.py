@@ -115,6 +115,11 @@ def test_times_are_read_in_every_writing(line: str) -> None:
     assert read_itip(said(line), "Europe/Berlin").start == 1_796_315_400_000
 
 
+def test_a_whole_day_is_no_time_that_could_be_offered() -> None:
+    found = read_itip(said("DTSTART;VALUE=DATE:20261127", "DTEND;VALUE=DATE:20261128"), "Europe/Berlin")
+    assert (found.start, found.end) == (None, None)
+
+
 def test_what_an_answer_leaves_out_is_taken_as_the_standard_says() -> None:
     found = read_itip(said(method="REPLY"), "UTC")
     assert (found.sequence, found.partstat, found.start) == (0, "", None)
