@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.domain.delivery import Delivery
 from gateway.domain.errors import InvalidError, NotFoundError
@@ -177,7 +178,7 @@ def _tell_wishes(
 ) -> None:
     """A line for each thing that is another one now."""
     quiet = (wanted.quiet_from, wanted.quiet_to)
-    told: dict[str, dict[str, object]] = {}
+    told: dict[str, dict[str, Any]] = {}
     if quiet != (before.quiet_from, before.quiet_to):
         told["wishes_quiet"] = {"quiet_from": quiet[0], "quiet_to": quiet[1]}
     if quiet[0] == quiet[1] and "wishes_quiet" in told:

@@ -819,8 +819,16 @@ async def weekly(request: web.Request) -> web.Response:
     given = {name: str(form[name]) for name in ("weekly_budget", "marketing_budget") if name in form}
     if not given or not all(re.fullmatch("[0-9]{1,2}", number) for number in given.values()):
         return see("/me/you", "conflict")
-    numbers = {name: int(number) for name, number in given.items()}
-    await _prefer(at, lambda wishes: replace(wishes, **numbers))
+    service, offers = given.get("weekly_budget"), given.get("marketing_budget")
+
+    def change(wishes: Preferences) -> Preferences:
+        return replace(
+            wishes,
+            weekly_budget=wishes.weekly_budget if service is None else int(service),
+            marketing_budget=wishes.marketing_budget if offers is None else int(offers),
+        )
+
+    await _prefer(at, change)
     return see("/me/you", "saved")
 
 

@@ -425,3 +425,18 @@ async def test_a_former_owner_keeps_their_own_time_and_sees_nothing_of_the_house
     for matter in (before, after):
         assert (await tom("GET", f"touchpoints/{matter.id}")).status == 404
     assert [p["owner"] for p in await operator.all("devices/car-1/people")] == ["max"]
+
+
+async def test_how_many_messages_and_offers_a_week_is_set_on_a_page(lab: Lab, browser: Any) -> None:
+    await lab.owner("jana")
+    jana = browser()
+    await jana.signs_in(Role.OWNER, "jana")
+    _, page = await jana.get("/me/you?lang=en")
+    assert 'name="weekly_budget"' in page
+    assert 'name="marketing_budget"' in page
+    status, there, _ = await jana.post("/me/budget", weekly_budget="4", marketing_budget="0")
+    assert (status, there) == (303, "/me/you?said=saved")
+    wanted = await lab.read(lambda records: records.owners.preferences("jana"))
+    assert (wanted.weekly_budget, wanted.marketing_budget) == (4, 0)
+    assert "you allow 4 service messages" in (await story(lab, "jana"))[-2]
+    assert (await jana.post("/me/budget", weekly_budget="many"))[1] == "/me/you?said=conflict"
