@@ -19,6 +19,7 @@ from device_sim.fleet import PREFIX, payload
 from device_sim.mqtt import Broker, BrokerError, Devices, Publisher
 from device_sim.player import Player
 from device_sim.scenario import Scenario, ScenarioError
+from device_sim.tidy import write
 
 PROGRESS_S = 5.0
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -66,6 +67,9 @@ def _broker(arguments: argparse.Namespace) -> Broker:
 
 async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
     scenario = Scenario.load(arguments.scenario)
+    if arguments.out is not None:
+        return _written(scenario, arguments.seed, arguments.out)
+    scenario = scenario.peopled(arguments.seed)
     async with Devices(_broker(arguments), [device["id"] for device in scenario.devices]) as devices:
         player = Player(scenario, arguments.seed, devices.publish)
         print(f"{scenario.name}: {scenario.part.about}", file=sys.stderr)
@@ -82,6 +86,24 @@ async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
         "until": _rfc3339(player.now),
         "seconds": seconds,
     }
+
+
+def _written(scenario: Scenario, seed: int, folder: Path) -> Mapping[str, Any]:
+    """As files, as fast as it can be played."""
+    began = told = time.monotonic()
+
+    def tell(ts: int, rows: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS_S:
+            told = time.monotonic()
+            print(f"{scenario.local(ts):%a %d %b %Y}  {rows} readings", file=sys.stderr)
+
+    try:
+        counts = write(scenario, seed, folder, told=tell)
+    except OSError as error:
+        raise ReplayError(f"{folder} cannot be written: {error.strerror}") from error
+    seconds = round(time.monotonic() - began, 1)
+    return {"scenario": scenario.name, "seed": seed, **counts, "out": str(folder), "seconds": seconds}
 
 
 async def play_at(

@@ -60,7 +60,8 @@ FAULTS: dict[str, Fault] = {
         looks="P0301 in more and more trips, then always; near the end the light blinks",
     ),
     "thermostat_stuck": Fault(
-        kinds=CAR, services=("cooling-system",), eases=("driving-habits",), days=(60, 120), rate=0.02, for_models="combustion",
+        kinds=CAR, services=("cooling-system",), eases=("driving-habits",), days=(60, 120),
+        rate=0.02, for_models="combustion",
         looks="the engine never gets warmer than some 60 °C",
     ),
     "mixture_lean": Fault(

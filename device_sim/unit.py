@@ -62,6 +62,9 @@ class Unit:
         self._orderly = all(gap.in_order for gap in part.gaps)
         self._network = Network(scenario, part, seed)
         self._encoder = encoder(part.format, part.id)
+        self._telemetry = f"{PREFIX}/{part.id}/telemetry"
+        self.spoken = False
+        """whether messages carry the reading itself, not its bytes: for who would only decode them again"""
         self.place = PLACES[part.place]
         self.full = part.reports == "full"
         self.needs = Needs(device=part.id)
@@ -174,6 +177,8 @@ class Unit:
             body = {"ts": item.ts, "event": item.event, "data": item.data}
             return Message(self.id, f"{PREFIX}/{self.id}/event", payload(body))
         self._seq += 1
+        if self.spoken:
+            return Message(self.id, self._telemetry, item)  # type: ignore[arg-type]  # see `spoken`
         return Message(self.id, *self._encoder(item, self._seq))
 
     def status(self, text: str) -> Message:

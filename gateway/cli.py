@@ -423,6 +423,9 @@ def _simulating(commands: Subcommands) -> None:
     run.add_argument("--seed", type=int, default=7)
     run.add_argument("--speed", type=positive, default=60.0, help="scenario seconds a second")
     run.add_argument("--until", type=positive, metavar="SECONDS", help="end after so many seconds")
+    run.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write readings, truth and register as files instead"
+    )
     replay = actions.add(
         "replay",
         "publish recorded readings",
