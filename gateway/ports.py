@@ -691,6 +691,12 @@ class Results(Protocol):
         """{"time", "price", "fixed": (kept, known)} of jobs done in since … until."""
         ...
 
+    def promises_by_workshop(
+        self, since: int, until: int, limit: int = 500
+    ) -> Sequence[tuple[str, int, Mapping[str, tuple[int, int]]]]:
+        """(workshop, jobs, the same) of the workshops with jobs done in since … until, most jobs first."""
+        ...
+
     def efforts(self, since: int, until: int) -> tuple[int, int, int]:
         """(matters, messages, contacts) of jobs done in since … until, as far as they are counted."""
         ...

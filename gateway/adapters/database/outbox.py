@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,10 +26,6 @@ _WAITS = Prepared(
 )
 _C = tables.outbox.c
 _FALLS_DUE = ((_C.due_at, DeliveryState.PENDING), (_C.lease_until, DeliveryState.LEASED))
-_EARLIEST = [
-    Prepared(sa.select(sa.func.min(column)).where(_C.channel == sa.bindparam("channel"), _C.state == state))
-    for column, state in _FALLS_DUE
-]
 _CLAIMABLE = [
     Prepared(
         _DELIVERY.select.add_columns(_C.seq)
@@ -39,6 +36,13 @@ _CLAIMABLE = [
     )
     for column, state in _FALLS_DUE
 ]
+FEW = 4
+"""Up to so many rows are leased one by one, by a statement that is worded already."""
+_LEASE = Prepared(
+    sa.update(tables.outbox)
+    .where(_C.id == sa.bindparam("key_"))
+    .values(state=DeliveryState.LEASED, lease_until=sa.bindparam("until", type_=_C.lease_until.type))
+)
 _FINISH = Prepared(
     sa.update(tables.outbox)
     .where(_C.id == sa.bindparam("key_"))
@@ -55,6 +59,18 @@ _AHEAD = Prepared(
     .order_by(_C.seq)
     .limit(1)
 )
+
+
+@cache
+def _earliest(channels: tuple[str, ...]) -> Prepared:
+    """All of it in one statement: asked after everything that is sent."""
+    c = tables.outbox.c
+    looks = (
+        sa.select(sa.literal(channel), sa.func.min(column)).where(c.channel == channel, c.state == state)
+        for channel in channels
+        for column, state in _FALLS_DUE
+    )
+    return Prepared(sa.union_all(*looks))
 
 
 class SqlOutbox:
@@ -77,7 +93,13 @@ class SqlOutbox:
             dataclasses.replace(delivery, state=DeliveryState.LEASED, lease_until=now + lease_ms)
             for _, delivery in found[:limit]
         ]
-        self._store([d.id for d in claimed], {"state": DeliveryState.LEASED, "lease_until": now + lease_ms})
+        if len(claimed) > FEW:
+            self._store(
+                [d.id for d in claimed], {"state": DeliveryState.LEASED, "lease_until": now + lease_ms}
+            )
+        else:
+            for delivery in claimed:
+                _LEASE.run(self._connection, key_=delivery.id, until=now + lease_ms)
         return claimed
 
     def _claimable(self, channel: str, now: int, limit: int) -> list[tuple[tuple[int, int], Delivery]]:
@@ -222,12 +244,14 @@ class SqlOutbox:
         )
 
     def next_due(self, channels: Sequence[str]) -> int | None:
-        times = [
-            earliest.scalar(self._connection, channel=channel)
-            for channel in channels
-            for earliest in _EARLIEST
-        ]
-        return min((t for t in times if t is not None), default=None)
+        return min(self.earliest(channels).values(), default=None)
+
+    def earliest(self, channels: Sequence[str]) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for channel, at in _earliest(tuple(channels)).rows(self._connection) if channels else ():
+            if at is not None:
+                found[channel] = min(at, found.get(channel, at))
+        return found
 
     def counts(self, states: Sequence[DeliveryState] = ()) -> Mapping[str, int]:
         return count_states(self._connection, tables.outbox.c.state, states or tuple(DeliveryState))
