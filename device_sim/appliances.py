@@ -185,7 +185,7 @@ class FullWasherUnit(WasherUnit):
 
     def _begin(self, use: Use) -> Said:
         said = super()._begin(use)
-        return [_more(item, self.machine.more_state()) for item in said]
+        return [_more(item, self.news(self.machine.more_state(), use.start)) for item in said]
 
     def _heat(self, use: Use) -> Said:
         return [_more(item, self.machine.more_heating(self._noise)) for item in super()._heat(use)]
@@ -207,7 +207,11 @@ class FullWasherUnit(WasherUnit):
         for meter in self._meters:
             self.level(meter, levels[meter.what], use.end)
         spin, done, *rest = said
-        return [_more(spin, machine.more_spinning(self._noise)), _more(done, machine.more_state()), *rest]
+        return [
+            _more(spin, machine.more_spinning(self._noise)),
+            _more(done, self.news(machine.more_state(), use.end)),
+            *rest,
+        ]
 
 
 _WASHER_STATES = {"wash_cycles": "washes"}
@@ -322,7 +326,7 @@ class DishwasherUnit(RunUnit):
         }
         for meter in self._meters:
             self.level(meter, levels[meter.what], use.end)
-        done = Reading(ts=use.end, signals={**machine.state(), **drained})
+        done = Reading(ts=use.end, signals={**self.news(machine.state(), use.end), **drained})
         if use.end <= self.scenario.start:
             return [done]
         return [done, Event(ts=use.end, event="program_ended", data=data)]
@@ -404,7 +408,9 @@ class CoffeeUnit(RunUnit):
         }
         for meter in self._meters:
             self.level(meter, levels[meter.what], use.end)
-        said.append(Reading(ts=use.end, signals=machine.brewing(self._noise) | machine.state()))
+        said.append(
+            Reading(ts=use.end, signals=machine.brewing(self._noise) | self.news(machine.state(), use.end))
+        )
         return said
 
     def _tidied(self) -> None:
@@ -501,7 +507,8 @@ class FridgeUnit(Unit):
         values = fridge.readings(self._noise, room)
         if "freezer_sensor" in gone:
             del values["freezer_temperature"]
-        said = [Reading(ts=at, signals=values)]
+        slow = {name: values.pop(name) for name in _FRIDGE_SLOW}
+        said = [Reading(ts=at, signals=values | self.news(slow, at))]
         if self._noise.random() < (self.part.idle / 86_400_000) * (1.0 + 5 * fridge.defrost_fault):
             said += [
                 Reading(ts=at + 1_000, signals={"defrosting": True}),
@@ -515,6 +522,12 @@ class FridgeUnit(Unit):
         if service == "fridge-temperature":
             self.fridge.setpoint = 5.0
             self.needs.end("set_too_cold", at)
+
+
+_FRIDGE_SLOW = (
+    "switched_on", "holiday_mode", "fridge_setpoint", "freezer_setpoint", "days_since_filter",
+    "water_since_filter", "fault_codes", "fan_speed", "evaporator_temperature",
+)  # fmt: skip
 
 
 class HeatPumpUnit(Unit):
@@ -565,8 +578,16 @@ class HeatPumpUnit(Unit):
         self.level(self._meters[1], 100 * (1.7 - pump.pressure), at)
         local = self.scenario.local(at)
         night = local.weekday() == 6 and local.hour * 3_600_000 < self.part.idle + 7_200_000
-        return [Reading(ts=at, signals=pump.readings(self._noise, legionella=night))]
+        values = pump.readings(self._noise, legionella=night)
+        slow = {name: values.pop(name) for name in _PUMP_SLOW}
+        return [Reading(ts=at, signals=values | self.news(slow, at))]
 
     def repair(self, service: str, at: int) -> None:
         super().repair(service, at)
         self.pump.repair(service)
+
+
+_PUMP_SLOW = (
+    "hot_water_setpoint", "days_since_inspection", "backup_heater_on", "defrosting", "fault_codes",
+    "compressor_hours",
+)  # fmt: skip

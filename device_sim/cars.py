@@ -289,14 +289,19 @@ class FullCarUnit(CarUnit):
         values: dict[str, object] = {
             "speed": 0.0,
             "engine_speed": 0.0,
-            "locked": True,
-            "window_driver_open": self.body.window_open,
+            **self.news({"locked": True, "window_driver_open": self.body.window_open}, at),
             "outside_temperature": round(air * 2) / 2,
             **self.body.pressures(self._noise, air, rolling=False),
         }
         if self.electric:
-            return self.ev.readings(self._noise) | values
+            return self._electric_signals(at) | values
         return values | {"battery_voltage": self.car._voltage(self._noise, running=False)}
+
+    def _electric_signals(self, at: int) -> dict[str, object]:
+        """What changes slowly only as news, but for the pads, which a drive wears."""
+        values = self.ev.readings(self._noise)
+        slow = {name: values.pop(name) for name in _EV_SLOW}
+        return values | self.news(slow, at)
 
     def _stand(self, at: int) -> Said:
         self._to(at)
@@ -316,7 +321,8 @@ class FullCarUnit(CarUnit):
             self.car.start(profile)
             return []
         if self.electric:
-            values: dict[str, object] = self.ev.readings(self._noise) | {"locked": False}
+            values: dict[str, object] = self._electric_signals(at := use.start) | {"locked": False}
+            self._told["locked"] = (False, at)
         else:
             values = {
                 "speed": 0.0,
@@ -324,6 +330,7 @@ class FullCarUnit(CarUnit):
                 "battery_voltage": self.car.cranking(self._noise)["battery_voltage"],
                 "locked": False,
             }
+            self._told["locked"] = (False, use.start)
         self.car.start(profile)
         where = {"odometer": round(self.car.odometer, 1)}
         return [Event(ts=use.start, event="trip_started", data=where), Reading(ts=use.start, signals=values)]
@@ -333,9 +340,10 @@ class FullCarUnit(CarUnit):
         if self.car.profile is None:
             return []
         air = self.air(at)
-        values: dict[str, object] = self.ev.readings(self._noise) if self.electric else {}
+        values: dict[str, object] = self._electric_signals(at) if self.electric else {}
         values |= self._place_at(use, at)
-        values |= self.body.pressures(self._noise, air, rolling=True)
+        if self.body.tyres[3] < 200:  # wheel sensors wake up for a loss
+            values |= self.body.pressures(self._noise, air, rolling=True)
         if self.electric:
             return [Reading(ts=at, signals=values | {"outside_temperature": round(air * 2) / 2})]
         speed = round(self.car.speed)
@@ -349,7 +357,7 @@ class FullCarUnit(CarUnit):
             "engine_speed": revs,
             "coolant_temperature": float(round(self.car.coolant + self._noise.gauss(0, 0.4))),
             "battery_voltage": self.car._voltage(self._noise, running=True),
-            "dtc": list(self.car.active_codes()),
+            **self.news({"dtc": list(self.car.active_codes())}, at),
         }
         return [Reading(ts=at, signals=values)]
 
@@ -417,14 +425,13 @@ class FullCarUnit(CarUnit):
             self.car.codes = (*self.car.codes, NOISE_CODES[self._noise.randrange(len(NOISE_CODES))])
 
     def _all_signals(self, use: Use, at: int) -> dict[str, object]:
-        values = self._rest_signals(at) | self.body.state() | self._place_at(use, at)
-        values["locked"] = False
+        values = self._rest_signals(at) | self.news(self.body.state(), at) | self._place_at(use, at)
         if self.electric:
             return values
-        values |= self.car.state()
+        values |= self.news({**self.car.state(), "dtc": list(self.car.codes)}, at)
         values |= {
+            "odometer": round(self.car.odometer, 1),
             "coolant_temperature": float(round(self.car.coolant)),
-            "dtc": list(self.car.codes),
             "fuel_consumption": round(100 * self._month_litres / max(1.0, self._month_km), 1),
         }
         return values
@@ -552,14 +559,15 @@ class FullCarUnit(CarUnit):
                     self.later(at, partial(self._change_tyres, at, tyres))
 
     def _change_tyres(self, at: int, tyres: str) -> Said:
-        self.body.tyre_set, self.body.tyres = tyres, [240.0] * 4
+        self.body.tyre_set = tyres
+        self.body.fill(self.air(at))
         return [Reading(ts=at, signals={"tyre_set": tyres})]
 
     # --- repairs and beginnings
 
     def repair(self, service: str, at: int) -> None:
         super().repair(service, at)
-        self.body.repair(service)
+        self.body.repair(service, self.air(at))
         if service == "tyre-pressure" and "tyre_leak" in self.courses(at):
             self.body.tyres[3] = 235.0
         if service == "charging-time":
@@ -580,6 +588,7 @@ class FullCarUnit(CarUnit):
                 setattr(self.ev, state, value)
 
 
+_EV_SLOW = ("pad_wear_front", "pad_wear_rear", "dtc", "charging", "charging_limit", "traction_battery_health")
 _BODY_STATES = (
     "age_days", "wipers", "washer_fluid", "brake_fluid", "oil_level", "adblue", "soot", "service_km",
     "service_days", "lane_uses", "preheats",

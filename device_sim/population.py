@@ -247,8 +247,8 @@ def _clock(rng: random.Random, low: float, high: float) -> str:
 
 
 def _commuter(rng: random.Random) -> dict[str, Any]:
-    minutes = rng.randint(18, 50)
     route = rng.choice(("commute", "commute", "country", "motorway"))
+    minutes = rng.randint(18, 32 if route == "motorway" else 42)
     return {
         "trips": [
             _trip(WORKDAYS, _clock(rng, 6.2, 8.4), minutes, route=route, spread="6m", chance=0.92),

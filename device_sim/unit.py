@@ -54,6 +54,7 @@ class Unit:
         self._air_seed = f"{seed}/{scenario.name}"
         self._noise = random.Random(f"{self._seed}/sensors")
         self._air = -1, 0.0
+        self._told: dict[str, tuple[object, int]] = {}
         self._repaired: dict[str, int] = {}
         self._appointments: list[tuple[int, int]] = []
         self._seq = 0
@@ -305,6 +306,16 @@ class Unit:
         """Note a level that use has raised."""
         if self.full and self.needs.level(meter, value, at) is not None:
             self._mended_late(meter.services[0], at)
+
+    def news(self, values: Mapping[str, object], at: int) -> dict[str, object]:
+        """Of what changes slowly: what has changed, and once a day the rest, as telematics units report."""
+        told, new = self._told, {}
+        for name, value in values.items():
+            last = told.get(name)
+            if last is None or last[0] != value or at - last[1] >= DAY_MS:
+                told[name] = (value, at)
+                new[name] = value
+        return new
 
     def air(self, at: int) -> float:
         """°C outside."""

@@ -85,7 +85,7 @@ class Body:
         engine light was on."""
         self.service_km -= km
         self.wipers = min(100.0, self.wipers + 0.075 * wet * seconds / 3600 * 10)
-        self.washer_fluid = max(0.0, self.washer_fluid - km / 5_000 * (0.4 + 3 * wet))
+        self.washer_fluid = max(0.0, self.washer_fluid - km / 8_000 * (0.4 + 3 * wet))
         self.adblue = max(0.0, self.adblue - km * 1000 / ADBLUE_M)
         self.oil_level = max(0.0, self.oil_level - km / 60_000)
         self.mil_minutes = self.mil_minutes + seconds / 60 if lamp else 0.0
@@ -99,12 +99,17 @@ class Body:
         if self.regenerating and not town:
             self.soot = 12.0
 
-    def repair(self, service: str) -> None:
+    def fill(self, air: float) -> None:
+        """All tyres to what the door says, at the temperature of the moment."""
+        self.tyres = [FILLED - 1.2 * (air - 15)] * 4
+
+    def repair(self, service: str, air: float = 15.0) -> None:
         """Change what a job changes; an unknown one changes nothing."""
         if service in ("tyres", "tyre-pressure"):
-            self.tyres = [FILLED] * 4
+            self.fill(air)
         elif service == "tyre-change":
-            self.tyre_set, self.tyres = "winter", [FILLED] * 4
+            self.tyre_set = "winter"
+            self.fill(air)
         elif service == "wipers":
             self.wipers = 0.0
         elif service == "washer-fluid":
@@ -119,7 +124,8 @@ class Body:
             self.brake_fluid = 0.9
         elif service == "inspection":
             self.service_km, self.service_days = SERVICE_KM, SERVICE_DAYS
-            self.tyres, self.oil_level, self.washer_fluid = [FILLED] * 4, 1.0, 1.0
+            self.oil_level = self.washer_fluid = 1.0
+            self.fill(air)
         elif service == "recall":
             self.recall = False
 
