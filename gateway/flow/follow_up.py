@@ -451,11 +451,17 @@ def _plan_nps_question(records: Records, owner: str, device: str, now: int, poli
 
 
 def _bring_nps_forward(records: Records, owner: str, now: int, policy: Policy) -> None:
-    """Who has had several matters solved knows us well enough to be asked soon."""
-    planned = records.feedback.nps(owner)
-    enough = policy.asking.nps_after and records.results.number(owner) == policy.asking.nps_after
-    if enough and planned is not None and planned[1] > now + NPS_AFTER_MS:
-        records.feedback.move_nps(owner, now + NPS_AFTER_MS)
+    """Who has had several matters solved knows us well enough to be asked soon; not twice in a year."""
+    planned, asking = records.feedback.nps(owner), policy.asking
+    if planned is None or not asking.nps_after or records.results.number(owner) != asking.nps_after:
+        return
+    before = [f for f in records.feedback.page(owner=owner) if f.question == "nps"]
+    last = max((f.asked_at for f in before if f.state is not AskState.DROPPED), default=None)
+    if last is not None and not asking.nps_every_ms:
+        return
+    at = max(now + NPS_AFTER_MS, last + asking.nps_every_ms if last is not None else 0)
+    if at < planned[1]:
+        records.feedback.move_nps(owner, at)
 
 
 # --- did it help? -----------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def _queue(
             id=new_id(now),
             channel=outgoing.EMAIL,
             target=address.strip().lower(),
-            key=f"itip:{appointment.id}:{key}",
+            key=f"itip:{appointment.id}:{party}:{key}",
             payload={**payload, "appointment": appointment.id, "party": str(party), "to": address},
             owner=appointment.owner if party is Party.OWNER else None,
             due_at=now,

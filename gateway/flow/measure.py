@@ -242,11 +242,24 @@ class Effect:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Keeping:
+    """How well one workshop keeps what was promised."""
+
+    workshop: str
+    name: str
+    jobs: int
+    """done, whether anything of them is known or not"""
+    promises: Mapping[str, Share]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
     """How well promises were kept, what a solved matter takes, and what telling owners does."""
 
     promises: Mapping[str, Share]
     """time, price, fixed (first time)"""
+    workshops: tuple[Keeping, ...]
+    """the same of each, most jobs first"""
     matters: int
     """solved ones of which the messages are counted"""
     messages: int
@@ -257,15 +270,27 @@ class Measures:
 
 def measures(records: Records, since: int, until: int, now: int, policy: Policy) -> Measures:
     """Of jobs done, and of findings, between `since` and `until` (ms)."""
-    promises = records.results.promises(since, until)
     matters, messages, contacts = records.results.efforts(since, until)
     return Measures(
-        promises={name: Share(good=good, of=of) for name, (good, of) in promises.items()},
+        promises=_shares(records.results.promises(since, until)),
+        workshops=tuple(
+            Keeping(
+                workshop=workshop,
+                name=records.workshops.get(workshop).name,
+                jobs=jobs,
+                promises=_shares(kept),
+            )
+            for workshop, jobs, kept in records.results.promises_by_workshop(since, until)
+        ),
         matters=matters,
         messages=messages,
         contacts=contacts,
         effects=tuple(_effects(records, since, until, now, policy)),
     )
+
+
+def _shares(kept: Mapping[str, tuple[int, int]]) -> dict[str, Share]:
+    return {name: Share(good=good, of=of) for name, (good, of) in kept.items()}
 
 
 def _effects(records: Records, since: int, until: int, now: int, policy: Policy) -> Iterator[Effect]:

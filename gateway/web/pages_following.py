@@ -305,6 +305,8 @@ async def funnel(request: web.Request) -> web.Response:
         first=at.words(f"following.by_{by}"),
         rows=[_line_row(line, by, at.words) for line in lines],
         promises=[_promise(name, share, at.words) for name, share in measured.promises.items()],
+        names=[at.words(f"following.promise.{name}") for name in measured.promises],
+        workshops=[_keeping(keeping, at.words) for keeping in measured.workshops],
         effort=_effort(measured, at.words),
         effects=[_effect(effect, at.words) for effect in measured.effects],
         answers=[_answers(score, at.words) for score in answers if score.asked],
@@ -362,6 +364,14 @@ def _helped(counts: Mapping[str, int], words: Words) -> str:
 
 def _promise(name: str, share: measure.Share, words: Words) -> Shown:
     return Shown(label=words(f"following.promise.{name}"), **_share(share, words))
+
+
+def _keeping(keeping: measure.Keeping, words: Words) -> Shown:
+    return Shown(
+        name=keeping.name,
+        jobs=words("following.jobs", count=keeping.jobs),
+        cells=[_share(share, words) for share in keeping.promises.values()],
+    )
 
 
 def _share(share: measure.Share, words: Words) -> dict[str, Any]:

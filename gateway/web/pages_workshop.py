@@ -184,7 +184,7 @@ def _load(records: Records, at: _Page, day: str | None, wanted: str | None) -> S
     return Shown(
         workshop=workshop,
         day=loaded,
-        strip=[load_fill(records, workshop, d) for d in open_days(workshop, at.now, shown_day)],
+        strip=[load_fill(records, workshop, d, at.now) for d in open_days(workshop, at.now, shown_day)],
         booking=load_booking(records, chosen, at.context) if chosen else None,
         requests=[_booking(records, a) for a in requests],
     )
@@ -231,13 +231,13 @@ def open_days(workshop: Workshop, now: int, shown: date | None) -> list[date]:
     return [d for d in days if slots.openings(workshop, d) or d == shown][:DAYS_SHOWN] or [first]
 
 
-def load_fill(records: Records, workshop: Workshop, day: date) -> tuple[date, float]:
+def load_fill(records: Records, workshop: Workshop, day: date, now: int) -> tuple[date, float]:
     """A day and how full it is."""
     spans = slots.openings(workshop, day)
     room = sum(end - start for _, start, end in spans) * len(workshop.bays)
     if not room:
         return day, 0.0
-    taken = records.workshops.busy(workshop.id, spans[0][1], spans[-1][2], 0)
+    taken = records.workshops.busy(workshop.id, spans[0][1], spans[-1][2], now)
     return day, min(
         1.0, sum(min(end, spans[-1][2]) - max(start, spans[0][1]) for _, start, end, _ in taken) / room
     )

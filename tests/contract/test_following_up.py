@@ -123,7 +123,12 @@ async def test_a_result_is_kept_once_and_looked_at_when_its_time_comes(world: Wo
     assert await world.read(lambda r: r.results.of_device("car", NOW)) == [known]
     assert await world.read(lambda r: r.results.of_device("car", NOW + 1)) == []
     assert await world.read(lambda r: r.results.efforts(NOW, NOW + 1)) == (1, 3, 2)
-    assert (await world.read(lambda r: r.results.promises(NOW, NOW + 1)))["fixed"] == (0, 1)
+    kept = await world.read(lambda r: r.results.promises(NOW, NOW + 1))
+    assert kept["fixed"] == (0, 1)
+    assert await world.read(lambda r: r.results.promises_by_workshop(NOW, NOW + 1)) == [
+        (one.workshop, 1, kept)
+    ]
+    assert await world.read(lambda r: r.results.promises_by_workshop(NOW + 1, NOW + 2)) == []
 
 
 # --- measured days ----------------------------------------------------------------------------
@@ -167,6 +172,7 @@ LOOKUPS: dict[str, tuple[str, Callable[[Records], Any]]] = {
     "due nps": ("at", lambda r: r.feedback.due_nps(5)),
     "results to look at": ("look", lambda r: r.results.due(5)),
     "promises": ("done", lambda r: r.results.promises(1, 5)),
+    "promises by workshop": ("done", lambda r: r.results.promises_by_workshop(1, 5)),
     "contacts": ("about", lambda r: r.results.contacts(["t", "q"])),
     "messages": ("touchpoint", lambda r: r.results.messages("t")),
     "scores": ("scores", lambda r: r.analytics.scores(1, 5)),

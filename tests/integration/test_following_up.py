@@ -164,6 +164,8 @@ async def test_measures_and_scores_count_what_was_promised_and_answered(lab: Lab
         "good": 1, "known": 1, "share": 1.0, "interval": pytest.approx([0.2065, 1.0], abs=1e-4),
     }  # fmt: skip
     assert measures["effect"] == []
+    [north] = measures["workshops"]
+    assert (north["workshop"], north["jobs"], north["promises"]) == ("north", 1, measures["promises"])
     [case] = await operator.all("cases?state=pending")
     assert (case["kind"], case["workshop"]) == ("low_score", None)
 
@@ -217,6 +219,7 @@ async def test_the_funnel_stands_on_a_page_and_in_a_table_to_take_along(lab: Lab
         assert "1 finding" in await see(lab, f"/operator/funnel{query}")
     shown = await see(lab, "/operator/funnel")
     assert "1 of 1" in shown
+    assert "Promises by workshop" in shown
     assert "9 of 10 in" in shown
     async with lab.client.get("/operator/funnel.csv?by=rule") as response:
         assert response.headers["Content-Disposition"] == 'attachment; filename="funnel-rule-2026-12-09.csv"'

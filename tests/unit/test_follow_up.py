@@ -357,6 +357,18 @@ async def test_the_third_fulfilled_matter_brings_nps_forward(world: World) -> No
     assert planned[1] <= world.now + 7 * DAY
 
 
+async def test_nps_is_not_brought_forward_into_the_year_of_the_last_one(world: World) -> None:
+    world.policy = replace(world.policy, asking=Asking(nps_after=1))
+    await passes(world, world.now)
+    await world.write(lambda r: r.feedback.move_nps("jana", world.now))
+    await passes(world, world.now + MINUTE)
+    (asked,) = await world.read(lambda r: [f for f in r.feedback.page() if f.question == "nps"])
+    await finish(world)
+    planned = await world.read(lambda r: r.feedback.nps("jana"))
+    assert planned is not None
+    assert planned[1] >= asked.asked_at + 365 * DAY
+
+
 # --- answers ----------------------------------------------------------------------------------
 
 

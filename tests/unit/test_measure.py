@@ -235,6 +235,9 @@ async def test_promises_and_messages_are_counted_of_jobs(world: World) -> None:
         "price": (1, 1),
         "fixed": (1, 1),
     }
+    (nord,) = found.workshops
+    assert (nord.workshop, nord.name, nord.jobs) == ("nord", "Autohaus Nord", 1)
+    assert nord.promises == found.promises
     assert (found.matters, found.contacts) == (1, 2)  # the offer, and one question
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -29,6 +30,23 @@ _TO_THE_OWNER = ("web_push", "email", "letter")
 """Channels of which every row that was sent is a message; a display is one message, however often it was
 brought up to date."""
 _DISPLAY = "display"
+
+
+_PROMISES = {
+    "time": tables.results.c.in_time,
+    "price": tables.results.c.in_price,
+    "fixed": tables.results.c.helped,
+}
+_PROMISED = [
+    number
+    for column in _PROMISES.values()
+    for number in (sa.func.count(sa.case((column, 1))), sa.func.count(column))
+]
+"""Kept and known, of each."""
+
+
+def _kept(row: Sequence[Any]) -> dict[str, tuple[int, int]]:
+    return {name: (row[2 * n], row[2 * n + 1]) for n, name in enumerate(_PROMISES)}
 
 
 class SqlResults:
@@ -84,15 +102,17 @@ class SqlResults:
 
     def promises(self, since: int, until: int) -> dict[str, tuple[int, int]]:
         c = tables.results.c
-        columns = {"time": c.in_time, "price": c.in_price, "fixed": c.helped}
-        numbers = [
-            number
-            for column in columns.values()
-            for number in (sa.func.count(sa.case((column, 1))), sa.func.count(column))
-        ]
-        query = sa.select(*numbers).where(c.done_at >= since, c.done_at < until)
-        row = self._connection.execute(query).one()
-        return {name: (row[2 * n], row[2 * n + 1]) for n, name in enumerate(columns)}
+        query = sa.select(*_PROMISED).where(c.done_at >= since, c.done_at < until)
+        return _kept(tuple(self._connection.execute(query).one()))
+
+    def promises_by_workshop(
+        self, since: int, until: int, limit: int = 500
+    ) -> list[tuple[str, int, dict[str, tuple[int, int]]]]:
+        c = tables.results.c
+        jobs = sa.func.count().label("jobs")
+        query = sa.select(*_PROMISED, c.workshop, jobs).where(c.done_at >= since, c.done_at < until)
+        query = query.group_by(c.workshop).order_by(jobs.desc(), c.workshop).limit(limit)
+        return [(row.workshop, row.jobs, _kept(tuple(row))) for row in self._connection.execute(query)]
 
     def efforts(self, since: int, until: int) -> tuple[int, int, int]:
         c = tables.results.c

@@ -217,6 +217,21 @@ class EffortOut(Out):
     contacts_per_matter: float | None
 
 
+class KeepingOut(Out):
+    """How well one workshop keeps what was promised."""
+
+    workshop: str
+    name: str
+    jobs: int = Field(description="Jobs done, whether anything of them is known or not.")
+    promises: Mapping[str, ShareOut]
+
+    @classmethod
+    def of_keeping(cls, keeping: measure.Keeping) -> KeepingOut:
+        """From what was counted."""
+        promises = {name: ShareOut.of_share(share) for name, share in keeping.promises.items()}
+        return cls(workshop=keeping.workshop, name=keeping.name, jobs=keeping.jobs, promises=promises)
+
+
 class MeasuresOut(Out):
     """How well promises are kept, what a solved matter takes, and what telling owners does."""
 
@@ -226,6 +241,7 @@ class MeasuresOut(Out):
         description="Kept of known: time (ready when promised), price (no more than promised and approved), "
         "fixed (helped the first time)."
     )
+    workshops: list[KeepingOut] = Field(description="The same of each workshop, most jobs first.")
     effort: EffortOut
     effect: list[EffectOut]
 
@@ -249,6 +265,7 @@ async def show_measures(call: Call, query: SpanQuery) -> MeasuresOut:
         since=since,
         until=until,
         promises={name: ShareOut.of_share(share) for name, share in found.promises.items()},
+        workshops=[KeepingOut.of_keeping(keeping) for keeping in found.workshops],
         effort=effort,
         effect=[EffectOut.of_effect(effect) for effect in found.effects],
     )
