@@ -5,18 +5,28 @@
 
 The gateway's own code decides, delivers, takes answers, books and follows up, over its own database; what is
 played is the world: people in eight time zones, their trips, what their products find, how and when they
-answer, what they agree to and withdraw, what workshops do. The judge stands where the owner stands: at the
-phone and at the display. It knows the world's truth and never asks the gateway. Counted as violations:
+answer and rate, what they agree to and withdraw, what they prefer, where they move, what workshops and the
+operator do, phones that are off for a while. The judge stands where the owner stands: at the phone, the
+mailbox and the display. It knows the world's truth and asks the gateway only what a message was about.
+Counted as violations:
 
-- a phone rings in its owner's quiet hours, or while that owner drives (critical matters of a product that is
-  dangerous at once apart);
+- a phone rings in its owner's quiet hours, also one that was off and gets a push when it is on again; a mail
+  that offers or asks something comes in them;
+- it does so while that owner drives (critical matters of a product that is dangerous at once apart from
+  both);
 - a display shows something to a driver that is neither critical nor allowed there by its rule;
-- more contacts in any seven days than the owner allows;
-- a contact for a purpose whose consent does not stand at that moment (what owners wait for because of what
-  they themselves did, as the reminder of a visit they booked, apart);
-- a finding whose ledger does not say what became of it, or says it in words that are missing in a language.
+- more contacts in any seven days than the owner allows, questions after a visit included;
+- the same matter on the same channel a second time, though neither its owner nor a workshop has moved it;
+- a contact for a purpose whose consent does not stand at that moment, on any channel, of anything that it is
+  about (what owners wait for because of what they themselves did, as the reminder of a visit they booked,
+  apart); a question to who wants none; something that its owner never wants to hear of again;
+- a matter offered that is over already;
+- a finding whose ledger does not say how it ended, or, of one that has not ended, what it waits for; or says
+  it in words that are missing in a language.
 
-Prints the counts and ends with 1 when there is any violation. The same seed gives the same counts.
+Prints the counts and ends with 1 when there is any violation. The same seed gives the same counts. Owners
+live in towns of 1,000 with workshops of their own; each town has a database of its own, and `--jobs` of them
+are played at the same time, which changes no count.
 """
 
 from __future__ import annotations
@@ -25,59 +35,100 @@ import argparse
 import asyncio
 import heapq
 import json
+import multiprocessing
 import random
+import sqlite3
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import structlog
+from sqlalchemy import event
 
 import config
 from config.settings import load as load_settings
 from gateway.adapters.clock import VirtualClock
 from gateway.adapters.database import SqlDatabase
 from gateway.app import load_rules, load_signals, make_policy, rule_texts, signal_texts
+from gateway.domain import ids
 from gateway.domain.appointment import AppointmentState, Service, Workshop
+from gateway.domain.case import CaseState
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, Outcome, Sent
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
+from gateway.domain.feedback import SCALES, AskState
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import Texts
-from gateway.domain.touchpoint import Answer, Finding, State, Touchpoint
+from gateway.domain.touchpoint import Answer, Finding, LedgerLine, State, Touchpoint, graver
 from gateway.domain.wording import ledger_story
-from gateway.flow import agree, book, decide, follow_up, respond
+from gateway.flow import agree, book, cases, decide, follow_up, outgoing, respond
 from gateway.flow.deliver import Deliverer, Timers
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
+
+T = TypeVar("T")
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WEEK = 7 * DAY
 TICK = 10 * MINUTE
 """What products report falls on these, so that it is one write for all of them, as it is for assess."""
+TOWN = 1_000
+"""Owners who share workshops and a database."""
+ROUNDS = 1_000
+"""So often the gateway may have something due at one moment; more is a loop that does not do its work."""
 
 ZONES = (
     "Europe/Berlin", "Europe/Vienna", "Europe/Lisbon", "Europe/Helsinki",
     "America/New_York", "America/Los_Angeles", "Asia/Tokyo", "Australia/Lord_Howe",
 )  # fmt: skip
 PURPOSES = ("maintenance", "safety", "usage")
+SURVEY = "survey"
 KINDS = ("washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump")
 QUIET = (("21:00", "07:00"), ("22:30", "06:00"), ("00:00", "00:00"), ("13:00", "15:00"), ("20:00", "09:00"))
-ENDED_BY = (
-    "suppressed", "merged", "bundled", "sent", "shown", "withdrawn", "expired", "answered", "not_sent",
-    "held_out", "complaint", "gave_way",
+BUDGETS = (0, 1, 1, 2, 2, 2, 3, 5)
+
+ASKS = ("offer", "question")
+"""What of mails is no answer to anything: it keeps quiet hours, trips and the budget."""
+AWAITED = (
+    "visit", "reminder", "answered", "extra_work", "case", "case_opened", "invitation", "decline_counter",
 )  # fmt: skip
-"""How the code of a line begins that says what became of a finding."""
+"""What owners wait for because of what they did themselves."""
+
+SETTINGS = {"TOUCHPOINT_DELIVER__EMAIL__URL": "smtp://localhost:2525"}
+"""What makes mail a channel; nothing is sent there, for every channel ends at the judge."""
+
+ENDS: dict[State | None, tuple[str, ...]] = {
+    None: ("suppressed_", "held_out", "complaint", "merged", "bundled", "partly_"),
+    State.DEFERRED: ("not_sent_", "moved_", "gave_way", "parked", "returned", "left_over", "answered_snooze",
+                     "returns_changed"),
+    State.OPEN: ("sent", "shown"),
+    State.ANSWERED: ("answered_", "requested"),
+    State.BOOKED: ("booked", "confirmed", "requested", "rescheduled"),
+    State.FULFILLED: ("done",),
+    State.CLOSED: ("answered_", "settled_", "withdrawn_", "case_closed"),
+    State.EXPIRED: ("expired",),
+    State.WITHDRAWN: ("withdrawn_", "held_out"),
+}  # fmt: skip
+"""How the code of a line begins that says what became of a finding, by where its touchpoint stands."""
+
+VIOLATIONS = (
+    "in quiet hours", "while driving", "on the display while driving", "beyond the budget", "a second time",
+    "without consent", "never again", "over already", "not explained in the ledger", "not worded",
+)  # fmt: skip
 
 
 # --- the world --------------------------------------------------------------------------------
@@ -98,15 +149,25 @@ class Person:
     """(device, kind)"""
     agreed: dict[str, bool]
     driving: bool = False
-    parked_at: int = -WEEK
     contacts: list[int] = field(default_factory=list)
     """when they were contacted about something that costs budget"""
+    allowed: list[tuple[int, int]] = field(default_factory=list)
+    """(since, contacts in seven days) that they allowed before"""
+    silenced: dict[str, str] = field(default_factory=dict)
+    """{rule: severity} of what they never want to hear of again"""
+    changed_at: int = 0
+    """when their clock or their quiet hours became others"""
 
     def quiet_at(self, at: int) -> bool:
         """Whether their own clock says quiet."""
         begin, end = self.quiet
         clock = datetime.fromtimestamp(at / 1000, ZoneInfo(self.zone)).strftime("%H:%M")
         return begin <= clock < end if begin <= end else clock >= begin or clock < end
+
+    def most(self, at: int) -> int:
+        """The contacts in seven days that they allow, or did until a day ago: a message may be under way."""
+        lately = (number for until, number in self.allowed if until > at - DAY)
+        return max((self.budget, *lately))
 
     def local(self, day: date, minutes: int) -> int:
         """The instant of a wall time of theirs, ms."""
@@ -129,10 +190,10 @@ class Person:
             yield first, first + (minutes + dice.randrange(-10, 10)) * MINUTE // TICK * TICK
 
 
-def people(number: int, dice: random.Random) -> list[Person]:
-    """So many owners, each with a car or not and one to three appliances."""
+def people(numbers: Sequence[int], dice: random.Random) -> list[Person]:
+    """Owners of these numbers, each with a car or not and one to three appliances."""
     found = []
-    for i in range(number):
+    for i in numbers:
         owner = f"owner-{i:05d}"
         car = f"car-{i:05d}" if dice.random() < 0.8 else None
         products = [(car, "car")] if car else []
@@ -143,12 +204,12 @@ def people(number: int, dice: random.Random) -> list[Person]:
                 id=owner,
                 zone=dice.choice(ZONES),
                 quiet=dice.choice(QUIET),
-                budget=dice.choice((0, 1, 1, 2, 2, 2, 3, 5)),
+                budget=dice.choice(BUDGETS),
                 habit=dice.choice(("commuter", "commuter", "van", "night", "family", "family")),
                 patience_h=dice.expovariate(1 / 6),
                 car=car,
                 products=products,
-                agreed={purpose: dice.random() < 0.85 for purpose in PURPOSES},
+                agreed={purpose: dice.random() < 0.85 for purpose in PURPOSES} | {SURVEY: True},
             )
         )
     return found
@@ -157,57 +218,124 @@ def people(number: int, dice: random.Random) -> list[Person]:
 # --- the judge --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ring:
+    """Something that reaches an owner in person: a phone that rings, a mail, a letter."""
+
+    at: int
+    owner: Person
+    channel: str
+    target: str
+    about: str
+    silent: bool = False
+    """it takes the place of a notification, without a sound"""
+    matter: Touchpoint | None = None
+    kind: str = ""
+    """of the product"""
+    purposes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    question: str | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """Dangerous wherever the owner is, whatever they do."""
+        return self.matter is not None and self.matter.severity == "critical" and self.kind != "car"
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether it keeps quiet hours and trips: a push with a sound, a mail that wants something."""
+        if self.silent or self.at_once or self.channel == "letter":
+            return False
+        return self.channel == "web_push" or self.about in ASKS
+
+    def __str__(self) -> str:
+        what = f"{self.matter.rule} {self.matter.id}" if self.matter else self.question or ""
+        return f"{self.channel} {self.about} {what} {self.owner.id} at {_when(self.at, self.owner.zone)}"
+
+
 @dataclass
 class Judge:
     """Stands where owners stand, and notes what ought not to have happened."""
 
-    people: dict[str, Person]
-    cars: dict[str, Person]
+    cars: dict[str, Person] = field(default_factory=dict)
     violations: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    contacted: set[str] = field(default_factory=set)
-    """touchpoints that have cost budget"""
+    open: set[str] = field(default_factory=set)
+    """findings that are so, whatever the gateway believes"""
+    paid: set[str] = field(default_factory=set)
+    """matters and questions that have cost budget, and those that come at their owner's own wish"""
+    rung: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    """{matter: (channel, target)} where it was told since somebody moved it"""
 
-    def violation(self, what: str, example: str) -> None:
+    def violation(self, what: str, example: object) -> None:
         self.violations[what] += 1
-        self.examples.setdefault(what, example)
+        self.examples.setdefault(what, str(example))
 
-    def rings(self, delivery: Delivery, matter: Touchpoint, rule: RuleInfo | None, at: int) -> None:
-        """Something reaches the owner's phone or mailbox."""
-        owner = self.people[matter.owner]
-        about = delivery.payload.get("message", {}).get("about") or delivery.payload.get("about", "")
-        self.counts[f"{delivery.channel} {about}"] += 1
-        when = _when(at, owner.zone)
-        where = f"{delivery.channel} {about} {matter.rule} {matter.id} owner {owner.id} at {when}"
-        kind = next((kind for device, kind in owner.products if device == matter.device), "")
-        at_once = matter.severity == "critical" and kind != "car"
-        silent = about == "answered"  # takes the place of a notification that still offers what is answered
-        if not at_once and not silent:
-            if owner.quiet_at(at):
-                self.violation("in quiet hours", where)
-            if owner.driving:
-                self.violation("while driving", where)
-        owners_own = about in ("visit", "reminder", "answered", "case_opened", "case_closed")
-        if not owners_own and not owner.agreed.get(matter.purpose, matter.purpose == "recall"):
-            self.violation("without consent", where)
-        if about == "offer" and matter.severity != "critical" and matter.id not in self.contacted:
-            self.contacted.add(matter.id)
-            owner.contacts = [then for then in owner.contacts if then > at - WEEK] + [at]
-            self.counts["contacts"] += 1
-            if len(owner.contacts) > owner.budget:
-                self.violation("beyond the budget", f"{where}: {len(owner.contacts)} of {owner.budget}")
+    def moved(self, matter: str) -> None:
+        """Its owner or a workshop did something about it: it may be told again."""
+        self.rung.pop(matter, None)
 
-    def shows(self, delivery: Delivery, matter: Touchpoint, rule: RuleInfo | None, at: int) -> None:
+    def rings(self, ring: Ring) -> None:
+        """Something reaches an owner in person."""
+        self.counts[f"{ring.channel} {ring.about}"] += 1
+        if ring.disturbs:
+            self._disturbs(ring, "in quiet hours" if ring.owner.quiet_at(ring.at) else None)
+            self._disturbs(ring, "while driving" if ring.owner.driving else None)
+        if ring.about not in AWAITED:
+            self._agreed(ring)
+        if ring.about == "offer" and ring.matter is not None and not ring.silent:
+            self._offered(ring, ring.matter)
+        if ring.question is not None and ring.question not in self.paid:
+            self._contact(ring, ring.question)
+
+    def turned_on(self, ring: Ring) -> None:
+        """A phone that was off is on again and gets what was kept for it."""
+        self.counts["phones on again"] += 1
+        quiet = ring.disturbs and ring.owner.quiet_at(ring.at)
+        self._disturbs(ring, "in quiet hours" if quiet else None)
+
+    def _disturbs(self, ring: Ring, what: str | None) -> None:
+        if what is not None:
+            self.violation(what, ring)
+
+    def _agreed(self, ring: Ring) -> None:
+        wanted = (SURVEY,) if ring.about == "question" else ring.purposes
+        if not all(ring.owner.agreed.get(purpose, purpose == "recall") for purpose in wanted):
+            self.violation("without consent", ring)
+
+    def _offered(self, ring: Ring, matter: Touchpoint) -> None:
+        told = self.rung[matter.id]
+        if (ring.channel, ring.target) in told:
+            self.violation("a second time", ring)
+        told.add((ring.channel, ring.target))
+        if not self.open.intersection(ring.findings):
+            self.violation("over already", ring)
+        silenced = ring.owner.silenced.get(matter.rule)
+        if silenced is not None and graver(matter.severity) <= graver(silenced):
+            self.violation("never again", ring)
+        if matter.severity != "critical" and matter.id not in self.paid:
+            self._contact(ring, matter.id)
+
+    def _contact(self, ring: Ring, about: str) -> None:
+        """One contact from the budget, once for what it is about."""
+        self.paid.add(about)
+        owner = ring.owner
+        owner.contacts = [then for then in owner.contacts if then > ring.at - WEEK] + [ring.at]
+        self.counts["contacts"] += 1
+        most = owner.most(ring.at)
+        if len(owner.contacts) > most:
+            self.violation("beyond the budget", f"{ring}: {len(owner.contacts)} of {most}")
+
+    def shows(self, ring: Ring, rule: RuleInfo | None) -> None:
         """A device's display shows something."""
         self.counts["display"] += 1
-        owner = self.cars.get(matter.device)
+        matter, driver = ring.matter, self.cars.get(ring.target)
+        assert matter is not None
         allowed = matter.severity == "critical" or (rule is not None and rule.while_driving)
-        where = f"display {matter.rule} {matter.id} at {at}"
-        if owner is not None and owner.driving and not allowed and matter.state is State.OPEN:
-            self.violation("on the display while driving", where)
-        if not self.people[matter.owner].agreed.get(matter.purpose, False):
-            self.violation("without consent", where)
+        if driver is not None and driver.driving and not allowed:
+            self.violation("on the display while driving", ring)
+        self._agreed(ring)
 
 
 def _when(at: int, zone: str) -> str:
@@ -225,11 +353,42 @@ class Phone:
         self._play = play
 
     async def send(self, delivery: Delivery) -> Outcome:
-        self._play.received(self.name, delivery)
+        await self._play.received(self.name, delivery)
         return Sent()
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class PlayedDatabase(SqlDatabase):
+    """The gateway's own database, asked by one thread, and not waiting for the disk: what is played is over
+    when the machine is."""
+
+    def __init__(self, path: Path, now: Callable[[], int]) -> None:
+        super().__init__(f"sqlite:///{path}", now=now)
+        for side in (self._writing, self._reading):
+            event.listen(side._engine, "connect", _in_no_hurry)
+
+    async def write(self, work: Callable[[Records], T]) -> T:
+        return self._write(work)
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        return self._read(work)
+
+
+def _in_no_hurry(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+def _numbered(seed: str) -> Any:
+    """In place of the module that makes ids: like UUIDv7 of a time, and the same ones for the same seed."""
+    dice = random.Random(f"{seed}/ids")
+
+    def uuid7(*, nanoseconds: int) -> str:
+        digits = f"{nanoseconds // 1_000_000:012x}7{dice.getrandbits(12):03x}{dice.getrandbits(64):016x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+    return SimpleNamespace(uuid7=uuid7)
 
 
 Work = Callable[[Records], Any]
@@ -247,27 +406,29 @@ class Event:
 
 
 class Play:
-    """The world, played against the gateway's own code."""
+    """The world of one town, played against the gateway's own code."""
 
-    def __init__(self, folder: Path, *, owners: int, days: int, seed: int, start: int) -> None:
-        self.seed, self.dice = seed, random.Random(seed)
+    def __init__(self, folder: Path, *, numbers: Sequence[int], days: int, seed: int, start: int) -> None:
+        self.seed = f"{seed}/{numbers[0]}"
+        self.dice = random.Random(self.seed)
         self.clock = VirtualClock(start)
         self.start, self.end = start, start + days * DAY
-        settings = load_settings(None, {"TOUCHPOINT_DATA_DIR": str(folder)})
+        settings = load_settings(None, SETTINGS | {"TOUCHPOINT_DATA_DIR": str(folder)})
         signals = load_signals(signal_texts(settings.signals.paths))
         self.rules = load_rules(rule_texts(settings.rules.paths), signals)
         self.signals = signals
         self.policy = make_policy(settings, self.rules)
         self.texts = Texts({language: config.messages(language) for language in ("en", "de")})
-        self.database = SqlDatabase(f"sqlite:///{folder / 'domain.db'}", now=self.clock.now)
-        self.people = people(owners, self.dice)
-        by_id = {person.id: person for person in self.people}
-        self.judge = Judge(by_id, {p.car: p for p in self.people if p.car})
+        self.database = PlayedDatabase(folder / "domain.db", self.clock.now)
+        self.people = people(numbers, self.dice)
+        self.by_id = {person.id: person for person in self.people}
+        self.judge = Judge(cars={p.car: p for p in self.people if p.car})
         self.counters = Counters()
         renderer = Renderer(
             texts=self.texts, signals=signals, policy=self.policy, public_url="https://example.com"
         )
         channels = {name: Phone(name, self) for name in (*self.policy.channels, "journal")}
+        self.channels = list(channels)
         self.deliverer = Deliverer(self.database, self.clock, channels, self.policy, renderer, self.counters)
         self.timers = Timers(self.database, self.clock, self.policy, self.counters)
         self.events: list[Event] = []
@@ -295,31 +456,42 @@ class Play:
         while now < self.end:
             self.clock.advance(now)
             await self._happen(now)
-            due = await self._due()
-            while due <= now:
-                await self.timers.step()
-                await self.deliverer.now()
-                due = await self._due()
+            due = await self._gateway(now)
             now = max(min(due, self.events[0].at if self.events else self.end), now + 1)
             if now - told > 10 * DAY:
                 told = now
                 progress(f"day {(now - self.start) // DAY}: {self.judge.counts['contacts']} contacts")
 
-    async def _due(self) -> int:
-        """When the gateway has something to do next, the play's end when nothing waits."""
-        channels = [*self.policy.channels, "journal"]
-        due = await self.database.read(lambda r: (r.touchpoints.next_wake(), r.outbox.next_due(channels)))
-        return min((when for when in due if when is not None), default=self.end)
+    async def _gateway(self, now: int) -> int:
+        """The gateway's loops do what is due; gives when there is something again."""
+        for _ in range(ROUNDS):
+            due = await self.database.read(self._due)
+            if due > now:
+                return due
+            await self.timers.step()
+            if await self.database.read(lambda records: follow_up.due(records, now)):
+                await self.database.write(lambda records: follow_up.step(records, now, self.policy))
+            await self.deliverer.now()
+        raise RuntimeError(f"something is due at {now} that is never done")
+
+    def _due(self, records: Records) -> int:
+        times = (
+            records.touchpoints.next_wake(),
+            records.workshops.next_appointment_due(),
+            records.outbox.next_due(self.channels),
+            follow_up.next_due(records),
+        )
+        return min((when for when in times if when is not None), default=self.end)
 
     async def _happen(self, now: int) -> None:
         together: list[Work] = []
         while self.events and self.events[0].at <= now:
-            event = heapq.heappop(self.events)
-            if event.alone:
+            happening = heapq.heappop(self.events)
+            if happening.alone:
                 await self._write(together)
-                await self._alone(event.work)
+                await self._alone(happening.work)
             else:
-                together.append(event.work)
+                together.append(happening.work)
         await self._write(together)
 
     async def _write(self, together: list[Work]) -> None:
@@ -365,12 +537,21 @@ class Play:
         now = self.start
         language = self.dice.choice(("en", "de"))
         records.owners.add(
-            Owner(id=person.id, name=person.id, language=language, time_zone=person.zone, created=now)
+            Owner(
+                id=person.id,
+                name=person.id,
+                email=f"{person.id}@example.com" if self.dice.random() < 0.6 else None,
+                address="Hauptstrasse 1, Musterstadt" if self.dice.random() < 0.4 else None,
+                language=language,
+                time_zone=person.zone,
+                created=now,
+            )
         )
         quiet_from, quiet_to = person.quiet
         wanted = Preferences(quiet_from=quiet_from, quiet_to=quiet_to, weekly_budget=person.budget)
         records.owners.prefer(person.id, wanted)
-        for purpose, granted in person.agreed.items():
+        for purpose in PURPOSES:
+            granted = person.agreed[purpose]
             records.owners.consent(
                 Consent(owner=person.id, purpose=purpose, granted=granted, at=now, source="owner")
             )
@@ -392,11 +573,12 @@ class Play:
             )
 
     def _plan(self, person: Person) -> None:
-        dice = self.dice
         self._plan_day(person, datetime.fromtimestamp(self.start / 1000, ZoneInfo(person.zone)).date())
         for device, kind in person.products:
             self._plan_finding(device, kind, person)
-        self.at(self.start + int(dice.expovariate(1 / 60) * DAY), self._change_of_mind(person), alone=True)
+        for work, every in ((self._changes_their_mind, 45), (self._prefers, 90), (self._moves, 200)):
+            self._again(work, person, every)
+        self.judge.counts["owners whose clocks change"] += _clocks_change(person.zone, self.start, self.end)
 
     def _plan_day(self, person: Person, day: date) -> None:
         """The trips of one day; the first of them plans the next day."""
@@ -428,23 +610,47 @@ class Play:
             records.devices.put_facts([*self.news.values()])
             self.news.clear()
 
-    def _change_of_mind(self, person: Person) -> Work:
+    def _again(self, work: Callable[[Records, Person], None], person: Person, days: float) -> None:
+        """Something that a person does every so many days on average."""
+
+        def happens(records: Records) -> None:
+            self._again(work, person, days)
+            work(records, person)
+
+        self.at(self.clock.now() + int(self.dice.expovariate(1 / days) * DAY), happens, alone=True)
+
+    def _changes_their_mind(self, records: Records, person: Person) -> None:
         """They withdraw a consent, or give it again."""
+        purpose = self.dice.choice((*PURPOSES, SURVEY))
+        granted = not person.agreed[purpose]
+        by = agree.By(name=person.id, source="owner")
+        agree.agree(records, person.id, purpose, granted, by, self.clock.now(), self.policy)
+        person.agreed[purpose] = granted
+        self.judge.counts["consents changed"] += 1
 
-        def work(records: Records) -> None:
-            now = self.clock.now()
-            purpose = self.dice.choice(PURPOSES)
-            granted = not person.agreed[purpose]
-            person.agreed[purpose] = granted
-            self.judge.counts["consents changed"] += 1
-            records.owners.consent(
-                Consent(owner=person.id, purpose=purpose, granted=granted, at=now, source="owner")
-            )
-            if not granted:
-                agree.withdrawn(records, person.id, purpose, now, self.policy)
-            self.at(now + int(self.dice.expovariate(1 / 60) * DAY), self._change_of_mind(person), alone=True)
+    def _prefers(self, records: Records, person: Person) -> None:
+        """They want other quiet hours and another number of messages."""
+        now = self.clock.now()
+        quiet, budget = self.dice.choice(QUIET), self.dice.choice(BUDGETS)
+        wanted = replace(
+            records.owners.preferences(person.id),
+            quiet_from=quiet[0],
+            quiet_to=quiet[1],
+            weekly_budget=budget,
+        )
+        by = agree.By(name=person.id, source="owner")
+        agree.prefer(records, person.id, wanted, by, now, self.policy)
+        person.allowed = [*person.allowed[-3:], (now, person.budget)]
+        person.quiet, person.budget, person.changed_at = quiet, budget, now
+        self.judge.counts["preferences changed"] += 1
 
-        return work
+    def _moves(self, records: Records, person: Person) -> None:
+        """They live by another clock."""
+        now, zone = self.clock.now(), self.dice.choice(ZONES)
+        records.owners.update(replace(records.owners.get(person.id), time_zone=zone))
+        outgoing.owner_moved(records, person.id, now)
+        person.zone, person.changed_at = zone, now
+        self.judge.counts["moved to another zone"] += 1
 
     # --- findings -----------------------------------------------------------------------------
 
@@ -473,6 +679,7 @@ class Play:
             evidence=dict.fromkeys(info.signals, 50) | {"ts": now},
         )
         self.episodes[device, info.id] = finding.id
+        self.judge.open.add(finding.id)
         assert records.touchpoints.add_finding(finding)
         self._open(records, device, finding.id, now, add=True)
         outcome = decide.decide(records, finding, person.id, now, self.policy)
@@ -485,6 +692,7 @@ class Play:
         finding = self.episodes.pop((device, rule), None)
         if finding is not None:
             now = self.clock.now()
+            self.judge.open.discard(finding)
             records.touchpoints.clear_finding(finding, now)
             self._open(records, device, finding, now, add=False)
             decide.cleared(records, finding, now, self.policy)
@@ -498,27 +706,71 @@ class Play:
 
     # --- what reaches people, and what they do -------------------------------------------------
 
-    def received(self, channel: str, delivery: Delivery) -> None:
-        """Something has left the gateway."""
-        if delivery.touchpoint is None or channel == "journal":
+    async def received(self, channel: str, delivery: Delivery) -> None:
+        """Something has left the gateway: judged, and perhaps answered."""
+        if delivery.owner is None or channel in ("journal", "webhook"):
             return
-        self.at(self.clock.now(), self._judged(channel, delivery, self.clock.now()))
+        ring = await self.database.read(lambda records: self._ring(records, channel, delivery))
+        if channel == "display":
+            if delivery.payload.get("show") is not None and ring.matter is not None:
+                self.judge.shows(ring, self.policy.rules.get(ring.matter.rule))
+        else:
+            self.judge.rings(ring)
+            self._may_be_off(ring, delivery)
+        self._will_react(ring)
 
-    def _judged(self, channel: str, delivery: Delivery, at: int) -> Work:
-        """Judged by the world as it was; what it was about is read from the records."""
-
-        def work(records: Records) -> None:
-            assert delivery.touchpoint is not None
+    def _ring(self, records: Records, channel: str, delivery: Delivery) -> Ring:
+        """What was told, to whom; what it was about is read from the records."""
+        assert delivery.owner is not None
+        named, *more = delivery.key.split(":")
+        about = more[0] if named == delivery.touchpoint else named
+        owner, matter = self.by_id[delivery.owner], None
+        purposes: tuple[str, ...] = ()
+        findings: tuple[str, ...] = ()
+        if delivery.touchpoint is not None:
             matter = records.touchpoints.get(delivery.touchpoint)
-            rule = self.policy.rules.get(matter.rule)
-            if channel == "display":
-                if delivery.payload.get("show") is not None:
-                    self.judge.shows(delivery, matter, rule, at)
-            else:
-                self.judge.rings(delivery, matter, rule, at)
-            self._will_answer(matter, at)
+            told = [m for m in records.touchpoints.matters(matter.id) if m.cleared_at is None]
+            purposes = (matter.purpose, *(m.purpose for m in told))
+            findings = (matter.finding, *(m.finding for m in told))
+        question = None
+        if about == "question":
+            asked = records.feedback.page(owner=owner.id, limit=10)
+            question = next(
+                (f.id for f in asked if f.state is AskState.ASKED and f.answered_at is None), None
+            )
+        return Ring(
+            at=self.clock.now(),
+            owner=owner,
+            channel=channel,
+            target=delivery.target,
+            about=about,
+            silent=bool(delivery.payload.get("message", {}).get("silent")),
+            matter=matter,
+            kind=next((k for device, k in owner.products if matter and device == matter.device), ""),
+            purposes=purposes,
+            findings=findings,
+            question=question,
+        )
 
-        return work
+    def _may_be_off(self, ring: Ring, delivery: Delivery) -> None:
+        """One phone in ten is off, and rings when it is on again, if the push service has kept it for it."""
+        subject = ring.matter.finding if ring.matter else ring.question
+        dice = self._dice_of(str(subject), f"off/{ring.about}/{ring.at}")
+        if ring.channel != "web_push" or dice.random() > 0.1:
+            return
+        on_again = ring.at + int(dice.expovariate(1 / 6) * HOUR)
+        if on_again <= ring.at + delivery.payload["ttl_s"] * 1000:
+            self.at(on_again, lambda _: self._is_on_again(ring, on_again))
+
+    def _is_on_again(self, ring: Ring, at: int) -> None:
+        if ring.owner.changed_at < ring.at:  # what was handed over goes by the clock and wishes of then
+            self.judge.turned_on(replace(ring, at=at))
+
+    def _will_react(self, ring: Ring) -> None:
+        if ring.about == "question" and ring.question is not None:
+            self._will_rate(ring.question)
+        elif ring.matter is not None:
+            self._will_answer(ring.matter, ring.at)
 
     def _dice_of(self, finding: str, what: str) -> random.Random:
         """Of its own for each matter: in which order things reach phones must not change who does what."""
@@ -529,7 +781,7 @@ class Play:
         if matter.id in self.answering or dice.random() < 0.25:
             return
         self.answering.add(matter.id)
-        patience = self.judge.people[matter.owner].patience_h
+        patience = self.by_id[matter.owner].patience_h
         when = at + int(dice.expovariate(1 / (patience + 0.1)) * HOUR)
         self.at(when, lambda records: self._answers(records, matter.id), alone=True)
 
@@ -540,17 +792,28 @@ class Play:
         dice = self._dice_of(matter.finding, "what")
         if matter.state not in respond.ANSWERABLE:
             return
-        action = dice.choice(("not_now", "already_done", "noted"))
+        action = dice.choice(("not_now", "already_done", "noted", "snooze", "not_now", "call_me", "never"))
+        if action == "never" and dice.random() < 0.7:
+            action = "noted"
+        until = now + dice.randrange(1, 9) * DAY if action in ("snooze", "not_now") else None
         slot = None
         if matter.kind == "appointment" and dice.random() < 0.6:
             slots = book.proposals(records, matter, now, self.policy)
             if slots:
                 action, slot = "book", dice.choice(slots).id
-        choice = Answer(action=action, channel="page", at=now, by=matter.owner, slot=slot)
+        choice = Answer(action=action, channel="page", at=now, by=matter.owner, slot=slot, until=until)
         respond.answer(records, touchpoint, choice, now, self.policy)
         self.judge.counts[f"answered {action}"] += 1
-        if action == "book":
-            self._plan_visit(records, touchpoint, dice)
+        self.judge.moved(touchpoint)
+        match action:
+            case "book":
+                self._plan_visit(records, touchpoint, dice)
+            case "snooze":
+                self.judge.paid.add(touchpoint)
+            case "never":
+                self.by_id[matter.owner].silenced[matter.rule] = matter.severity
+            case "call_me":
+                self._plan_case(records, matter.owner, dice)
 
     def _plan_visit(self, records: Records, touchpoint: str, dice: random.Random) -> None:
         visit = records.workshops.appointments(touchpoint=touchpoint)[-1]
@@ -560,21 +823,62 @@ class Play:
         self.at(visit.end, lambda records: self._visit(records, visit.id, dice), alone=True)
 
     def _workshop_answers(self, records: Records, appointment: str, dice: random.Random) -> None:
-        now = self.clock.now()
-        if dice.random() < 0.8:
+        now, lot = self.clock.now(), dice.random()
+        self._moved(records, appointment)
+        if lot < 0.8:
             book.confirm(records, appointment, now, self.policy)
+        elif lot < 0.9:
+            book.decline(records, appointment, now, self.policy)
+            self.judge.counts["requests declined"] += 1
         else:
             book.cancel(records, appointment, now, self.policy, by="workshop")
             self.judge.counts["visits cancelled"] += 1
 
+    def _moved(self, records: Records, appointment: str) -> None:
+        """The workshop does something about a visit."""
+        about = records.workshops.appointment(appointment).touchpoint
+        if about is not None:
+            self.judge.moved(about)
+
     def _visit(self, records: Records, appointment: str, dice: random.Random) -> None:
         now = self.clock.now()
+        self._moved(records, appointment)
         if dice.random() < 0.06:
             book.no_show(records, appointment, now, self.policy)
             self.judge.counts["visits missed"] += 1
         else:
             follow_up.done(records, appointment, {"note": "done"}, now, self.policy)
             self.judge.counts["visits done"] += 1
+
+    # --- questions and cases ------------------------------------------------------------------
+
+    def _will_rate(self, question: str) -> None:
+        dice = self._dice_of(question, "rates")
+        if dice.random() < 0.5:
+            soon = self.clock.now() + int(dice.expovariate(1 / 8) * HOUR)
+            self.at(soon, lambda records: self._rates(records, question, dice), alone=True)
+
+    def _rates(self, records: Records, question: str, dice: random.Random) -> None:
+        asked = records.feedback.get(question)
+        lowest, highest = SCALES[asked.question]
+        score = dice.choice((lowest, highest - 1, highest, highest))
+        follow_up.rate(records, question, score, None, self.clock.now(), self.policy)
+        self.judge.counts["questions answered"] += 1
+        self._plan_case(records, asked.owner, dice)
+
+    def _plan_case(self, records: Records, owner: str, dice: random.Random) -> None:
+        """The operator looks after what an owner is waiting for."""
+        for case in records.cases.page(owner=owner, states=(CaseState.OPEN,)):
+            soon = self.clock.now() + dice.randrange(2, 72) * HOUR
+            self.at(soon, self._closing(case.id), alone=True)
+
+    def _closing(self, case: str) -> Work:
+        def work(records: Records) -> None:
+            said, now = "It has been looked after.", self.clock.now()
+            cases.close_case(records, case, said, by="operator", now=now, policy=self.policy)
+            self.judge.counts["cases closed"] += 1
+
+        return work
 
     # --- afterwards ---------------------------------------------------------------------------
 
@@ -590,10 +894,24 @@ class Play:
         await self.database.read(work)
 
     def _explained(self, records: Records, finding: Finding) -> None:
-        lines = records.touchpoints.ledger(finding=finding.id)
-        if not any(line.code.startswith(ENDED_BY) for line in lines):
-            told = [line.code for line in lines]
-            self.judge.violation("not explained in the ledger", f"{finding.rule} {finding.id}: {told}")
+        """Its own lines, with those of what it was told as, say how it ended, or what it waits for."""
+        own = records.touchpoints.ledger(finding=finding.id)
+        told_as = {t.id: t for t in records.touchpoints.page(finding=finding.id)}
+        told_as |= {t.id: t for t in records.touchpoints.holding(finding.id)}
+        newest = max(told_as.values(), key=lambda touchpoint: touchpoint.id, default=None)
+        lines = [*own]
+        for touchpoint in told_as:
+            lines += [line for line in records.touchpoints.ledger(touchpoint=touchpoint) if line not in own]
+        wanted = ENDS[newest.state if newest else None]
+        if not any(line.code.startswith(wanted) for line in lines):
+            codes = [line.code for line in lines]
+            state = newest.state if newest else "no touchpoint"
+            self.judge.violation("not explained in the ledger", f"{finding.rule} {state} {codes}")
+        self._worded(finding, own)
+        self.judge.counts[f"findings: {newest.state if newest else 'no touchpoint of their own'}"] += 1
+        self.judge.counts["findings looked at"] += 1
+
+    def _worded(self, finding: Finding, lines: Sequence[LedgerLine]) -> None:
         for language in ("en", "de"):
             try:
                 said = ledger_story(lines, self.texts, language, "Europe/Berlin", self.signals)
@@ -603,7 +921,41 @@ class Play:
             for line, (_, sentence) in zip(lines, said, strict=False):
                 if not sentence.strip() or "{" in sentence:
                     self.judge.violation("not worded", f"{language} {line.code}: {sentence!r}")
-        self.judge.counts["findings explained"] += 1
+
+
+def _clocks_change(zone: str, start: int, end: int) -> bool:
+    """Whether the clocks of a zone are put forward or back in the span."""
+    days = (datetime.fromtimestamp(at / 1000, ZoneInfo(zone)) for at in range(start, end, DAY))
+    return len({day.utcoffset() for day in days}) > 1
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+@dataclass
+class Result:
+    """What the judge of a town counted, or of all."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: Result) -> None:
+        self.counts.update(other.counts)
+        self.violations.update(other.violations)
+        self.examples = other.examples | self.examples
+
+
+@dataclass(frozen=True)
+class Town:
+    """What one process plays."""
+
+    numbers: range
+    days: int
+    seed: int
+    folder: Path | None
+    """where the database is kept; None: in one that goes"""
+    quietly: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -612,53 +964,76 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--owners", type=int, default=2_000)
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="towns that are played at the same time")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument(
-        "--folder", type=Path, help="where the database is kept; a new one that goes by default"
-    )
+    parser.add_argument("--folder", type=Path, help="where databases are kept; by default they go")
     chosen = parser.parse_args(arguments)
+    began = time.monotonic()
+    result = Result()
+    for part in _all(list(towns(chosen)), chosen.jobs):
+        result.add(part)
+    return report(result, time.monotonic() - began, chosen)
+
+
+def towns(chosen: argparse.Namespace) -> Iterator[Town]:
+    """Who lives with whom."""
+    for first in range(0, chosen.owners, TOWN):
+        numbers = range(first, min(first + TOWN, chosen.owners))
+        folder = chosen.folder / f"town-{first // TOWN}" if chosen.folder else None
+        yield Town(numbers, chosen.days, chosen.seed, folder, chosen.json)
+
+
+def _all(towns: Sequence[Town], jobs: int) -> Iterator[Result]:
+    if min(jobs, len(towns)) <= 1:
+        yield from map(play, towns)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(play, towns)
+
+
+def play(town: Town) -> Result:
+    """One town, from the first day to the last."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.folder or Path(scratch)
-        judge, took = asyncio.run(_played(folder, chosen))
-    return _report(judge, took, chosen)
+        folder = town.folder or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        with patch.object(ids, "uuid_utils", _numbered(f"{town.seed}/{town.numbers[0]}")):
+            judge = asyncio.run(_played(town, folder))
+    return Result(judge.counts, judge.violations, judge.examples)
 
 
-async def _played(folder: Path, chosen: argparse.Namespace) -> tuple[Judge, float]:
+async def _played(town: Town, folder: Path) -> Judge:
     began = time.monotonic()
     start = int(datetime.fromisoformat("2026-11-22T12:00:00+00:00").timestamp() * 1000)
-    play = Play(folder, owners=chosen.owners, days=chosen.days, seed=chosen.seed, start=start)
+    play = Play(folder, numbers=town.numbers, days=town.days, seed=town.seed, start=start)
 
     def progress(line: str) -> None:
-        if not chosen.json:
-            print(f"  {line}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        if not town.quietly:
+            said = f"  from owner {town.numbers[0]}: {line}, {time.monotonic() - began:.0f} s"
+            print(said, file=sys.stderr, flush=True)
 
     try:
         await play.run(progress)
         await play.judge_ledger()
     finally:
         await play.database.close()
-    return play.judge, time.monotonic() - began
+    return play.judge
 
 
-def _report(judge: Judge, took: float, chosen: argparse.Namespace) -> int:
-    wanted = (
-        "in quiet hours", "while driving", "on the display while driving", "beyond the budget",
-        "without consent", "not explained in the ledger", "not worded",
-    )  # fmt: skip
-    violations = {what: judge.violations[what] for what in wanted}
+def report(result: Result, took: float, chosen: argparse.Namespace) -> int:
+    """Print what was counted; 1 when anything is a violation."""
+    violations = {what: result.violations[what] for what in VIOLATIONS}
     if chosen.json:
         asked = {"owners": chosen.owners, "days": chosen.days, "seed": chosen.seed}
-        print(
-            json.dumps(asked | {"counts": judge.counts, "violations": violations, "examples": judge.examples})
-        )
+        told = {"counts": result.counts, "violations": violations, "examples": result.examples}
+        print(json.dumps(asked | told, sort_keys=True))
         return int(any(violations.values()))
     print(f"{chosen.owners} owners, {chosen.days} days, seed {chosen.seed}: {took:.0f} s")
-    for what, number in sorted(judge.counts.items()):
+    for what, number in sorted(result.counts.items()):
         print(f"  {number:>9,}  {what}")
     print("violations")
     for what, number in violations.items():
-        print(f"  {number:>9,}  {what}{'   e.g. ' + judge.examples[what] if number else ''}")
+        print(f"  {number:>9,}  {what}{'   e.g. ' + result.examples[what] if number else ''}")
     return int(any(violations.values()))
 
 

@@ -1108,8 +1108,9 @@ def _reopen(
     tell: bool,
 ) -> None:
     """The matter is the owner's again, with what workshops offer instead, else with the next times; or it
-    ends when it has become untrue or the product has changed hands meanwhile. It stays where it is while another
-    workshop is asked. `tell` also pushes: a reply that the owner waits for, which costs no budget."""
+    ends when it has become untrue, is agreed to no more, or the product has changed hands meanwhile. It stays
+    where it is while another workshop is asked. `tell` also pushes: a reply that the owner waits for, which
+    costs no budget."""
     if appointment.touchpoint is None:
         return
     touchpoint = records.touchpoints.get(appointment.touchpoint)

@@ -32,6 +32,7 @@ from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
 from gateway.flow import decide, outgoing, recalls, returning, visit, webhooks
+from gateway.flow.afterwords import QUESTION
 from gateway.flow.outgoing import DISPLAY, EMAIL, IN_PERSON, WEB_PUSH, WEBHOOK, Renderer, is_offer
 from gateway.ports import ChangeFeed, Channel, Clock, Database, DatabaseUnavailableError, Hosted, Records
 
@@ -205,7 +206,11 @@ def _forget_target(records: Records, delivery: Delivery, outcome: Gone, now: int
 
 def _note_contact(records: Records, delivery: Delivery, now: int) -> None:
     """The week of a contact counts from when its owner was reached: in person, if they are."""
-    if delivery.touchpoint is None or delivery.created == now or not is_offer(delivery):
+    if delivery.created == now:
+        return
+    if delivery.payload.get("about") == QUESTION:
+        records.contacts.reached(str(delivery.payload["feedback"]), delivery.created, now)
+    if delivery.touchpoint is None or not is_offer(delivery):
         return
     rows = records.outbox.page(touchpoint=delivery.touchpoint, limit=200)
     told = (row for row in rows if row.id != delivery.id and row.created == delivery.created)

@@ -521,7 +521,8 @@ class Renderer:
             )
             return invitations.render(records, delivery, now, speech)
         if delivery.payload.get("about") in afterwords.ABOUT:
-            return afterwords.render(records, delivery, now, self._texts, self._public_url)
+            told = afterwords.render(records, delivery, now, self._texts, self._public_url)
+            return told and self._not_at_night(records, told, now)
         if delivery.channel == WEBHOOK:
             return self._event(records, delivery, now)
         if delivery.channel == JOURNAL or delivery.touchpoint is None:
@@ -538,6 +539,17 @@ class Renderer:
             case _:
                 payload = self._push(records, found, delivery, now)
         return None if payload is None else replace(delivery, payload=payload)
+
+    def _not_at_night(self, records: Records, told: Delivery, now: int) -> Delivery:
+        """A push service keeps it for a phone that is off until the next quiet hours begin at the latest."""
+        if told.channel != WEB_PUSH or told.owner is None:
+            return told
+        zone = records.owners.get(told.owner).time_zone
+        begin = quiet_hours(wishes(records, told.owner, self._policy), zone).next_begin(now)
+        if begin is None:
+            return told
+        ttl_s = max(0, min(told.payload["ttl_s"], (begin - now) // 1000))
+        return replace(told, payload={**told.payload, "ttl_s": ttl_s})
 
     def _event(self, records: Records, delivery: Delivery, now: int) -> Delivery | None:
         """The event with where it goes and what it is signed with, as these are now."""
