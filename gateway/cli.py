@@ -183,7 +183,11 @@ def _tokens(commands: Subcommands, module: str) -> None:
     )
     _config(create)
     create.add_argument("--role", required=True, choices=("operator", "workshop", "owner", "integration"))
-    create.add_argument("--subject", metavar="ID", help="the owner or workshop it is for")
+    create.add_argument(
+        "--subject",
+        metavar="ID",
+        help="the owner or workshop it is for; of an operator or integration its name",
+    )
     create.add_argument("--ttl", default="90d", help="how long it lasts: 30m, 12h, 90d (default: 90d)")
     listing = tokens.add(
         "list", "list tokens, never their secrets", "touchpoint token list", lazy(module, "token_list")

@@ -140,7 +140,9 @@ def token_create(arguments: argparse.Namespace) -> int:
             random=secrets.token_bytes,
         )
     except ValueError as error:
-        raise CannotStartError(f"{error}: --subject is the id of the owner or workshop") from error
+        raise CannotStartError(
+            f"{error}: --subject is the id of the owner or workshop, or what an operator or system is called"
+        ) from error
     with_stores(arguments, lambda stores: stores.database.write(lambda r: r.tokens.add(token)))
     print(secret)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ class Role(StrEnum):
 WITH_SUBJECT = (Role.OWNER, Role.WORKSHOP)
 """Roles whose token stands for one owner or one workshop."""
 
+NAME = re.compile(r"[^\W_][\w .-]{0,59}")
+"""What an operator or another system is called: it is kept with whatever they look at or do."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Token:
@@ -36,7 +40,7 @@ class Token:
     hash: str
     role: Role
     subject: str | None
-    """owner or workshop id, None for operators"""
+    """owner or workshop id; of operators and integrations what whoever uses it is called, or None"""
     created: int
     expires: int
     revoked: int | None = None
@@ -69,11 +73,13 @@ def issue_token(
     """A new token and its secret, which is shown once and kept nowhere.
 
     `random(n)` gives n bytes from the system's generator. A session (`opened_by`) never outlives
-    the token it was opened with. Raises ValueError when the role needs a subject and none is given,
-    or the other way round.
+    the token it was opened with. Raises ValueError when the role needs a subject and none is given, or for
+    a name that cannot stand in a ledger.
     """
-    if (role in WITH_SUBJECT) is not bool(subject):
-        raise ValueError(f"a token for {role} {'needs' if role in WITH_SUBJECT else 'takes no'} subject")
+    if role in WITH_SUBJECT and not subject:
+        raise ValueError(f"a token for {role} needs a subject")
+    if role not in WITH_SUBJECT and subject and not NAME.fullmatch(subject):
+        raise ValueError(f"a name has 1 to 60 letters, digits, blanks and .-_, which {subject!r} has not")
     secret = SECRET_PREFIX + urlsafe_b64encode(random(32)).rstrip(b"=").decode()
     expires = now + ttl_ms if opened_by is None else min(now + ttl_ms, opened_by.expires)
     token = Token(

@@ -114,7 +114,7 @@ def _line(
 
 def _name(records: Records, role: str, by: str) -> str:
     if role != "workshop":
-        return by
+        return by.partition(":")[2] or by  # integration:crm is called crm
     try:
         return records.workshops.get(by).name
     except NotFoundError:

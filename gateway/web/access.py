@@ -26,7 +26,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from gateway.domain.access import Role, Token, secret_hash
+from gateway.domain.access import WITH_SUBJECT, Role, Token, secret_hash
 from gateway.domain.errors import NotFoundError
 from gateway.ports import Clock, Database, Records
 from gateway.web.problems import forbidden, unauthorized
@@ -73,6 +73,8 @@ class Identity:
     """to answer in; an owner's own, else what the browser asks for"""
     token: str = ""
     """id of the token, for what is kept under an Idempotency-Key"""
+    called: str | None = None
+    """of an operator or another system: the name that its token was made for"""
     seen: list[Sight] = field(default_factory=list, compare=False)
     """what this request is shown of owners; written into their ledgers before it is answered (looking.py)"""
 
@@ -91,7 +93,9 @@ class Identity:
 
     @property
     def name(self) -> str:
-        """What is written down as who did it."""
+        """What is written down as who did it: an owner's or workshop's id, `operator:<name>`, or the role."""
+        if self.staff and self.called:
+            return f"{self.role}:{self.called}"
         return self.subject or str(self.role)
 
 
@@ -338,7 +342,8 @@ def look_up(records: Records, kept: str, now: int) -> Identity | None:
         if opener is None or not opener.live(now):
             return None
     spoken = _owner_language(records, token.subject) if token.role is Role.OWNER else LANGUAGES[0]
-    return Identity(role=token.role, subject=token.subject, language=spoken, token=token.id)
+    subject, called = (token.subject, None) if token.role in WITH_SUBJECT else (None, token.subject)
+    return Identity(role=token.role, subject=subject, called=called, language=spoken, token=token.id)
 
 
 def _owner_language(records: Records, owner: str | None) -> str:

@@ -202,6 +202,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/consents/{purpose}"): O,
     ("POST", "/me/mute"): O,
     ("POST", "/me/preferences"): O,
+    ("POST", "/me/budget"): O,
     ("POST", "/me/subscriptions"): O,
     ("GET", "/me/calendar"): O,
     ("POST", "/me/calendar"): O,
@@ -238,6 +239,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     # workshop
     ("GET", "/workshop"): W,
     ("GET", "/workshop/list"): W,
+    ("GET", "/workshop/week"): W,
     ("GET", "/workshop/services"): W,
     ("GET", "/workshop/calendars"): W,
     ("POST", "/workshop/calendars"): W,

@@ -440,3 +440,49 @@ async def test_how_many_messages_and_offers_a_week_is_set_on_a_page(lab: Lab, br
     assert (wanted.weekly_budget, wanted.marketing_budget) == (4, 0)
     assert "you allow 4 service messages" in (await story(lab, "jana"))[-2]
     assert (await jana.post("/me/budget", weekly_budget="many"))[1] == "/me/you?said=conflict"
+
+
+async def test_the_ledger_tells_one_system_and_one_desk_from_another(lab: Lab) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1")
+    for role, name in ((Role.OPERATOR, "desk 3"), (Role.OPERATOR, "desk 4"), (Role.INTEGRATION, "crm")):
+        caller = await lab.caller(role, name)
+        assert (await caller.get("owners/jana"))["id"] == "jana"
+    lines = await lab.read(lambda records: people.ledger(records, "jana", limit=500))
+    looked = [line for line in lines if line.code == "looked"]
+    assert [line.params["by"] for line in reversed(looked)] == [
+        "operator:desk 3",
+        "operator:desk 4",
+        "integration:crm",
+    ]
+    told = await story(lab, "jana")
+    assert any("Our system “crm” looked" in sentence for sentence in told)
+    assert any(sentence.startswith("Customer service looked") for sentence in told)
+
+
+async def test_a_name_gives_nobody_the_rights_or_the_traces_of_an_owner(lab: Lab) -> None:
+    """An operator whose desk is called as an owner is: what they see and answer is noted all the same."""
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    matter = await lab.worn_pads("car-1", "jana")
+    desk = await lab.caller(Role.OPERATOR, "jana")
+    answered = await desk("POST", f"touchpoints/{matter.id}/answer", {"action": "not_now"})
+    assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == (
+        "operator:jana",
+        "call_centre",
+    )
+    codes = [line.code for line in await lab.read(lambda r: people.ledger(r, "jana", limit=500))]
+    assert "answered_for_you" in codes
+    assert "looked" in codes
+
+
+async def test_an_owners_answer_through_the_manufacturers_app_is_their_own(lab: Lab) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    matter = await lab.worn_pads("car-1", "jana")
+    app = await lab.caller(Role.INTEGRATION, "app")
+    body = {"action": "not_now", "through": "app"}
+    answered = await app("POST", f"touchpoints/{matter.id}/answer", body)
+    assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == ("jana", "api")
+    codes = [line.code for line in await lab.read(lambda r: people.ledger(r, "jana", limit=500))]
+    assert "answered_for_you" not in codes

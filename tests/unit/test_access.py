@@ -47,12 +47,19 @@ def test_a_token_opens_nothing_once_it_has_expired_or_was_revoked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("role", "subject"), [(Role.OWNER, None), (Role.WORKSHOP, ""), (Role.OPERATOR, "jana")]
+    ("role", "subject", "why"),
+    [
+        (Role.OWNER, None, "subject"),
+        (Role.WORKSHOP, "", "subject"),
+        (Role.OPERATOR, "desk:3", "name"),
+        (Role.INTEGRATION, " ", "name"),
+        (Role.INTEGRATION, "x" * 61, "name"),
+    ],
 )
-def test_owners_and_workshops_need_a_subject_and_nobody_else_takes_one(
-    role: Role, subject: str | None
+def test_owners_and_workshops_need_a_subject_and_names_can_stand_in_a_ledger(
+    role: Role, subject: str | None, why: str
 ) -> None:
-    with pytest.raises(ValueError, match="subject"):
+    with pytest.raises(ValueError, match=why):
         issue_token(role, subject, ttl_ms=DAY, now=NOW, random=os.urandom)
 
 

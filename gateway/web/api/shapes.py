@@ -604,6 +604,11 @@ class AnswerIn(In):
     workshop: Id | None = Field(None, description="already_done: where; other_workshop: which.")
     place: Line | None = Field(None, description="already_done: where, if it was none of the workshops.")
     for_product: bool = Field(False, description="other_workshop: for this product from now on, too.")
+    through: Literal["app", "telephone"] | None = Field(
+        None,
+        description="For after-sales and its systems: app when the owner answers themselves in the "
+        "manufacturer's app, telephone (also when left out) when somebody takes it down for them.",
+    )
 
 
 class AnswerOut(Out):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from gateway.domain import snooze
@@ -76,8 +78,10 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     """Answer for the owner.
 
     The first answer counts, on every channel. The same answer again gives the first one back; another
-    one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`.
+    one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`. What
+    after-sales or its systems say for the owner is by telephone, unless it came `through` the owner's app.
     """
+    themselves = call.who.role is Role.OWNER or body.through == "app"
     chosen = Answer(
         action=_action(body),
         slot=body.slot,
@@ -85,15 +89,16 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
         comment=body.comment,
         workshop=body.workshop,
         place=body.place,
-        channel="api" if call.who.role is Role.OWNER else "call_centre",
+        channel="api" if themselves else "call_centre",
         at=call.now,
         by=call.who.name,
     )
 
     def work(records: Records) -> TouchpointOut:
-        rights.answerable(records, call.who, touchpoint_id)
+        found, policy = rights.answerable(records, call.who, touchpoint_id), call.context.policy
+        said = replace(chosen, by=found.owner) if themselves and call.who.staff else chosen
         answered = respond.answer(
-            records, touchpoint_id, chosen, call.now, call.context.policy, for_product=body.for_product
+            records, touchpoint_id, said, call.now, policy, for_product=body.for_product
         )
         return TouchpointOut.of(answered)
 
