@@ -203,12 +203,13 @@ class Director:
 
     async def headless(self, until: int) -> None:
         """Play to `until` (ms), a JSON line for every step of every touchpoint, then a summary."""
-        began = time.monotonic()
         while (at := self._next()) is not None and at <= until:
             await self._moment(at)
-            for line in self._story.take():
-                print(json.dumps(line), flush=True)
+            self._tell()
         self._clock.advance(until)
+        await self.settle()
+        await self._story.follow()
+        self._tell()
         counts = self._story.counts()
         counters = self._gateway.counters
         summary = {
@@ -217,9 +218,12 @@ class Director:
             **counts,
             "messages": counters.journaled,
             "findings": sum(counters.findings.values()),
-            "seconds": round(time.monotonic() - began, 1),
         }
         print(json.dumps(summary), flush=True)
+
+    def _tell(self) -> None:
+        for line in self._story.take():
+            print(json.dumps(line), flush=True)
 
     # --- live ---------------------------------------------------------------------------------
 
