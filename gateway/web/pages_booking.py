@@ -4,7 +4,7 @@ the street, dates on which it is open otherwise, and its services."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from types import SimpleNamespace as Shown
@@ -19,10 +19,12 @@ from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.ids import new_id
 from gateway.domain.moments import is_clock, minutes_of
 from gateway.domain.report import Attachment
+from gateway.domain.texts import Texts
 from gateway.flow import book, follow_up, reports, visit
 from gateway.ports import Records
-from gateway.web import rights, visit_parts
+from gateway.web import rights, visit_parts, workshop_parts
 from gateway.web.access import allow
+from gateway.web.context import CONTEXT
 from gateway.web.pages_workshop import open_page, say
 from gateway.web.render import see
 
@@ -280,16 +282,34 @@ def _with_holidays(workshop: Workshop, form: Any) -> Workshop:
 @routes.post("/workshop/services")
 @workshop_only
 async def set_service(request: web.Request) -> web.Response:
-    """Time, price and needs of a service."""
-    return await _change(request, _with_service)
+    """Time, price and needs of a service, a new one, or one that is offered no more."""
+    context = request.app[CONTEXT]
+
+    def change(workshop: Workshop, form: Any) -> Workshop:
+        return _with_service(workshop, form, context.texts, workshop_parts.services(context.policy))
+
+    return await _change(request, change)
 
 
-def _with_service(workshop: Workshop, form: Any) -> Workshop:
-    before = workshop.service(str(form.get("id", "")))
+def _with_service(workshop: Workshop, form: Any, texts: Texts, known: Sequence[str]) -> Workshop:
+    wanted = str(form.get("id", ""))
+    before = workshop.service(wanted)
+    others = tuple(s for s in workshop.services if s.id != wanted)
+    if before is not None and form.get("remove"):
+        return replace(workshop, services=others)
     if before is None:
-        raise InvalidError("id: a service of this workshop.")
+        return replace(workshop, services=(*others, _service(_new_service(wanted, form, texts, known), form)))
     after = _service(before, form)
     return replace(workshop, services=tuple(after if s.id == before.id else s for s in workshop.services))
+
+
+def _new_service(wanted: str, form: Any, texts: Texts, known: Sequence[str]) -> Service:
+    """One that a rule leads to, under its own name or the workshop's; what is typed freely is none."""
+    if wanted not in known:
+        raise InvalidError("id: one of the services that products are found to need.")
+    named = str(form.get("name", "")).strip()[:100]
+    known_as = {each: workshop_parts.service_name(texts, each, wanted) for each in texts.languages()}
+    return Service(id=wanted, names=dict.fromkeys(known_as, named) if named else known_as, minutes=60)
 
 
 def _service(before: Service, form: Any) -> Service:
@@ -308,7 +328,17 @@ def _service(before: Service, form: Any) -> Service:
         at_home=bool(form.get("at_home")),
         warranty=bool(form.get("warranty")),
         vat_percent=float(_whole(form, "vat_percent", most=100)) if form.get("vat_percent") else None,
+        price_valid_until=_day(form, "price_valid_until"),
     )
+
+
+def _day(form: Any, name: str) -> str | None:
+    """A date of a form; None when it was left empty."""
+    text = str(form.get(name, "")).strip()
+    try:
+        return date.fromisoformat(text).isoformat() if text else None
+    except ValueError as error:
+        raise InvalidError(f"{name}: a day, such as 2026-12-24.") from error
 
 
 def _perhaps(form: Any, name: str) -> int | None:

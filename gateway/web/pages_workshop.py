@@ -12,7 +12,16 @@ from aiohttp import web
 
 from gateway.domain import moments, slots
 from gateway.domain.access import Role
-from gateway.domain.appointment import BUSY, HERE, Appointment, AppointmentState, ExtraWork, Hold, Workshop
+from gateway.domain.appointment import (
+    BUSY,
+    HERE,
+    Appointment,
+    AppointmentState,
+    BusyTime,
+    ExtraWork,
+    Hold,
+    Workshop,
+)
 from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.owner import Owner
@@ -97,6 +106,8 @@ class Day:
     end: int
     bookings: Sequence[Booking]
     holds: Sequence[tuple[Hold, str]]
+    elsewhere: Sequence[BusyTime] = ()
+    """what the workshop's own calendars have taken"""
 
 
 def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
@@ -113,6 +124,7 @@ def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
         end=end,
         bookings=bookings,
         holds=[(hold, _holder(records, hold)) for hold in holds],
+        elsewhere=records.workshops.busy_times(workshop.id, start, end),
     )
 
 
@@ -357,15 +369,16 @@ def _bay(
 ) -> list[Shown]:
     mine = [b for b in loaded.bookings if b.appointment.bay == bay]
     held = [(h, name) for h, name in loaded.holds if h.bay == bay]
-    taken = sorted(
-        [(b.appointment.start, b.appointment.end) for b in mine] + [(h.start, h.end) for h, _ in held]
-    )
+    away = [(t.start, t.end) for t in loaded.elsewhere if t.bay in (None, bay)]
+    taken = [(b.appointment.start, b.appointment.end) for b in mine] + [(h.start, h.end) for h, _ in held]
+    taken = sorted(taken + away)
     blocks = [
         _block(b, loaded.workshop, grid, words, now, chosen)
         for b in mine
         if grid.holds(b.appointment.start, b.appointment.end)
     ]
     blocks += [_held(h, name, grid, words, now) for h, name in held if grid.holds(h.start, h.end)]
+    blocks += [_away(start, end, grid, words) for start, end in away if grid.holds(start, end)]
     for start, end in _gaps(spans, taken):
         if grid.holds(start, end) and end > now:
             blocks.append(_free(start, end, grid, words))
@@ -375,6 +388,13 @@ def _bay(
 def _free(start: int, end: int, grid: _Grid, words: Words) -> Shown:
     place = {"row": grid.row(start), "span": grid.span(start, end), "tone": "free", "href": None}
     return Shown(**place, time="", title="", who=words("workshop.free"), icon=None, selected=False)
+
+
+def _away(start: int, end: int, grid: _Grid, words: Words) -> Shown:
+    first = max(start, grid.first)
+    place = {"row": grid.row(first), "span": grid.span(first, end), "tone": "past", "href": None}
+    title = words("workshop.elsewhere")
+    return Shown(**place, time=words.when(first, "time"), title=title, who="", icon=None, selected=False)
 
 
 def _gaps(spans: Sequence[tuple[int, int, int]], taken: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -599,13 +619,12 @@ async def times(request: web.Request) -> web.Response:
             rights.appointment(records, at.who, wanted),
             rights.workshop(records, at.who, at.workshop_id),
         )
-        service = workshop.service(a.service)
-        end = at.now + 28 * moments.DAY_MS
-        free = (
-            book.free_slots(records, workshop, service, at.now, end, at.now, mine=a.touchpoint)
-            if service
-            else []
-        )
+        jobs = [service for service in map(workshop.service, a.jobs) if service is not None]
+        end, whole = at.now + 28 * moments.DAY_MS, slots.together(jobs) if jobs else None
+        if whole is None:
+            return workshop, a, []
+        mine, moving = a.touchpoint, a if a.state in BUSY else None
+        free = book.free_slots(records, workshop, whole, at.now, end, at.now, mine=mine, moving=moving)
         return workshop, a, free
 
     workshop, a, free = await at.read(work)
@@ -623,13 +642,25 @@ async def times(request: web.Request) -> web.Response:
 @routes.post("/workshop/bookings/{id}/counter")
 @workshop_only
 async def counter(request: web.Request) -> web.Response:
-    """Offer another time; the owner is asked again."""
-    start = book.parse_slot(str((await request.post()).get("slot", "")))[1]
-    return await say(
-        request,
-        lambda r, wanted, at: book.counter(r, wanted, [start], at.now, at.context.policy),
-        "countered",
-    )
+    """Offer another time, a free one or any other at which a bay is free; the owner is asked again."""
+    form = await request.post()
+
+    def offer(records: Records, wanted: str, at: _Page) -> None:
+        start = _start(form, rights.workshop(records, at.who, at.workshop_id))
+        book.counter(records, wanted, [start], at.now, at.context.policy)
+
+    return await say(request, offer, "countered", form=form)
+
+
+def _start(form: Any, workshop: Workshop) -> int:
+    """The free time that was tapped, or the one that was typed, on the workshop's clock."""
+    typed = str(form.get("start", "")).strip()
+    if not typed:
+        return book.parse_slot(str(form.get("slot", "")))[1]
+    try:
+        return moments.local_ms(typed, workshop.time_zone)
+    except ValueError as error:
+        raise InvalidError("start: a day and a time.") from error
 
 
 # --- lists -----------------------------------------------------------------------------------
@@ -695,7 +726,7 @@ async def services(request: web.Request) -> web.Response:
         services=rows,
         hours=_hours(workshop, words),
         about=about,
-        itself=workshop_parts.itself(workshop, words, today),
+        itself=workshop_parts.itself(workshop, words, today, at.context.policy),
     )
     return at.answer("workshop_services.html", "services", view)
 

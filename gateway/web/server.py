@@ -28,6 +28,7 @@ from gateway.web import (
     pages_rules,
     pages_start,
     pages_visit,
+    pages_week,
     pages_workshop,
     render,
     sign_in,
@@ -36,6 +37,7 @@ from gateway.web.access import (
     Gatekeeper,
     Handler,
     access_middleware,
+    by_secret,
     is_page,
     marked_routes,
     public,
@@ -55,6 +57,7 @@ PAGES = (
     pages_display,
     pages_calendars,
     pages_visit,
+    pages_week,
     pages_booking,
     pages_workshop,
     pages_operator,
@@ -101,6 +104,9 @@ def make_app(context: Context) -> web.Application:
         app.add_routes(part.routes)
     if context.firmware is not None:
         app.add_subapp("/firmware", context.firmware)
+    if context.ddi is not None:
+        app.add_subapp(*context.ddi)
+        app.add_routes([web.route("*", "/{tenant}/controller/v1/{rest:.*}", stranger)])
     marked_routes(app)
     return app
 
@@ -154,6 +160,12 @@ async def static(request: web.Request) -> web.StreamResponse:
     if path.name == "sw.js":
         headers["Service-Worker-Allowed"] = "/"
     return web.FileResponse(path, headers=headers)
+
+
+@by_secret
+async def stranger(_: web.Request) -> web.StreamResponse:
+    """A device of a tenant that is not here: 401, as hawkBit's clients expect."""
+    return web.Response(status=401, headers={"WWW-Authenticate": "TargetToken"})
 
 
 # --- errors ---------------------------------------------------------------------------------------

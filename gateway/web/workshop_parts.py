@@ -6,13 +6,37 @@ from datetime import date
 from types import SimpleNamespace as Shown
 
 from gateway.domain import slots
-from gateway.domain.appointment import Workshop
+from gateway.domain.appointment import Service, Workshop
+from gateway.domain.policy import Policy
+from gateway.domain.texts import Texts
 from gateway.web.words import Words
 
+NEW = Service(id="", names={}, minutes=60)
+"""What the form for another service begins with."""
 
-def itself(workshop: Workshop, words: Words, today: date) -> Shown:
+
+def services(policy: Policy) -> list[str]:
+    """The jobs that rules lead to: what a workshop can offer and somebody will look for."""
+    return sorted({rule.service for rule in policy.rules.values() if rule.service})
+
+
+def service_name(texts: Texts, language: str, service: str) -> str:
+    """What a job is called where no workshop names it."""
+    key = f"services.{service}.name"
+    return texts.say(language, key) if texts.has(key) else service.replace("-", " ").capitalize()
+
+
+def itself(workshop: Workshop, words: Words, today: date, policy: Policy) -> Shown:
     """What the services page lets a workshop change."""
     return Shown(
+        others=sorted(
+            (
+                (s, service_name(words.texts, words.language, s))
+                for s in services(policy)
+                if not workshop.service(s)
+            ),
+            key=lambda pair: pair[1],
+        ),
         exceptions=[
             Shown(
                 date=e.date,
@@ -36,24 +60,27 @@ def itself(workshop: Workshop, words: Words, today: date) -> Shown:
         ][:3],
         country=workshop.country or "",
         region=workshop.region or "",
-        services=[
-            Shown(
-                id=s.id,
-                name=words.label(s.names, s.id),
-                minutes=s.minutes,
-                price_from="" if s.price_from is None else s.price_from,
-                price_to="" if s.price_to is None else s.price_to,
-                lead_days=s.lead_days,
-                buffer_minutes=s.buffer_minutes,
-                skills=", ".join(s.skills),
-                parts=", ".join(f"{p.name} {p.days}" for p in s.parts),
-                vat_percent="" if s.vat_percent is None else f"{s.vat_percent:.0f}",
-                at_home=s.at_home,
-                warranty=s.warranty,
-            )
-            for s in workshop.services
-        ],
+        fresh=_needs(NEW, words),
+        services=[_needs(s, words) for s in workshop.services],
         today=today.isoformat(),
+    )
+
+
+def _needs(s: Service, words: Words) -> Shown:
+    return Shown(
+        id=s.id,
+        name=words.label(s.names, s.id),
+        minutes=s.minutes,
+        price_from="" if s.price_from is None else s.price_from,
+        price_to="" if s.price_to is None else s.price_to,
+        lead_days=s.lead_days,
+        buffer_minutes=s.buffer_minutes,
+        skills=", ".join(s.skills),
+        parts=", ".join(f"{p.name} {p.days}" for p in s.parts),
+        vat_percent="" if s.vat_percent is None else f"{s.vat_percent:.0f}",
+        price_valid_until=s.price_valid_until or "",
+        at_home=s.at_home,
+        warranty=s.warranty,
     )
 
 

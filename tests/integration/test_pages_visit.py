@@ -3,6 +3,7 @@
 import io
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from web_lab import DAY, HOUR, NORTH, NOW, Lab, web_lab
 
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState, ExtraState
+from gateway.domain.appointment import Appointment, AppointmentState, BusyTime, ExtraState
 from gateway.domain.touchpoint import State
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -246,6 +247,46 @@ async def test_what_a_workshop_cannot_mean_changes_nothing(lab: Lab, path: str, 
     before = await lab.database.read(lambda r: r.workshops.get("north"))
     assert "said=invalid" in await says(lab, path, **form)
     assert await lab.database.read(lambda r: r.workshops.get("north")) == before
+
+
+async def test_a_workshop_gives_up_a_service_and_offers_it_again(lab: Lab) -> None:
+    assert "Offer another service" not in await reads(lab, "/workshop/services")  # it does all there is
+    assert "said=saved" in await says(lab, "/workshop/services", id="brakes-front", remove="1")
+    assert (await lab.database.read(lambda r: r.workshops.get("north"))).service("brakes-front") is None
+    assert "Replace front brake pads" in await reads(lab, "/workshop/services")
+    needs = {"minutes": "90", "lead_days": "2", "buffer_minutes": "0", "price_from": "90", "price_to": "140"}
+    again = {"id": "brakes-front", **needs, "price_valid_until": "2026-12-31"}
+    assert "said=saved" in await says(lab, "/workshop/services", **again)
+    offered = (await lab.database.read(lambda r: r.workshops.get("north"))).service("brakes-front")
+    assert offered is not None
+    assert (offered.names["en"], offered.minutes, offered.lead_days) == ("Replace front brake pads", 90, 2)
+    assert (offered.price_to, offered.price_valid_until) == (140, "2026-12-31")
+
+
+async def test_the_week_shows_every_bay_with_all_that_takes_it(lab: Lab) -> None:
+    made = await requested(lab)
+    day = datetime.fromtimestamp(made.start / 1000, UTC).date()
+    lunch = BusyTime(workshop="north", source="feed", start=made.end, end=made.end + HOUR)
+    await lab.database.write(lambda r: r.workshops.put_busy("north", "feed", [lunch]))
+    shown = await reads(lab, f"/workshop/week?lang=en&day={day}")
+    assert f"/workshop?booking={made.id}" in shown
+    assert "waits for your word" in shown
+    assert shown.count("Taken in your own calendar") == len(NORTH.bays)
+    assert "Taken in your own calendar" in await reads(lab, f"/workshop?lang=en&booking={made.id}")
+    assert shown.count("closed") >= 2  # the weekend
+    for wrong in ("soon", "0001-01-01"):
+        async with lab.client.get("/workshop/week", params={"day": wrong}) as response:
+            assert response.status == 422
+
+
+async def test_a_workshop_offers_a_time_that_it_types(lab: Lab) -> None:
+    made = await requested(lab)
+    back = await says(lab, f"/workshop/bookings/{made.id}/counter", start="2026-11-28T10:10")
+    assert "said=countered" in back
+    assert [datetime.fromtimestamp(at / 1000, UTC) for at in (await visits(lab))[0].offered] == [
+        datetime(2026, 11, 28, 9, 10, tzinfo=UTC)
+    ]
+    assert "said=invalid" in await says(lab, f"/workshop/bookings/{made.id}/counter", start="later")
 
 
 # --- the same by API --------------------------------------------------------------------------
