@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from firmware_api.office import Office
 from gateway.domain.counters import Counters
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
@@ -74,6 +75,10 @@ class Context:
     check_webhook: Callable[[str], str | None] | None = None
     """why an endpoint's address may not be sent to; None where it may"""
     firmware: web.Application | None = None
+    ddi: tuple[str, web.Application] | None = None
+    """what devices poll for updates, and where it is mounted"""
+    office: Office | None = None
+    """releases, rollouts, and what devices report"""
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
