@@ -56,6 +56,9 @@ ALONE = ("not_sent_old", "not_sent_put_off")
 
 REPAIRED_LATELY = "repaired_lately"
 
+LONGEST_TRIP_MS = DAY_MS
+"""A device that says for so long that it moves has not told of the end of its trip."""
+
 # --- decisions --------------------------------------------------------------------------------
 
 
@@ -173,8 +176,11 @@ class Case:
         return self.is_moving(self.facts)
 
     def is_moving(self, facts: Facts) -> bool:
-        """Whether a device is being driven, as far as is known."""
-        return facts.moving and self.now - facts.last_seen < self.policy.moving_stale_ms
+        """Whether a device is being driven, as far as is known. Nobody drives for a day without a stop: then
+        the end of the trip was missed, however much is heard of the device since."""
+        since = facts.moving_since if facts.moving_since is not None else facts.last_seen
+        heard = self.now - facts.last_seen < self.policy.moving_stale_ms
+        return facts.moving and heard and self.now - since < LONGEST_TRIP_MS
 
     @cached_property
     def trips(self) -> list[Facts]:
@@ -493,7 +499,21 @@ def judge(case: Case) -> Decision:
         if isinstance(decision, Suppress | Merge):
             return decision
         so_far = decision or so_far
-    return so_far or Send()
+    return Send(only=()) if _in_vain(case, so_far) else so_far or Send()
+
+
+def _in_vain(case: Case, decision: SoFar) -> bool:
+    """Whether there is no room in the budget before the matter ends: then it stands on the owner's page,
+    which costs nothing, instead of ending unseen."""
+    waits = isinstance(decision, Defer) and decision.code in FOR_ROOM
+    return waits and decision.until >= _ends(case)  # type: ignore[union-attr]
+
+
+def _ends(case: Case) -> int:
+    """When the matter ends if nobody answers, ms."""
+    known = case.touchpoint.expires_at if case.touchpoint else None
+    span = (case.rule.expires_ms if case.rule else None) or case.policy.deferral_max_ms
+    return case.now + span if known is None else known
 
 
 # --- moments ----------------------------------------------------------------------------------
@@ -705,6 +725,10 @@ def line_up(
     for ahead, touchpoint in enumerate(waiting):
         room = budget.room(records, owner, purse, now, policy, ahead=ahead)
         at = now if room is None else room
+        if touchpoint.expires_at is not None and touchpoint.expires_at <= at != budget.NEVER:
+            # There will be no room for it: it is decided again now, and stands on the page.
+            records.touchpoints.save(replace(touchpoint, wake_at=now))
+            continue
         if at in (touchpoint.wake_at, budget.NEVER):
             continue
         records.touchpoints.save(replace(touchpoint, wake_at=at))
@@ -754,7 +778,8 @@ def _tell(case: Case, touchpoint: Touchpoint, only: tuple[str, ...] | None) -> N
 def _line_sent(case: Case, touchpoint: Touchpoint, told: list[str], only: tuple[str, ...] | None) -> None:
     """Which channels it went to, and which of the week's messages it is; it is paid for here."""
     if not told:
-        _line(case, "shown_only" if only == () else "shown", touchpoint=touchpoint, channels=told)
+        alone = "shown_no_room" if case.ways else "shown_only"
+        _line(case, alone if only == () else "shown", touchpoint=touchpoint, channels=told)
         return
     count = _pay(case, touchpoint)
     later = None
@@ -830,7 +855,8 @@ def _wake_all(records: Records, owner: str, now: int, policy: Policy) -> list[st
 
 
 def _expire(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> str:
-    _end(records, touchpoint, State.EXPIRED, "expired", now)
+    code = "expired" if touchpoint.sent_at is not None else "expired_unsent"
+    _end(records, touchpoint, State.EXPIRED, code, now)
     _next_in_line(records, touchpoint, now, policy)
     return "expire"
 

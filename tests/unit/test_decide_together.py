@@ -386,3 +386,60 @@ async def test_a_visit_that_is_only_requested_is_lengthened_too(world: World) ->
     assert await world.found(REAR) == "merge"
     (visit,) = await world.read(lambda r: r.workshops.appointments(owner="jana"))
     assert (visit.state, visit.jobs) == (AppointmentState.REQUESTED, ("brakes-front", "brakes-rear"))
+
+
+async def test_what_would_end_before_there_is_room_stands_on_the_page(world: World) -> None:
+    """The loser of a full week is never dropped unseen."""
+    short = replace(RULES["oil-low"], expires_ms=3 * DAY)
+    world.policy = replace(world.policy, rules={**RULES, "oil-low": short})
+    await world.subscribes()
+    await world.wishes(weekly_budget=1)
+    await world.found()
+    await world.found("oil-low", evidence={"oil_level": 1})
+    loser = await world.touchpoint()
+    assert (loser.rule, loser.state) == ("oil-low", State.OPEN)
+    assert (await world.codes())[-1] == "shown_no_room"
+    assert len(await world.queued("web_push")) == 1, "nothing rings for it"
+    assert "its time would be over before there is room" in (await world.story())[-1]
+
+
+async def test_who_is_moved_back_beyond_their_end_stands_on_the_page(world: World) -> None:
+    short = replace(RULES["oil-low"], expires_ms=8 * DAY)
+    grave = replace(RULES["tried-out"], id="grave", shadow=False, severity="warning", touchpoint_kind="hint")
+    world.policy = replace(world.policy, rules={**RULES, "oil-low": short, "grave": grave})
+    await world.wishes(weekly_budget=1)
+    await world.found()
+    await world.found("oil-low", evidence={"oil_level": 1})
+    waiting = await world.touchpoint()
+    assert waiting.state is State.DEFERRED
+    await world.found("grave")
+    await world.timers()
+    shown = await world.read(lambda records: records.touchpoints.get(waiting.id))
+    assert shown.state is State.OPEN
+    lines = [line.code for line in await world.lines(waiting.id)]
+    assert lines[-1] == "shown_no_room"
+
+
+async def test_what_ends_unsent_is_not_said_to_have_waited_for_an_answer(world: World) -> None:
+    brief = replace(RULES["oil-low"], expires_ms=8 * HOUR)
+    world.policy = replace(world.policy, rules={**RULES, "oil-low": brief})
+    await world.drives()
+    await world.found("oil-low", evidence={"oil_level": 1})
+    for _ in range(4):
+        world.go_to(world.now + 2 * HOUR)
+        await world.reports()
+        await world.timers()
+    assert (await world.touchpoint()).state is State.EXPIRED
+    assert (await world.codes())[-1] == "expired_unsent"
+
+
+async def test_a_trip_whose_end_was_never_told_holds_nothing_back_for_good(world: World) -> None:
+    """The device goes on reporting, so it is never taken as parked for its silence."""
+    await world.drives()
+    await world.found()
+    for hours in range(4, 25, 4):
+        assert (await world.touchpoint()).state is State.DEFERRED
+        world.go_to(MONDAY_MORNING + hours * HOUR)
+        await world.reports()
+        await world.timers()
+    assert (await world.touchpoint()).state is State.OPEN
