@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from operator import sub
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import msgspec
@@ -278,6 +278,9 @@ class DeviceState(_Hot):
 
     def timestamps(self) -> list[tuple[int, list[int]]]:
         """By mask of signals, in order: what `remember` takes, for saving."""
+        recent = self.recent
+        if len(recent) > 1 and recent[0] < 0 <= min(recent[1:]):  # all of them with the same signals
+            return [(self._mask_at(1), recent[1:][-TIMESTAMPS:].tolist())]
         groups: list[tuple[int, list[int]]] = []
         for ts, mask in list(self._seen())[-TIMESTAMPS:]:
             if not groups or groups[-1][0] != mask:
@@ -330,7 +333,7 @@ def save(state: DeviceState) -> bytes:
 
 def _differences(seen: list[int]) -> list[int]:
     """The first, and how far each lies after the one before: small numbers take few bytes."""
-    return [seen[0], *(after - before for before, after in pairwise(seen))]
+    return [seen[0], *map(sub, seen[1:], seen)]
 
 
 def _sums(differences: list[int]) -> Iterator[int]:
