@@ -46,6 +46,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,7 +72,7 @@ from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.feedback import SCALES, AskState
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
-from gateway.domain.policy import RuleInfo
+from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Answer, Finding, LedgerLine, State, Touchpoint, graver
 from gateway.domain.wording import ledger_story
@@ -79,6 +80,7 @@ from gateway.flow import agree, book, cases, decide, follow_up, outgoing, respon
 from gateway.flow.deliver import Deliverer, Timers
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
+from rules import Catalogue
 
 T = TypeVar("T")
 
@@ -86,6 +88,8 @@ MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WEEK = 7 * DAY
 TICK = 10 * MINUTE
 """What products report falls on these, so that it is one write for all of them, as it is for assess."""
+FOUND_EVERY = 20
+"""Days between two findings of a product, on average: more than anybody should have, so that they crowd."""
 TOWN = 1_000
 """Owners who share workshops and a database."""
 ROUNDS = 1_000
@@ -360,6 +364,15 @@ class Phone:
         """Nothing to close."""
 
 
+@cache
+def shipped() -> tuple[Catalogue, Policy, Texts]:
+    """What the gateway comes with: its signals, its rules and settings, its words."""
+    settings = load_settings(None, SETTINGS)
+    signals = load_signals(signal_texts(settings.signals.paths))
+    policy = make_policy(settings, load_rules(rule_texts(settings.rules.paths), signals))
+    return signals, policy, Texts({language: config.messages(language) for language in ("en", "de")})
+
+
 class PlayedDatabase(SqlDatabase):
     """The gateway's own database, asked by one thread, and not waiting for the disk: what is played is over
     when the machine is."""
@@ -413,19 +426,14 @@ class Play:
         self.dice = random.Random(self.seed)
         self.clock = VirtualClock(start)
         self.start, self.end = start, start + days * DAY
-        settings = load_settings(None, SETTINGS | {"TOUCHPOINT_DATA_DIR": str(folder)})
-        signals = load_signals(signal_texts(settings.signals.paths))
-        self.rules = load_rules(rule_texts(settings.rules.paths), signals)
-        self.signals = signals
-        self.policy = make_policy(settings, self.rules)
-        self.texts = Texts({language: config.messages(language) for language in ("en", "de")})
+        self.signals, self.policy, self.texts = shipped()
         self.database = PlayedDatabase(folder / "domain.db", self.clock.now)
         self.people = people(numbers, self.dice)
         self.by_id = {person.id: person for person in self.people}
         self.judge = Judge(cars={p.car: p for p in self.people if p.car})
         self.counters = Counters()
         renderer = Renderer(
-            texts=self.texts, signals=signals, policy=self.policy, public_url="https://example.com"
+            texts=self.texts, signals=self.signals, policy=self.policy, public_url="https://example.com"
         )
         channels = {name: Phone(name, self) for name in (*self.policy.channels, "journal")}
         self.channels = list(channels)
@@ -460,28 +468,32 @@ class Play:
             now = max(min(due, self.events[0].at if self.events else self.end), now + 1)
             if now - told > 10 * DAY:
                 told = now
-                progress(f"day {(now - self.start) // DAY}: {self.judge.counts['contacts']} contacts")
+                judge = self.judge
+                progress(
+                    f"day {(now - self.start) // DAY}: {judge.counts['contacts']} contacts, "
+                    f"{judge.violations.total()} violations {judge.examples or ''}"
+                )
 
     async def _gateway(self, now: int) -> int:
         """The gateway's loops do what is due; gives when there is something again."""
         for _ in range(ROUNDS):
-            due = await self.database.read(self._due)
-            if due > now:
-                return due
-            await self.timers.step()
-            if await self.database.read(lambda records: follow_up.due(records, now)):
+            timers, afterwards, outbox = await self.database.read(self._due)
+            if min(timers, afterwards, outbox) > now:
+                return min(timers, afterwards, outbox)
+            if timers <= now:
+                await self.timers.step()
+            if afterwards <= now:
                 await self.database.write(lambda records: follow_up.step(records, now, self.policy))
             await self.deliverer.now()
         raise RuntimeError(f"something is due at {now} that is never done")
 
-    def _due(self, records: Records) -> int:
-        times = (
-            records.touchpoints.next_wake(),
-            records.workshops.next_appointment_due(),
-            records.outbox.next_due(self.channels),
-            follow_up.next_due(records),
-        )
-        return min((when for when in times if when is not None), default=self.end)
+    def _due(self, records: Records) -> tuple[int, int, int]:
+        """When timers, following up and delivering have something to do again, as their loops ask it."""
+        waking, visits = records.touchpoints.next_wake(), records.workshops.next_appointment_due()
+        afterwards = self.start if follow_up.due(records, self.clock.now()) else follow_up.next_due(records)
+        outbox = records.outbox.next_due(self.channels)
+        timers = min((at for at in (waking, visits) if at is not None), default=self.end)
+        return timers, self.end if afterwards is None else afterwards, self.end if outbox is None else outbox
 
     async def _happen(self, now: int) -> None:
         together: list[Work] = []
@@ -655,7 +667,7 @@ class Play:
     # --- findings -----------------------------------------------------------------------------
 
     def _plan_finding(self, device: str, kind: str, person: Person) -> None:
-        when = self.clock.now() + int(self.dice.expovariate(1 / 12) * DAY) + TICK
+        when = self.clock.now() + int(self.dice.expovariate(1 / FOUND_EVERY) * DAY) + TICK
         self.at(when // TICK * TICK, lambda records: self._found(records, device, kind, person))
 
     def _found(self, records: Records, device: str, kind: str, person: Person) -> None:

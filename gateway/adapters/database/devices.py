@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -55,6 +56,11 @@ _PUT_FACTS = sa.text(
         open = excluded.open, latest = excluded.latest
     """
 )
+
+
+@cache
+def _put_facts(dialect: sa.Dialect) -> str:
+    return str(_PUT_FACTS.compile(dialect=dialect))
 
 
 class SqlDevices:
@@ -177,7 +183,7 @@ class SqlDevices:
 
     def put_facts(self, facts: Sequence[Facts]) -> None:
         if facts:
-            text = str(_PUT_FACTS.compile(dialect=self._connection.dialect))
+            text = _put_facts(self._connection.dialect)
             self._connection.exec_driver_sql(text, [_facts_row(f) for f in facts])
             self._on.changed("facts", facts[0].device if len(facts) == 1 else MANY)
 

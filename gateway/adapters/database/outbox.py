@@ -48,6 +48,12 @@ _FINISH = Prepared(
     .where(_C.id == sa.bindparam("key_"))
     .values({name: sa.bindparam(name, type_=_C[name].type) for name in _DELIVERY.names if name != "id"})
 )
+_KNOWN = Prepared(sa.select(_C.id).where(_C.id == sa.bindparam("key")))
+_OF_TOUCHPOINT = Prepared(
+    _DELIVERY.select.where(_C.touchpoint == sa.bindparam("touchpoint"))
+    .order_by(_C.seq.desc())
+    .limit(sa.bindparam("most"))
+)
 _AHEAD = Prepared(
     _DELIVERY.select.where(
         _C.channel == sa.bindparam("channel"),
@@ -171,6 +177,8 @@ class SqlOutbox:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Delivery]:
+        if touchpoint is not None and not states and after is None:
+            return _DELIVERY.of(self._connection, _OF_TOUCHPOINT, touchpoint=touchpoint, most=limit)
         c = tables.outbox.c
         query = _DELIVERY.select.order_by(c.seq.desc()).limit(limit)
         if states:
@@ -192,8 +200,7 @@ class SqlOutbox:
 
     def reached(self, delivery_id: str, outcome: Reached, at: int) -> bool:
         outcomes = tables.delivery_outcomes
-        known = sa.select(tables.outbox.c.id).where(tables.outbox.c.id == delivery_id)
-        if self._connection.scalar(known) is None:
+        if _KNOWN.scalar(self._connection, key=delivery_id) is None:
             return False
         row = {"delivery": delivery_id, "outcome": outcome, "at": at}
         added = self._on.insert_once(outcomes, row, "delivery", "outcome")
