@@ -24,6 +24,7 @@ from gateway.domain.messages import (
     DeviceStatus,
     DisplayAnswer,
     Item,
+    Names,
     Undecodable,
 )
 from gateway.domain.times import parse_rfc3339
@@ -43,6 +44,7 @@ LONGEST_NAME = 256
 """Limits in characters and items; beyond them a value is not a reading."""
 
 KNOWN_NAMES = 50_000
+KNOWN_SETS = 10_000
 KNOWN_TOPICS = 200_000
 """Bounds of the caches; a full one is emptied."""
 
@@ -196,6 +198,8 @@ class _Names:
     def __init__(self, aliases: Mapping[str, str]) -> None:
         self.aliases = dict(aliases)
         self.plain: set[str] = set(aliases.values())
+        self.sets: dict[Names, Names] = {}
+        """sets of plain names that came together"""
 
     def learn(self, name: str) -> str:
         """The name to store under. Raises MalformedError bad_name."""
@@ -206,6 +210,15 @@ class _Names:
                 self.plain.clear()
             self.plain.add(name)
         return known or name
+
+    def together(self, names: Names) -> Names | None:
+        """Remember plain names that came together; None if one is not known to be plain."""
+        if not names or not self.plain.issuperset(names):
+            return None
+        if len(self.sets) >= KNOWN_SETS:
+            self.sets.clear()
+        self.sets[names] = names
+        return names
 
     def good_parts(self, signals: Any, faults: list[MalformedError]) -> dict[str, Value]:
         """What can be taken of a `signals` object; what cannot is added to `faults`."""
@@ -243,28 +256,31 @@ class _NativeDecoder:
     def __call__(self, batch: Batch) -> Decoded:
         """Decode one batch; never raises for what a device sent."""
         decoded = Decoded()
-        take, sent = decoded.telemetry.append, decoded.sent
-        devices, plain, claimed = self._devices, self._names.plain, self._claimed
+        take, decode = decoded.telemetry.append, _decode_reading
+        device_of, claimed = self._devices.get, self._claimed
+        known, together = self._names.sets.get, self._names.together
         earliest, latest = EARLIEST, batch.received + self._ahead
         position = batch.first - 1
         for topic, payload in batch.messages:
             position += 1
-            device = devices.get(topic)
+            device = device_of(topic)
             if device is not None and (claimed is None or claimed(device)):
                 try:
                     signals: Mapping[str, Value]
+                    sent: bytes | None = payload
                     try:
-                        reading = _decode_reading(payload)
+                        reading = decode(payload)
                         ts, signals = reading.ts, reading.signals
-                        sent[position] = payload
                     except msgspec.ValidationError:
                         ts, signals = _among_more(payload)
-                    if earliest <= ts <= latest and signals and plain.issuperset(signals):
-                        take((position, device, ((ts, signals),)))
+                        sent = None
+                    came = tuple(signals)
+                    names = known(came) or together(came)
+                    if names is not None and earliest <= ts <= latest:
+                        take((position, device, ((ts, signals),), names, sent))
                         continue
                 except _NOT_AT_A_GLANCE:
                     pass  # looked at again below, to keep what is good and to say what is wrong
-            sent.pop(position, None)
             self._slowly(decoded, batch, position, topic, payload)
         return decoded
 
@@ -314,7 +330,7 @@ class _NativeDecoder:
             except MalformedError as fault:
                 faults.append(fault)
         if items:
-            decoded.telemetry.append((position, device, items))
+            decoded.telemetry.append((position, device, items, None, None))
         elif not faults:
             faults.append(MalformedError("no_signals", "an empty array"))
         return _summary(faults, bool(items))

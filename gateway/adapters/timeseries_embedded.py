@@ -19,11 +19,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.domain.messages import Batch
+from gateway.domain.messages import Batch, Names
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
@@ -72,10 +72,15 @@ class _Reading(msgspec.Struct, gc=False):
     signals: dict[str, Any]
 
 
-class _Device(NamedTuple):
-    no: int
-    names: set[str]
-    """of its signals, as far as they are in the file"""
+class _Device:
+    __slots__ = ("last", "names", "no")
+
+    def __init__(self, no: int, names: set[str]) -> None:
+        self.no = no
+        self.names = names
+        """of its signals, as far as they are in the file"""
+        self.last: Names | None = None
+        """the names that came last, all of which are in the file"""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -140,20 +145,24 @@ class _Writer:
 
     def _entries(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> dict[int, list[Entry]]:
         """What the batches hold, by device, in the order of writing."""
-        groups: dict[str, tuple[_Device, set[str], list[Entry]]] = {}
+        groups: dict[str, tuple[_Device, list[Entry]]] = {}
         for batch in batches:
-            sent = batch.decoded.sent
-            for position, device, items in batch.decoded.recordable:
+            for _, device, items, names, sent in batch.decoded.recordable:
                 group = groups.get(device)
                 if group is None:
                     known = self._devices.get(device) or self._learn_device(connection, device)
-                    group = groups[device] = known, known.names, []
-                known, names, entries = group
-                for ts, signals in items:
-                    if not names.issuperset(signals):
-                        _learn_signals(connection, known, signals)
-                    entries.append((ts, sent.get(position) or _encode({"ts": ts, "signals": signals})))
-        return {known.no: entries for known, _, entries in groups.values()}
+                    group = groups[device] = known, []
+                known, entries = group
+                if names is None or names is not known.last:
+                    for _, signals in items:
+                        if not known.names.issuperset(signals):
+                            _learn_signals(connection, known, signals)
+                    known.last = names
+                if sent is not None:
+                    entries.append((items[0][0], sent))
+                else:
+                    entries += [(ts, _encode({"ts": ts, "signals": signals})) for ts, signals in items]
+        return {known.no: entries for known, entries in groups.values()}
 
     def _learn_device(self, connection: sqlite3.Connection, device: str) -> _Device:
         if len(self._devices) >= KNOWN_DEVICES:

@@ -26,7 +26,7 @@ import msgspec
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 
-from gateway.domain.messages import Batch
+from gateway.domain.messages import Batch, Names
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
@@ -48,7 +48,13 @@ Refused = tuple[str, str]
 """(device, reason)."""
 T = TypeVar("T")
 _PLAIN = re.compile(r"[A-Za-z0-9_.]+", re.ASCII)
+_SPECIAL = re.compile(rb'[\x00-\x20":{}\\]')
+_BEGINS = (b'"signals":{', b'"signals": {')
+_TO_LINES, _NOT_IN_LINES = bytes.maketrans(b"\0\1:", b"\n ="), b'"{} \t\r\n'
+"""What makes lines of JSON fields; 0 and 1, which are in no JSON, stand between lines, and between their
+parts."""
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -59,7 +65,8 @@ class InfluxTimeSeries:
         self._url, self._org, self._bucket, self._token, self._gzip = url, org, bucket, token, gzip
         self._open: InfluxDBClientAsync | None = None
         self._names: set[str] = set()
-        self._prefixes: dict[tuple[str, str, str], bytes] = {}
+        self._quotes: dict[Names, int] = {}
+        self._prefixes: dict[tuple[str, str, str], tuple[bytes, bytes | None]] = {}
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -69,52 +76,81 @@ class InfluxTimeSeries:
         InfluxDB holds no position: whoever reads on after a crash writes the last batches again.
         """
         refused: list[Refused] = []
-        for lines, which in self._requests(batches, kinds):
+        for body, which in self._requests(batches, kinds):
             try:
-                await self._post(lines)
+                await self._post(body)
             except _RefusedError:
                 refused += await self._write_carefully(list(which()))
         return refused
 
     def _requests(
         self, batches: Sequence[Batch], kinds: Kinds
-    ) -> Iterator[tuple[list[bytes], Callable[[], Iterator[_Point]]]]:
+    ) -> Iterator[tuple[bytes, Callable[[], Iterator[_Point]]]]:
         """Lines for one request each, and the way to have the same as points.
 
         JSON without its braces and quotes is line protocol, as long as all names are plain and all values
-        numbers or booleans: the encoder in C makes it at half the cost of formatting here.
+        numbers or booleans. So what a device has sent is not formatted anew: its fields are cut out as they
+        are, and many of them made lines at once.
         """
-        prefixes: dict[str, bytes] = {}
-        lines: list[bytes] = []
-        start, names = 0, self._names
+        prefixes: dict[str, tuple[bytes, bytes | None]] = {}
+        body = _Body()
+        start, of, quotes = 0, None, 0
         for index, batch in enumerate(batches):
-            for _, device, items in batch.decoded.recordable:
-                prefix = prefixes.get(device)
-                if prefix is None:
-                    prefix = prefixes[device] = self._prefix(device, *kinds(device))
+            for _, device, items, names, sent in batch.decoded.recordable:
+                known = prefixes.get(device)
+                if known is None:
+                    known = prefixes[device] = self._prefix(device, *kinds(device))
+                prefix, plain = known
+                if sent is not None and names is not None and plain is not None:
+                    if names is not of:
+                        of, quotes = names, self._quotes_of(names)
+                    _, found, fields = sent.partition(_BEGINS[0])
+                    if not found:
+                        _, found, fields = sent.partition(_BEGINS[1])
+                    # As many quotes as the names need: no text, and nothing follows the signals
+                    if found and fields.count(b'"') == quotes:
+                        body.cut.append(b"%b\1%b\1%d" % (plain, fields, items[0][0]))
+                        continue
                 for ts, signals in items:
-                    fields = _encode(signals)
-                    if fields.count(b'"') == 2 * len(signals) and (
-                        signals.keys() <= names or self._plain(signals)
-                    ):
-                        fields = fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
-                    else:
-                        fields = _fields(signals).encode()
-                    lines.append(b"%b%b %d" % (prefix, fields, ts))
-            if len(lines) >= LINES or index == len(batches) - 1:
+                    body.add(b"%b%b %d" % (prefix, self._line_fields(signals), ts))
+            if len(body) >= LINES or index == len(batches) - 1:
                 part = batches[start : index + 1]
-                yield lines, partial(_points, part, kinds)
-                lines, start = [], index + 1
+                yield body.joined(), partial(_points, part, kinds)
+                body, start = _Body(), index + 1
 
-    def _prefix(self, device: str, kind: str, model: str) -> bytes:
-        """Measurement and tags, kept from request to request."""
+    def _prefix(self, device: str, kind: str, model: str) -> tuple[bytes, bytes | None]:
+        """Measurement and tags, kept from request to request; and the same without the last space, or None if
+        something in it is special."""
         key = (device, kind, model)
         known = self._prefixes.get(key)
         if known is None:
             if len(self._prefixes) >= KNOWN_DEVICES:
                 self._prefixes.clear()
-            known = self._prefixes[key] = _prefix(device, kind, model).encode()
+            prefix = _prefix(device, kind, model).encode()
+            plain = None if _SPECIAL.search(prefix, 0, len(prefix) - 1) else prefix[:-1]
+            known = self._prefixes[key] = prefix, plain
         return known
+
+    def _quotes_of(self, names: Names) -> int:
+        """How many quotes these names have in JSON; -1 if one of them needs escaping here."""
+        known = self._quotes.get(names)
+        if known is None:
+            if len(self._quotes) >= KNOWN_NAMES:
+                self._quotes.clear()
+            plain = all(_PLAIN.fullmatch(name) for name in names)
+            known = self._quotes[names] = 2 * len(names) if plain else -1
+        return known
+
+    def _line_fields(self, signals: Mapping[str, Value]) -> bytes:
+        """From values, in the same way where that is possible."""
+        fields = _encode(signals)
+        if (
+            fields.count(b'"') == 2 * len(signals)
+            and (signals.keys() <= self._names or self._plain(signals))
+            and not _unlike_lines(fields)
+        ):
+            return fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
+        return _fields(signals).encode()
 
     def _plain(self, signals: Mapping[str, Value]) -> bool:
         """Whether no name needs escaping; those that need none are remembered."""
@@ -130,7 +166,7 @@ class InfluxTimeSeries:
             if not points:
                 return refused
             try:
-                await self._post([point.line().encode() for point in points])
+                await self._post(b"\n".join([point.line().encode() for point in points]))
             except _RefusedError as error:
                 points, out = _without(points, str(error))
                 refused += out
@@ -147,9 +183,8 @@ class InfluxTimeSeries:
         first = await self._write_carefully(points[:middle])
         return first + await self._write_carefully(points[middle:])
 
-    async def _post(self, lines: list[bytes]) -> None:
-        if lines:
-            body = b"\n".join(lines)
+    async def _post(self, body: bytes) -> None:
+        if body:
             api: Any = self._client().write_api()
             await self._ask(api.write(self._bucket, self._org, body, write_precision="ms"))
 
@@ -305,6 +340,54 @@ class _MissingError(StoreUnavailableError):
         self.said = said
 
 
+class _Body:
+    """Lines of one request, in their order."""
+
+    def __init__(self) -> None:
+        self.cut: list[bytes] = []
+        """the newest ones, whose fields are JSON still"""
+        self._lines: list[bytes] = []
+        self._before = 0
+
+    def __len__(self) -> int:
+        return self._before + len(self.cut)
+
+    def add(self, line: bytes) -> None:
+        """One that is ready."""
+        self._make()
+        self._lines.append(line)
+        self._before += 1
+
+    def joined(self) -> bytes:
+        """All of them."""
+        self._make()
+        return b"\n".join(self._lines)
+
+    def _make(self) -> None:
+        if self.cut:
+            joined = b"\0".join(self.cut)
+            if _unlike_lines(joined):
+                self._lines += map(_line, self.cut)
+            else:
+                self._lines.append(joined.translate(_TO_LINES, _NOT_IN_LINES))
+            self._before += len(self.cut)
+            self.cut = []
+
+
+def _unlike_lines(fields: bytes) -> bool:
+    """Whether plain names are escaped, or there is an empty list, where all quotes are of names."""
+    return fields.find(b"\\") >= 0 or fields.find(b"[") >= 0
+
+
+def _line(cut: bytes) -> bytes:
+    """One line of a run in which some are unlike lines."""
+    if not _unlike_lines(cut):
+        return cut.translate(_TO_LINES, _NOT_IN_LINES)
+    prefix, fields, ts = cut.split(b"\1")
+    signals = _decode(b"{%b}" % fields.rstrip(b"} \t\r\n"))
+    return b"%b %b %b" % (prefix, _fields(signals).encode(), ts)
+
+
 # --- points ---------------------------------------------------------------------------------------
 
 
@@ -324,7 +407,7 @@ class _Point:
 
 def _points(batches: Iterable[Batch], kinds: Kinds) -> Iterator[_Point]:
     for batch in batches:
-        for _, device, items in batch.decoded.recordable:
+        for _, device, items, _, _ in batch.decoded.recordable:
             kind, model = kinds(device)
             for ts, signals in items:
                 yield _Point(device=device, kind=kind, model=model, ts=ts, signals=signals)

@@ -24,8 +24,15 @@ KEPT_PAYLOAD = 65_536
 Item = tuple[int, Mapping[str, Value]]
 """One reading set: (ts in ms, {signal: value})."""
 
-Telemetry = tuple[int, str, Sequence[Item]]
-"""(position, device, items): one decoded telemetry message."""
+Names = tuple[str, ...]
+"""Signals that come together, in the order of the message. From one decoder the same ones are most often the
+same object, so that readers who know them need not look at each name."""
+
+Telemetry = tuple[int, str, Sequence[Item], Names | None, bytes | None]
+"""(position, device, items, names, sent): one decoded telemetry message.
+
+`names` are those of its one item; None where it may have several. `sent` is a payload that says just what its
+one item says, `{"ts": …, "signals": {…}}`, perhaps with a `seq`, and so can be kept as it is; else None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,9 +116,6 @@ class Decoded:
     """One batch after decoding, shared by all readers of it."""
 
     telemetry: list[Telemetry] = field(default_factory=list)
-    sent: dict[int, bytes] = field(default_factory=dict)
-    """by position, payloads of telemetry that say just what its one item says: `{"ts": …, "signals": {…}}`,
-    perhaps with a `seq`, and so can be kept as they are"""
     events: list[DeviceEvent] = field(default_factory=list)
     statuses: list[DeviceStatus] = field(default_factory=list)
     answers: list[DisplayAnswer] = field(default_factory=list)
@@ -123,7 +127,7 @@ class Decoded:
         """What the time series keeps: all telemetry, and context under the name context/{name}."""
         if not self.contexts:
             return self.telemetry
-        shared = ((c.position, f"context/{c.name}", ((c.ts, c.signals),)) for c in self.contexts)
+        shared = ((c.position, f"context/{c.name}", ((c.ts, c.signals),), None, None) for c in self.contexts)
         return [*self.telemetry, *shared]
 
 
@@ -208,6 +212,11 @@ class Batch:
             )
             for at in range(0, len(self.messages), most)
         ]
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether somebody has asked for it already."""
+        return self._decoded is not None
 
     @property
     def decoded(self) -> Decoded:

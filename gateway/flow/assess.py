@@ -228,9 +228,9 @@ class Assessor:
 
     def _telemetry(self, telemetry: Sequence[Telemetry], received: int, after: int) -> None:
         facts, engine = self._facts.readings, self._engine.readings
-        for position, device, items in telemetry:
+        for position, device, items, names, _ in telemetry:
             if position > after:
-                kind = facts(device, received, items)
+                kind = facts(device, received, items, names)
                 if kind is not None:
                     engine(position, received, device, kind, items)
 

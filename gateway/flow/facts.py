@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.device import Facts
-from gateway.domain.messages import DeviceEvent, DeviceStatus, Item
+from gateway.domain.messages import DeviceEvent, DeviceStatus, Item, Names
 from rules.readings import Value
 
 STANDSTILL_MS = 120_000
@@ -54,20 +54,20 @@ class _Known:
         self.open: set[str] = set()
         self.values: dict[str, Value] = {}
         self.ts: dict[str, int] = {}
-        self.names: list[str] = []
+        self.names: Names = ()
         self.last: Item = (0, {})
         """the newest readings, and their names"""
         self.recent: dict[tuple[str, ...], Item] = {}
         """the newest readings of every other set of names that came together, not yet in `values`"""
 
-    def take(self, item: Item) -> bool:
+    def take(self, item: Item, names: Names) -> bool:
         """Readings that are late, or of other names than the last; False if they say nothing new."""
-        ts, signals = item
-        names = tuple(signals)
+        ts = item[0]
         if ts >= self.newest:
-            self.recent[tuple(self.names)] = self.last
-            self.newest, self.names, self.last = ts, [*names], item
-        elif [*names] == self.names or (names in self.recent and self.recent[names][0] > ts):
+            if names != self.names:
+                self.recent[self.names] = self.last
+            self.newest, self.names, self.last = ts, names, item
+        elif names == self.names or (names in self.recent and self.recent[names][0] > ts):
             return False
         else:
             self.recent[names] = item
@@ -141,9 +141,11 @@ class FactBook:
             known.kind = self._kind_of(device)
         return known
 
-    def readings(self, device: str, received: int, items: Sequence[Item]) -> str | None:
-        """Take one message in; gives the device's kind. Runs for every message, so what it notes is merged
-        only when somebody asks."""
+    def readings(
+        self, device: str, received: int, items: Sequence[Item], names: Names | None = None
+    ) -> str | None:
+        """Take one message in, with the `names` of its one item where they are known; gives the device's
+        kind. Runs for every message, so what it notes is merged only when somebody asks."""
         known = self._known.get(device) or self._of(device)
         known.seen = received
         if not known.noted:
@@ -151,9 +153,9 @@ class FactBook:
             self._dirty.add(device)
         for item in items:
             ts, signals = item
-            if ts >= known.newest and [*signals] == known.names:
+            if names is known.names and ts >= known.newest:
                 known.newest, known.last = ts, item
-            elif not known.take(item):
+            elif not known.take(item, names or tuple(signals)):
                 continue
             speed = signals.get("speed")
             if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:

@@ -440,8 +440,10 @@ class Responder:
 
 
 def may_hold_answers(batch: Batch) -> bool:
-    """Whether a message of the batch is on an answer topic."""
-    return any(topic.endswith("/answer") for topic, _ in batch.messages)
+    """Whether a message of the batch is on an answer topic, or may be."""
+    if batch.is_decoded:
+        return bool(batch.decoded.answers)
+    return "/answer" in "\n".join([topic for topic, _ in batch.messages])
 
 
 def from_display(records: Records, given: DisplayAnswer, now: int, policy: Policy) -> None:

@@ -19,7 +19,7 @@ from gateway.adapters import timeseries_embedded
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.adapters.timeseries_influx import InfluxTimeSeries
-from gateway.domain.messages import Batch, ContextReading, Decoded, Item
+from gateway.domain.messages import Batch, ContextReading, Decoded, Item, Telemetry
 from gateway.ports import StoreUnavailableError, TimeSeries
 from rules.readings import Value
 
@@ -34,11 +34,14 @@ def kinds(device: str) -> tuple[str, str]:
 
 def batch(*messages: tuple[str, list[Item]], first: int = 1) -> Batch:
     """Decoded telemetry: (device, [(ts, signals)]). At odd positions a store may keep what was sent."""
-    telemetry = [(first + i, device, items) for i, (device, items) in enumerate(messages)]
-    sent = {
-        position: sent_as(*items[0]) for position, _, items in telemetry if position % 2 and len(items) == 1
-    }
-    decoded = Decoded(telemetry=telemetry, sent=sent)
+    telemetry: list[Telemetry] = []
+    for position, (device, items) in enumerate(messages, first):
+        one = len(items) == 1
+        names = tuple(items[0][1]) if one else None
+        telemetry.append(
+            (position, device, items, names, sent_as(*items[0]) if one and position % 2 else None)
+        )
+    decoded = Decoded(telemetry=telemetry)
     return Batch(first=first, received=T0, messages=[("t", b"p")] * len(messages), decoder=lambda _: decoded)
 
 
@@ -357,7 +360,7 @@ class TestEmbedded:
             decoder=make_decoder({}),
         )
         await store.write([sent], kinds, sent.last)
-        items = [item for _, _, items in sent.decoded.telemetry for item in items]
+        items = [item for _, _, items, _, _ in sent.decoded.telemetry for item in items]
         expected = sorted((ts, signals["x"]) for ts, signals in items)
         assert len(expected) == len(values) + 5
         assert repr(await read(store, "car-1", "x")) == repr(expected)

@@ -394,7 +394,7 @@ async def test_ten_thousand_good_ones_among_ten_thousand_garbage(
     good = [
         signals["n"]
         for batch in batches
-        for _, device, items in batch.decoded.telemetry
+        for _, device, items, _, _ in batch.decoded.telemetry
         for _, signals in items
         if device == "good-1"
     ]

@@ -62,7 +62,12 @@ class Store:
         self.writes += 1
         if self.away:
             raise StoreUnavailableError("http://influx: connection refused: is InfluxDB running?")
-        rows = [(device, item) for b in batches for _, device, items in b.decoded.telemetry for item in items]
+        rows = [
+            (device, item)
+            for b in batches
+            for _, device, items, _, _ in b.decoded.telemetry
+            for item in items
+        ]
         self.values += [int(signals["n"]) for device, (_, signals) in rows if device != self.refusing]  # type: ignore[arg-type]
         return [(device, "wrong type") for device, _ in rows if device == self.refusing]
 

@@ -25,7 +25,7 @@ def decode(payload: bytes | str, topic: str = T, **options: Any) -> Decoded:
 
 
 def readings(decoded: Decoded) -> list[tuple[int, dict[str, Any]]]:
-    return [(ts, dict(signals)) for _, _, items in decoded.telemetry for ts, signals in items]
+    return [(ts, dict(signals)) for _, _, items, _, _ in decoded.telemetry for ts, signals in items]
 
 
 def reason(decoded: Decoded) -> str | None:
@@ -71,7 +71,7 @@ def test_only_what_says_just_its_reading_is_kept_as_it_was_sent(payload: str, ke
     for _ in range(2):  # the first time topic and names are new
         decoded = decoder(Batch(first=5, received=NOW, messages=[(T, payload.encode())]))
         assert len(readings(decoded)) == 1
-    assert decoded.sent == ({5: payload.encode()} if kept else {})
+    assert [sent for *_, sent in decoded.telemetry] == [payload.encode() if kept else None]
 
 
 @pytest.mark.parametrize("name", ["malformed.jsonl", "malformed_large.jsonl.gz"])
@@ -107,7 +107,7 @@ def test_the_good_message_after_a_bad_one_is_taken(shared_data: Path) -> None:
     messages = [message for pair in ((b, good) for b in bad) for message in pair]
     decoded = make_decoder(ALIASES)(Batch(first=1, received=NOW, messages=messages))
     good_positions = set(range(2, len(messages) + 1, 2))
-    assert good_positions <= {position for position, _, _ in decoded.telemetry}
+    assert good_positions <= {position for position, *_ in decoded.telemetry}
     assert {u.position for u in decoded.undecodable}.isdisjoint(good_positions)
 
 
@@ -126,7 +126,7 @@ def test_a_vss_path_becomes_its_signal() -> None:
 def test_positions_are_those_of_the_journal() -> None:
     messages = [(T, b'{"signals": {"a": 1}}'), (T, b"garbage"), (T, b'{"signals": {"a": 2}}')]
     decoded = make_decoder({})(Batch(first=41, received=NOW, messages=messages))
-    assert [position for position, _, _ in decoded.telemetry] == [41, 43]
+    assert [position for position, *_ in decoded.telemetry] == [41, 43]
     assert [u.position for u in decoded.undecodable] == [42]
 
 
