@@ -27,8 +27,9 @@ help:
 demo: .venv/run.stamp
 	@exec $(BIN)/touchpoint demo $(ARGS)
 
-debian:
+debian: .venv/dev.stamp
 	@tools/debian.sh
+	@tools/ddi_client.sh
 
 test: .venv/dev.stamp debian
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)

@@ -256,6 +256,27 @@ class Web(Section):
     public_url: WebUrl
 
 
+class Firmware(Section):
+    """How devices fetch updates (DDI)."""
+
+    tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$"), Allowed("letters, digits, _ and -")]
+    polling: Annotated[
+        str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$"), Allowed("HH:MM:SS, below 24 hours")
+    ]
+    gateway_token: Secret
+    certificate_header: str
+    tls_port: Annotated[int, Field(ge=0, le=65_535)]
+    tls_cert_file: str
+    tls_key_file: str
+    tls_ca_file: str
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        files = {name: getattr(self, name) for name in ("tls_cert_file", "tls_key_file", "tls_ca_file")}
+        for name, path in files.items():
+            if self.tls_port and not Path(path).is_file():
+                yield name, "not there; firmware.tls_port needs it"
+
+
 class WebPush(Section):
     """The web_push channel."""
 
@@ -460,6 +481,7 @@ class Settings(Section):
     codecs: dict[str, str]
     devices: Devices
     web: Web
+    firmware: Firmware
     deliver: Deliver
     moments: Moments
     booking: Booking

@@ -1,9 +1,9 @@
 """A device's side of firmware: finds a release, downloads it in pieces, believes nothing that is not signed.
 
-Shares only the wire format with the server (docs/firmware.md): the bytes of trust document, index and manifest,
-Ed25519 over them, SHA-256 of the files. It holds against the attacks that The Update Framework lists
-(specification 1.0, 1.5.2): arbitrary installation, rollback, indefinite freeze, mix-and-match, endless data,
-wrong software, fast-forward, key compromise after the manufacturer has revoked the key.
+Shares only the wire format with the server (docs/firmware.md): the bytes of trust document, index and
+manifest, Ed25519 over them, SHA-256 of the files. It holds against the attacks that The Update Framework
+lists (specification 1.0, 1.5.2): arbitrary installation, rollback, indefinite freeze, mix-and-match,
+endless data, wrong software, fast-forward, key compromise after the manufacturer has revoked the key.
 
 UpdateError            root of why a device does not install
 ├── NotTrustedError    a document or file is not what trusted keys have signed, or is an older one
@@ -95,8 +95,8 @@ class Target:
 class FirmwareClient:
     """Updates one device from the releases under `url`.
 
-    `trust` is the trust document that the device was built with; `folder` keeps the newest one it has followed
-    to, the number of the newest index it has seen, and what is downloaded.
+    `trust` is the trust document that the device was built with; `folder` keeps the newest one it has
+    followed to, the number of the newest index it has seen, and what is downloaded.
     """
 
     def __init__(self, session: aiohttp.ClientSession, *, url: str, trust: bytes, folder: Path) -> None:
@@ -175,7 +175,8 @@ class FirmwareClient:
     async def offer(self, version: str, target: Target, now: int) -> Offer:
         """The release of that version, verified and checked against this device.
 
-        The only way down: when asked for by its version, and signed to be one. Raises UpdateError in all forms.
+        The only way down: when asked for by its version, and signed to be one. Raises UpdateError in all
+        forms.
         """
         await self.refresh(now)
         return await self._offer(version, target, now)
@@ -331,7 +332,7 @@ def _fits(wanted: Sequence[str], is_: str | None) -> bool:
 
 
 def _part(fields: Mapping[str, Any]) -> Part:
-    if not _SHA256.fullmatch(fields["sha256"]) or not 1 <= int(fields["size"]):
+    if not _SHA256.fullmatch(fields["sha256"]) or not int(fields["size"]) >= 1:
         raise NotTrustedError("a file without hash or size")
     return Part(name=str(fields["name"]), sha256=fields["sha256"], size=int(fields["size"]))
 

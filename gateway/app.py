@@ -13,6 +13,7 @@ import os
 import random
 import secrets
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,10 @@ from aiohttp import web
 
 import config
 from config import settings as configuration
+from firmware_api.ddi import DdiSettings
+from firmware_api.ddi import application as ddi_application
+from firmware_api.ddi import prefix as ddi_prefix
+from firmware_api.office import Office
 from firmware_api.routes import application as firmware_application
 from firmware_api.store import FirmwareStore
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
@@ -943,8 +948,67 @@ async def running(
 @contextlib.asynccontextmanager
 async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
     """Serve pages, API, health and metrics. Raises CannotStartError when the port is taken."""
-    context.firmware = firmware_application(FirmwareStore(gateway.settings.data_dir / "firmware"))
-    pages = make_app(context) if gateway.role in ("all", "web") else make_ops_app(context)
+    if gateway.role not in ("all", "web"):
+        async with _listening(gateway, make_ops_app(context)):
+            yield
+        return
+    async with _firmware(gateway, context), _listening(gateway, make_app(context)):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
+    """Releases and DDI, mounted with the pages; on a port of their own for devices with certificates."""
+    settings, store = gateway.settings.firmware, FirmwareStore(gateway.settings.data_dir / "firmware")
+    office = Office(store, gateway.clock.now)
+    ways = DdiSettings(
+        tenant=settings.tenant,
+        polling=settings.polling,
+        gateway_token=settings.gateway_token.get_secret_value(),
+        certificate_header=settings.certificate_header,
+        public_url=gateway.settings.public_url,
+    )
+    context.office = office
+    context.firmware = firmware_application(store)
+    context.ddi = (ddi_prefix(ways), ddi_application(office, ways))
+    task = asyncio.create_task(office.keep(_firmware_failed), name="firmware")
+    try:
+        async with _certified(gateway, office, ways):
+            yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await office.close()
+
+
+def _firmware_failed(error: Exception) -> None:
+    log.warning("firmware_step_failed", error=str(error))
+
+
+@contextlib.asynccontextmanager
+async def _certified(gateway: Gateway, office: Office, ways: DdiSettings) -> AsyncIterator[None]:
+    settings = gateway.settings.firmware
+    if not settings.tls_port:
+        yield
+        return
+    ways = dataclasses.replace(ways, public_url="")
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_ca_file)
+    secure.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    secure.verify_mode = ssl.CERT_REQUIRED
+    app = web.Application()
+    app.add_subapp(ddi_prefix(ways), ddi_application(office, ways))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    try:
+        host, port = gateway.settings.web.host, settings.tls_port
+        await web.TCPSite(runner, host, port, ssl_context=secure).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _listening(gateway: Gateway, pages: web.Application) -> AsyncIterator[None]:
     runner = web.AppRunner(pages, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:

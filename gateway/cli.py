@@ -447,51 +447,139 @@ def _simulating(commands: Subcommands) -> None:
 
 
 def _firmware(commands: Subcommands) -> None:
-    module = "gateway.commands"
-    firmware = commands.add("firmware", "keys and releases", "touchpoint firmware keygen signing.key")
+    module = "gateway.commands_firmware"
+    firmware = commands.add("firmware", "keys, releases, rollouts", "touchpoint firmware list")
     actions = Subcommands(firmware, "firmware_command")
     keygen = actions.add(
-        "keygen",
-        "make a signing key",
-        "touchpoint firmware keygen signing.key",
-        lazy(module, "firmware_keygen"),
+        "keygen", "make a signing key", "touchpoint firmware keygen signing.key", lazy(module, "keygen")
     )
     keygen.add_argument("path", type=Path)
+    _firmware_sign(actions, module)
+    _firmware_keys(actions, module)
+    _firmware_store(actions, module)
+    _firmware_rollouts(actions, module)
+
+
+def _firmware_sign(actions: Subcommands, module: str) -> None:
     sign = actions.add(
         "sign",
-        "sign an artifact as a release",
-        "touchpoint firmware sign app.bin --key signing.key --version 4.2.2 --sequence 7 --kind car",
-        lazy(module, "firmware_sign"),
+        "sign artifacts as a release, or a document once more; needs no network",
+        "touchpoint firmware sign app.swu --key signing.key --version 4.2.2 --sequence 7 --kind car",
+        lazy(module, "sign"),
     )
-    sign.add_argument("artifact", type=Path)
-    sign.add_argument("--key", type=Path, required=True)
-    sign.add_argument("--version", required=True)
-    sign.add_argument("--sequence", type=int, required=True, help="grows with every release; never goes back")
-    sign.add_argument("--kind", required=True, help="device kind it is for")
+    sign.add_argument("artifact", nargs="*", help="a file, or part=file where there are several parts")
+    sign.add_argument("--again", type=Path, default=None, help="manifest or trust document to sign as well")
+    sign.add_argument("--key", type=Path, default=None, help="without it the manifest waits for --again")
+    sign.add_argument("--version", default="")
+    sign.add_argument("--sequence", type=int, default=0, help="grows with every release; never goes back")
+    sign.add_argument("--kind", default="", help="device kind it is for")
     sign.add_argument("--model", action="append", default=[], help="model it is for (repeatable)")
+    sign.add_argument("--hardware", action="append", default=[], help="revision it is for (repeatable)")
+    sign.add_argument("--lowest", type=int, default=0, help="sequence of the lowest release it may replace")
     sign.add_argument("--expires", default=None, help="date after which devices refuse it")
-    upload = actions.add(
-        "upload",
-        "check a signed release and store it",
-        "touchpoint firmware upload app.bin.manifest app.bin",
-        lazy(module, "firmware_upload"),
-    )
-    _config(upload)
-    upload.add_argument("manifest", type=Path)
-    upload.add_argument("artifact", type=Path)
-    trust = actions.add(
-        "trust",
-        "accept releases signed with this public key",
-        "touchpoint firmware trust signing.key.pub",
-        lazy(module, "firmware_trust"),
-    )
-    _config(trust)
-    trust.add_argument("key", type=Path)
-    listing = actions.add(
-        "list", "releases in store", "touchpoint firmware list", lazy(module, "firmware_list")
+    sign.add_argument("--downgrade", action="store_true", help="devices may go down to it")
+    sign.add_argument("--minutes", type=int, default=0, help="how long the product is out of use")
+    sign.add_argument("--note", action="append", default=[], help="what is new: en='Charges faster'")
+
+
+def _firmware_keys(actions: Subcommands, module: str) -> None:
+    key = actions.add("key", "who is trusted", "touchpoint firmware key list")
+    keys = Subcommands(key, "key_command")
+    texts = {
+        "init": ("make the first trust document", "init --signer signing.key"),
+        "add": ("trust one key more", "add new.key.pub --role release --signer signing.key"),
+        "retire": ("a key signs nothing new", "retire 41d3c71595509114 --signer new.key"),
+        "revoke": ("nothing a key has signed counts", "revoke 41d3c71595509114 --signer new.key"),
+    }
+    for name, (text, example) in texts.items():
+        one = keys.add(name, text, f"touchpoint firmware key {example}", lazy(module, f"key_{name}"))
+        _config(one)
+        if name != "init":
+            one.add_argument("key", type=Path if name == "add" else str)
+            one.add_argument("--held", type=Path, default=None, help="trust document to go on from, offline")
+        if name == "add":
+            one.add_argument("--role", action="append", required=True, help="trust, release or index")
+        one.add_argument("--signer", type=Path, action="append", required=True, help="key that signs it")
+        one.add_argument("--out", type=Path, default=None, help="only write it; `firmware trust` takes it")
+    listing = keys.add(
+        "list", "keys that are trusted", "touchpoint firmware key list", lazy(module, "key_list")
     )
     _config(listing)
     _json(listing)
+    trust = actions.add(
+        "trust",
+        "follow a signed trust document",
+        "touchpoint firmware trust trust-2.json",
+        lazy(module, "trust"),
+    )
+    _config(trust)
+    trust.add_argument("document", type=Path)
+
+
+def _firmware_store(actions: Subcommands, module: str) -> None:
+    upload = actions.add(
+        "upload",
+        "check a signed release and store it",
+        "touchpoint firmware upload app.swu.manifest app.swu",
+        lazy(module, "upload"),
+    )
+    upload.add_argument("manifest", type=Path)
+    upload.add_argument("artifact", type=Path, nargs="*")
+    listing = actions.add(
+        "list", "releases in store", "touchpoint firmware list", lazy(module, "releases_list")
+    )
+    _json(listing)
+    withdraw = actions.add(
+        "withdraw",
+        "no device gets a release any more",
+        "touchpoint firmware withdraw car 4.2.2",
+        lazy(module, "withdraw"),
+    )
+    withdraw.add_argument("kind")
+    withdraw.add_argument("version")
+    verify = actions.add(
+        "verify", "read every artifact back", "touchpoint firmware verify", lazy(module, "verify")
+    )
+    device = actions.add(
+        "device", "issue a device's token", "touchpoint firmware device car-keller", lazy(module, "device")
+    )
+    device.add_argument("device")
+    device.add_argument("--kind", default=None)
+    device.add_argument("--model", default=None)
+    for one in (upload, listing, withdraw, verify, device):
+        _config(one)
+
+
+def _firmware_rollouts(actions: Subcommands, module: str) -> None:
+    rollout = actions.add("rollout", "releases for many devices", "touchpoint firmware rollout list")
+    ways = Subcommands(rollout, "rollout_command")
+    new = ways.add(
+        "new",
+        "make a rollout from a plan, or say what it would do",
+        "touchpoint firmware rollout new car 4.2.2 plan.json --dry-run",
+        lazy(module, "rollout_new"),
+    )
+    new.add_argument("kind")
+    new.add_argument("version")
+    new.add_argument("plan", type=Path, help='{"groups": [{"name": "first", "percent": 1}, …]}')
+    new.add_argument("--name", default="")
+    new.add_argument("--dry-run", action="store_true", help="say who would get what, when; make nothing")
+    listing = ways.add(
+        "list", "rollouts, newest first", "touchpoint firmware rollout list", lazy(module, "rollout_list")
+    )
+    shown = ways.add(
+        "show", "how far one is", "touchpoint firmware rollout show 1", lazy(module, "rollout_show")
+    )
+    shown.add_argument("rollout", type=int)
+    for one in (new, listing, shown):
+        _config(one)
+        _json(one)
+    for move in ("start", "pause", "resume", "stop"):
+        one = ways.add(
+            move, f"{move} a rollout", f"touchpoint firmware rollout {move} 1", lazy(module, "rollout_steer")
+        )
+        _config(one)
+        one.add_argument("rollout", type=int)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,6 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import config
@@ -542,7 +541,7 @@ def rules_backtest(arguments: argparse.Namespace) -> int:
         raise CannotStartError(str(error)) from error
 
 
-# --- simulator and firmware -------------------------------------------------------------------
+# --- simulator ----------------------------------------------------------------------------------
 
 
 def sim_run(arguments: argparse.Namespace) -> int:
@@ -557,51 +556,3 @@ def sim_replay(arguments: argparse.Namespace) -> int:
     from device_sim.commands import replay
 
     return replay(arguments)
-
-
-def firmware_keygen(arguments: argparse.Namespace) -> int:
-    """Make a signing key pair."""
-    from firmware_api.commands import keygen
-
-    return keygen(arguments.path)
-
-
-def firmware_sign(arguments: argparse.Namespace) -> int:
-    """Sign an artifact as a release."""
-    from firmware_api.commands import sign
-
-    return sign(
-        arguments.artifact,
-        key=arguments.key,
-        version=arguments.version,
-        sequence=arguments.sequence,
-        kind=arguments.kind,
-        models=arguments.model,
-        expires=arguments.expires,
-    )
-
-
-def _firmware_dir(arguments: argparse.Namespace) -> Path:
-    return settings_of(arguments).data_dir / "firmware"
-
-
-def firmware_upload(arguments: argparse.Namespace) -> int:
-    """Check a signed release and store it."""
-    from firmware_api.commands import upload
-
-    return upload(_firmware_dir(arguments), arguments.manifest, arguments.artifact)
-
-
-def firmware_trust(arguments: argparse.Namespace) -> int:
-    """Accept releases signed with this public key."""
-    from firmware_api.commands import trust
-
-    return trust(_firmware_dir(arguments), arguments.key)
-
-
-def firmware_list(arguments: argparse.Namespace) -> int:
-    """Releases in store."""
-    from firmware_api.commands import releases
-
-    show(releases(_firmware_dir(arguments)), as_json=arguments.json, empty="no releases yet")
-    return 0

@@ -1,9 +1,10 @@
 #!/bin/sh
-# The programs that the tests run against: a broker, a time series store that speaks InfluxDB's line protocol, a browser.
+# The programs that the tests run against: a broker, a time series store that speaks InfluxDB's line protocol, a browser,
+# a client that updates devices.
 # Installs what is missing where it may (root, apt-get); otherwise says which tests are left out.
 set -eu
 missing=
-for pair in mosquitto:mosquitto victoria-metrics:victoria-metrics chromium:chromium; do
+for pair in mosquitto:mosquitto victoria-metrics:victoria-metrics chromium:chromium swupdate:swupdate; do
   PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -n "$missing" ] || exit 0
@@ -18,6 +19,7 @@ for name in $missing; do
     mosquitto) what="everything that needs a real broker" ;;
     victoria-metrics) what="writing to a real line-protocol store" ;;
     chromium) what="the story in a real browser" ;;
+    swupdate) what="updates by SWUpdate, unchanged" ;;
   esac
   echo "Left out because $name is not installed: $what" >&2
 done

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
+from firmware_api.office import Office
 from gateway.domain.counters import Counters
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
@@ -76,6 +77,8 @@ class Context:
     firmware: web.Application | None = None
     ddi: tuple[str, web.Application] | None = None
     """what devices poll for updates, and where it is mounted"""
+    office: Office | None = None
+    """releases, rollouts, and what devices report"""
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 

@@ -6,16 +6,27 @@ from dataclasses import replace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from firmware_api.release import Manifest, ManifestError, SignatureError, sign, verify
-from firmware_api.routes import UnsatisfiableError, span
+from firmware_api.release import (
+    File,
+    Manifest,
+    ManifestError,
+    Module,
+    SignatureError,
+    canonical,
+    sign,
+    signers,
+)
+from firmware_api.sending import UnsatisfiableError, span
+from firmware_api.trust import key_id
 
 NOVEMBER = 1_795_359_600_000
+FILE = File(name="app.swu", size=1_000, sha256="ab" * 32, sha1="cd" * 20, md5="ef" * 16)
 MANIFEST = Manifest(
     version="2.4.0",
     kind="washing_machine",
     models=("WashMate 7",),
-    sha256="ab" * 32,
-    size=1_000,
+    modules=(Module(part="os", name="wash-os", version="2.4.0", files=(FILE,)),),
+    notes={"en": "Quieter"},
     created=NOVEMBER,
     expires=NOVEMBER + 1_000,
     sequence=24,
@@ -23,7 +34,13 @@ MANIFEST = Manifest(
 
 
 def changed(**fields: object) -> bytes:
-    return json.dumps(json.loads(MANIFEST.to_bytes()) | fields).encode()
+    return canonical(json.loads(MANIFEST.to_bytes()) | fields)
+
+
+def changed_file(**fields: object) -> bytes:
+    whole = json.loads(MANIFEST.to_bytes())
+    whole["modules"][0]["files"][0] |= fields
+    return canonical(whole)
 
 
 def test_a_manifest_survives_the_wire() -> None:
@@ -42,11 +59,29 @@ def test_the_bytes_that_are_signed_do_not_depend_on_the_order_of_models() -> Non
         b"[]",
         b"{}",
         b"\xff",
-        changed(type="touchpoint-firmware/2"),
-        changed(size="1000"),
-        changed(size=True),
+        b"[" * 100_000,
+        MANIFEST.to_bytes() + b" ",
+        MANIFEST.to_bytes().replace(b":", b": ", 1),
+        changed(type="touchpoint-firmware/1"),
         changed(sequence=0),
-        changed(sha256="AB" * 32),
+        changed(sequence=True),
+        changed(sequence=1 << 70),
+        changed(lowest=25),
+        changed(lowest=-1),
+        changed(minutes=-1),
+        changed(hardware="b7"),
+        changed(notes={"en": 7}),
+        changed(notes={"english": "Quieter"}),
+        changed(modules=[]),
+        changed(modules=[{}]),
+        changed_file(size="1000"),
+        changed_file(size=True),
+        changed_file(size=0),
+        changed_file(sha256="AB" * 32),
+        changed_file(md5="0"),
+        changed_file(name="../app.swu"),
+        changed_file(name="app.swu.MD5SUM"),
+        changed_file(surprise=1),
         changed(version="../../etc/passwd"),
         changed(kind=""),
         changed(models=None),
@@ -63,38 +98,23 @@ def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
         Manifest.from_bytes(raw)
 
 
-@pytest.mark.parametrize(
-    ("kind", "model", "fits"),
-    [
-        ("washing_machine", "WashMate 7", True),
-        ("washing_machine", "WashMate 8", False),
-        ("washing_machine", None, False),
-        ("car", "WashMate 7", False),
-    ],
-)
-def test_a_release_is_for_its_kind_and_models(kind: str, model: str | None, fits: bool) -> None:
-    assert MANIFEST.fits(kind, model) is fits
-
-
-def test_any_trusted_key_will_do_and_no_other() -> None:
+def test_whoever_signed_is_named_and_nobody_else() -> None:
     ours, theirs = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    known = {key_id(key.public_key()): key.public_key() for key in (ours, theirs)}
     raw = MANIFEST.to_bytes()
-    verify(raw, sign(raw, ours), [theirs.public_key(), ours.public_key()])
-    for trusted in ([theirs.public_key()], []):
-        with pytest.raises(SignatureError):
-            verify(raw, sign(raw, ours), trusted)
+    assert set(signers(raw, sign(raw, ours), known)) == {key_id(ours.public_key())}
+    assert set(signers(raw, sign(raw, ours) + b"\n" + sign(raw, theirs), known)) == set(known)
+    assert signers(raw, sign(raw, Ed25519PrivateKey.generate()), known) == {}
+    assert signers(raw, b"", known) == {}
 
 
 def test_a_signature_holds_for_exactly_its_bytes() -> None:
     key = Ed25519PrivateKey.generate()
-    signature = sign(MANIFEST.to_bytes(), key)
-    for raw, seal in [
-        (MANIFEST.to_bytes() + b" ", signature),
-        (MANIFEST.to_bytes(), signature[:-8] + b"AAAAAAA="),
-        (MANIFEST.to_bytes(), b"not base64"),
-    ]:
-        with pytest.raises(SignatureError):
-            verify(raw, seal, [key.public_key()])
+    known, signature = {"key": key.public_key()}, sign(MANIFEST.to_bytes(), key)
+    assert signers(MANIFEST.to_bytes() + b" ", signature, known) == {}
+    assert signers(MANIFEST.to_bytes(), signature[:-8] + b"AAAAAAA=", known) == {}
+    with pytest.raises(SignatureError, match="base64"):
+        signers(MANIFEST.to_bytes(), b"not/base64!", known)
 
 
 @pytest.mark.parametrize(
