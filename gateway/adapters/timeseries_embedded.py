@@ -30,8 +30,9 @@ from rules.readings import Value
 FORMAT = 2
 PAGE_SIZE = 8192
 CHECKPOINT_PAGES = 2048
-FOLD_READINGS, FOLD_BYTES, FOLD_WRITES = 40_000, 32_000_000, 500
-"""How much gathers in `recent` before it is folded: the more, the cheaper to write and the dearer to read."""
+FOLD_READINGS, FOLD_BYTES, FOLD_WRITES = 25_000, 32_000_000, 500
+"""How much gathers in `recent` before it is folded: the more, the cheaper to write and the dearer to read. A
+write of a busy second is folded at once, and not written twice."""
 STRETCH = 1_000
 """Most readings in one stretch."""
 DAY = 86_400_000

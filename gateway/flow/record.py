@@ -29,12 +29,12 @@ from gateway.ports import (
 log = structlog.get_logger()
 
 READER = "record"
-LARGEST_WRITE = 20_000
+LARGEST_WRITE = 40_000
 """Journal entries taken at once when record is behind."""
-GATHERED = 20_000
+GATHERED = 30_000
 """Entries that are worth a write of their own without waiting for more."""
-LINGER_MS = 500
-"""How long entries may gather when there are fewer."""
+LINGER_MS = 1_000
+"""How long entries may gather when there are fewer; what the journal keeps in memory is more."""
 LOOK_EVERY_MS = 100
 """How often it is looked meanwhile whether there are enough."""
 SHORTEST_WAIT, LONGEST_WAIT = 200, 15_000
