@@ -109,6 +109,23 @@ class Part(BaseModel):
 # --- workshops -----------------------------------------------------------------------------------
 
 
+class SparePart(Part):
+    """A part that a job needs."""
+
+    name: str
+    days: Annotated[int, Field(ge=0, le=365)] = 0
+    """whole days until it can be there"""
+
+
+class HomePart(Part):
+    """How a workshop's technicians come to owners."""
+
+    window_minutes: Annotated[int, Field(ge=30, le=720)] = 120
+    travel_minutes: Annotated[int, Field(ge=0, le=720)] = 30
+    postcodes: list[str] = []
+    """beginnings of the postcodes it comes to"""
+
+
 class ServicePart(Part):
     """A job a workshop does."""
 
@@ -119,6 +136,14 @@ class ServicePart(Part):
     price_to: int | None = None
     currency: str = "EUR"
     lead_days: Annotated[int, Field(ge=0)] = 1
+    buffer_minutes: Annotated[int, Field(ge=0, le=720)] = 0
+    skills: list[str] = []
+    parts: list[SparePart] = []
+    at_home: bool = False
+    vat_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    price_valid_until: Day | None = None
+    warranty: bool = False
+    """the manufacturer's warranty pays for it while it runs"""
 
 
 class WorkshopPart(Part):
@@ -133,6 +158,13 @@ class WorkshopPart(Part):
     holidays: list[Day] = []
     services: Annotated[list[ServicePart], Field(min_length=1)]
     books: Literal["at_once", "on_request"] = "at_once"
+    country: str | None = None
+    """closed on its public holidays"""
+    region: str | None = None
+    skills: dict[str, list[str]] = {}
+    """bay → what it can do"""
+    replacement_cars: Annotated[int, Field(ge=0)] | None = None
+    home: HomePart | None = None
     entries: dict[Day, dict[str, list[str]]] = {}
     """day → bay → "08:00 90 Inspektion · Arden 3 · HH-TB 118": start, minutes, label"""
     note: str = "Done as ordered."
@@ -150,6 +182,13 @@ class WorkshopPart(Part):
 
 
 # --- owners --------------------------------------------------------------------------------------
+
+
+class WithdrawalPart(Part):
+    """A consent that is taken back."""
+
+    purpose: str = "maintenance"
+    at: Moment
 
 
 class ActsPart(Part):
@@ -172,6 +211,8 @@ class ActsPart(Part):
     slot: Literal["first", "last", "evening", "morning"] = "first"
     descales: bool = False
     """runs the descaling program on the next Saturday at 10 when asked to"""
+    withdraws: list[WithdrawalPart] = []
+    """consents that they take back"""
     score: Annotated[int, Field(ge=0, le=10)] | None = 5
     """answer to a question of five; scaled for other scales; None never answers"""
     comment: str | None = None
@@ -593,14 +634,14 @@ class Scenario:
     def workshops(self) -> list[dict[str, Any]]:
         """As POST /api/v1/workshops takes them."""
         return [
-            _plain(shop, "id", "name", "address", "phone", "bays", "books")
+            _plain(shop, "id", "name", "address", "phone", "bays", "books", *_BEYOND)
             | {
                 "time_zone": self.part.time_zone,
                 "hours": {
                     day: [[f"{a:%H:%M}", f"{b:%H:%M}"] for a, b in spans] for day, spans in shop.hours.items()
                 },
                 "holidays": [day.isoformat() for day in shop.holidays],
-                "services": [service.model_dump(exclude_none=True) for service in shop.services],
+                "services": [service.model_dump(mode="json", exclude_none=True) for service in shop.services],
             }
             for shop in self.part.workshops
         ]
@@ -649,6 +690,10 @@ def entries(shop: WorkshopPart) -> Iterator[Entry]:
 def scenarios() -> list[str]:
     """Names of the shipped scenarios."""
     return sorted(path.stem for path in HERE.glob("*.yaml"))
+
+
+_BEYOND = ("country", "region", "skills", "replacement_cars", "home")
+"""What a workshop states that it may also leave out."""
 
 
 def _plain(part: Part, *keys: str) -> dict[str, Any]:

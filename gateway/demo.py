@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvloop
 
 from config import settings as configuration
@@ -32,7 +33,7 @@ from device_sim.scenario import Scenario
 from gateway.adapters.clock import VirtualClock
 from gateway.app import Gateway, opened, running, set_up_logging, until_stopped
 from gateway.domain.access import Role, issue_token
-from gateway.domain.appointment import Appointment, AppointmentState, Service, Workshop
+from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device
 from gateway.domain.errors import CannotStartError, InvalidError
 from gateway.domain.ids import derived_id
@@ -384,17 +385,7 @@ def _token(records: Records, role: Role, subject: str, now: int) -> str:
 
 def workshop_from(plain: Mapping[str, Any], now: int) -> Workshop:
     """A workshop of the scenario as the records keep it."""
-    rest = {
-        key: value for key, value in plain.items() if key not in ("services", "hours", "bays", "holidays")
-    }
-    return Workshop(
-        **rest,
-        bays=tuple(plain["bays"]),
-        holidays=tuple(plain["holidays"]),
-        hours={day: tuple((a, b) for a, b in spans) for day, spans in plain["hours"].items()},
-        services=tuple(Service(**service) for service in plain["services"]),
-        created=now,
-    )
+    return msgspec.convert({**plain, "created": now}, Workshop)
 
 
 # --- the command ------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from device_sim.fleet import Message
 from device_sim.player import Player
 from device_sim.scenario import Scenario
 from device_sim.truth import truth
+from gateway.demo import workshop_from
 from gateway.domain import slots
-from gateway.domain.appointment import Service, Workshop
 from rules import Catalogue, Engine, Found, RuleSet, load
 
 SEEDS = (7, 1, 2)
@@ -122,10 +122,9 @@ def proposed(workshop: str, service: str, at: str) -> list[str]:
     """What the gateway proposes at a local time, as "Tue 1 Dec 08:00 Bühne 2"."""
     scenario = Scenario.load("first-story")
     plain = next(shop for shop in scenario.workshops if shop["id"] == workshop)
-    wanted = Service(**next(s for s in plain["services"] if s["id"] == service))
-    place = Workshop(
-        id=workshop, name=plain["name"], bays=tuple(plain["bays"]), services=(wanted,), hours=plain["hours"]
-    )
+    place = workshop_from(plain, 0)
+    wanted = place.service(service)
+    assert wanted is not None
     busy = [
         (e["bay"], e["start"], e["end"], None) for e in scenario.appointments if e["workshop"] == workshop
     ]
@@ -150,6 +149,22 @@ def test_the_other_cases_find_a_time_within_days() -> None:
         ("autohaus-nord", "battery", "2026-11-27 09:00"),
     ):
         assert len(proposed(workshop, service, at)) == 2
+
+
+def test_the_workshops_state_who_pays_what_they_need_and_where_they_come() -> None:
+    shops = {shop["id"]: workshop_from(shop, 0) for shop in Scenario.load("first-story").workshops}
+    brakes = shops["autohaus-nord"].service("brakes-front")
+    assert brakes is not None
+    assert (brakes.vat_percent, brakes.price_valid_until) == (19, "2026-12-31")
+    assert [part.days for part in brakes.parts] == [2, 1]
+    assert not brakes.warranty  # wear is the owner's
+    assert any(service.warranty for service in shops["autohaus-nord"].services)
+    elbe = shops["waschdienst-elbe"]
+    assert elbe.home is not None
+    assert all(service.at_home for service in elbe.services)
+    addresses = {o["id"]: o.get("address") for o in Scenario.load("first-story").owners}
+    washers = [d for d in Scenario.load("first-story").devices if d.get("workshop") == "waschdienst-elbe"]
+    assert all(slots.reaches(elbe.home, addresses[d["owner"]], None) for d in washers)
 
 
 def test_the_cast_differs_in_what_it_agreed_to() -> None:
