@@ -705,7 +705,7 @@ async def opened(
             "display": DisplayChannel(publisher),
             "journal": JournalChannel(journal, clock),
         }
-        channels |= outward_channels(settings, folder, clock)
+        channels |= outward_channels(settings, folder, clock, calendar_key(settings))
         for channel in channels.values():
             stack.push_async_callback(channel.close)
         renderer = Renderer(
@@ -769,25 +769,31 @@ def make_mail_server(
     )
 
 
-def outward_channels(settings: configuration.Settings, folder: Path, clock: Clock) -> dict[str, Channel]:
-    """Mail, where a server is named, webhooks and letters."""
+def outward_channels(
+    settings: configuration.Settings, folder: Path, clock: Clock, key: bytes
+) -> dict[str, Channel]:
+    """Mail, where a server is named, webhooks and letters; `key` marks return paths."""
     webhook = settings.deliver.webhook
     made: dict[str, Channel] = {
         "webhook": WebhookChannel(allow_hosts=webhook.allow_hosts, timeout_s=webhook.timeout_s),
         "letter": LetterChannel(folder / "letters", clock.now),
     }
-    mail = mail_channel(settings, clock)
+    mail = mail_channel(settings, clock, key)
     return made | ({"email": mail} if mail is not None else {})
 
 
-def mail_channel(settings: configuration.Settings, clock: Clock) -> EmailChannel | None:
+def mail_channel(settings: configuration.Settings, clock: Clock, key: bytes = b"") -> EmailChannel | None:
     """The mail server's; None where none is named."""
     mail = settings.deliver.email
     url = mail.url.get_secret_value()
     if not url:
         return None
     return EmailChannel(
-        Relay.of(url, mail.starttls), sender=mail.sender, bounce_domain=mail.bounce_domain, now=clock.now
+        Relay.of(url, mail.starttls),
+        sender=mail.sender,
+        bounce_domain=mail.bounce_domain,
+        bounce_key=key,
+        now=clock.now,
     )
 
 

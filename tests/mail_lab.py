@@ -244,6 +244,7 @@ async def open_lab(
             Relay(host=box.address[0], port=box.address[1], starttls="never"),
             sender="After-sales <after-sales@touchpoint.example>",
             bounce_domain="touchpoint.example",
+            bounce_key=world.policy.calendar_key,
             now=world.clock.now,
         )
         renderer = Renderer(

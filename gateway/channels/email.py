@@ -105,14 +105,16 @@ class EmailChannel:
         *,
         sender: str,
         bounce_domain: str = "",
+        bounce_key: bytes = b"",
         now: Callable[[], int],
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
-        """`sender`: an address, or Name <address>. `bounce_domain`: where return paths of their own lead;
-        empty: bounces go to the sender. `now` gives UTC milliseconds, for the Date."""
+        """`sender`: an address, or Name <address>. `bounce_domain`: where return paths of their own lead,
+        marked with `bounce_key`; empty: bounces go to the sender. `now` gives UTC milliseconds."""
         self._relay = relay
         self._sender = sender
         self._bounce_domain = bounce_domain
+        self._bounce_key = bounce_key
         self._now = now
         self._tls = tls_context
         self._room = asyncio.Semaphore(CONNECTIONS)
@@ -133,7 +135,8 @@ class EmailChannel:
         except (ValueError, UnicodeError) as error:
             return Refused(detail=f"cannot be written as a mail: {error}")
         domain = self._bounce_domain
-        envelope = return_path(delivery.id, domain) if domain else parseaddr(self._sender)[1]
+        sender = parseaddr(self._sender)[1]
+        envelope = return_path(delivery.id, domain, self._bounce_key) if domain else sender
         async with self._room:
             return await self._hand_over(mail, envelope, delivery.payload["to"])
 

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import email
 import email.policy
+import hmac
 import re
+from base64 import b32encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from html import escape
 
-_BOUNCE = re.compile(r"^bounce\+([0-9A-Za-z-]{8,64})@", re.IGNORECASE)
+_BOUNCE = re.compile(r"^bounce\+([0-9a-z-]{8,40})\.([a-z2-7]{16})@", re.IGNORECASE)
 
 
-def return_path(delivery_id: str, bounce_domain: str) -> str:
-    """An envelope sender of its own for every delivery (VERP), so that a bounce names what bounced."""
-    return f"bounce+{delivery_id}@{bounce_domain}"
+def return_path(delivery_id: str, bounce_domain: str, key: bytes) -> str:
+    """An envelope sender of its own for every delivery (VERP), so that a bounce names what bounced. The id of
+    a delivery stands in its Message-ID, where everybody reads it; the mark shows that the mail was sent."""
+    return f"bounce+{delivery_id}.{_mark(delivery_id, key)}@{bounce_domain}"
 
 
-def bounced_delivery(address: str) -> str | None:
-    """The delivery whose return path this is; None for any other address."""
+def bounced_delivery(address: str, key: bytes) -> str | None:
+    """The delivery whose return path this is; None for any other address, and for one that we never made."""
     found = _BOUNCE.match(address.strip().strip("<>"))
-    return found[1] if found else None
+    if found is None:
+        return None
+    delivery_id, mark = found[1].lower(), found[2].lower()
+    return delivery_id if hmac.compare_digest(mark, _mark(delivery_id, key)) else None
+
+
+def _mark(delivery_id: str, key: bytes) -> str:
+    """80 bits in letters and digits that survive a mail server which lowers them."""
+    digest = hmac.digest(key, b"bounce\x1f" + delivery_id.encode(), "sha256")
+    return b32encode(digest[:10]).decode().lower()
 
 
 # --- the page ---------------------------------------------------------------------------------

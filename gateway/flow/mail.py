@@ -97,7 +97,7 @@ def _came_back(address: str, policy: Policy) -> str | None:
     domain = address.strip().strip("<>").rpartition("@")[2]
     if not policy.bounce_domain or domain.casefold() != policy.bounce_domain.casefold():
         return None
-    return bounced_delivery(address)
+    return bounced_delivery(address, policy.calendar_key)
 
 
 def _take_one(records: Records, raw: bytes, mail: Mail, recipient: str, now: int, policy: Policy) -> Result:
@@ -106,7 +106,7 @@ def _take_one(records: Records, raw: bytes, mail: Mail, recipient: str, now: int
         return DUPLICATE
     delivery = _came_back(recipient, policy)
     if delivery is not None:
-        result = _report(records, raw, mail, recipient, delivery, now)
+        result = _report(records, raw, mail, delivery, now)
     else:
         token = plus_token(recipient, policy.reply_address) if recipient else None
         result = _answer(records, mail, token or "", now, policy)
@@ -153,7 +153,7 @@ def _keep(
 # --- reports ----------------------------------------------------------------------------------
 
 
-def _report(records: Records, raw: bytes, mail: Mail, recipient: str, delivery_id: str, now: int) -> Result:
+def _report(records: Records, raw: bytes, mail: Mail, delivery_id: str, now: int) -> Result:
     """A mail of ours came back: for good, then its address is marked; or it is late, then nothing is."""
     if mail.problem:
         return Result(outcome="kept", reason=mail.problem)
@@ -169,7 +169,7 @@ def _report(records: Records, raw: bytes, mail: Mail, recipient: str, delivery_i
         return Result(outcome="kept", reason="unknown_bounce")
     if not bounce.final:
         return Result(outcome="noted", reason="delayed", owner=delivery.owner)
-    outgoing.bounced(records, recipient, now, raw)
+    outgoing.bounced(records, delivery_id, now, raw)
     return Result(outcome="bounced", reason="bounced", owner=delivery.owner)
 
 

@@ -18,7 +18,7 @@ from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reache
 from gateway.domain.device import Device
 from gateway.domain.errors import NotFoundError
 from gateway.domain.ids import new_id
-from gateway.domain.mail import bounced_delivery, read_bounce
+from gateway.domain.mail import read_bounce
 from gateway.domain.moments import DAY_MS, QuietHours, is_clock
 from gateway.domain.owner import Preferences
 from gateway.domain.policy import Policy, RuleInfo
@@ -317,14 +317,13 @@ def tell_found(records: Records, finding: Finding, owner_id: str | None, now: in
     queue_event(records, MANUFACTURER, "finding.found", data, now, key=finding.id, owner=owner_id)
 
 
-def bounced(records: Records, address: str, now: int, raw: bytes | None = None) -> str | None:
-    """A mail came back to the return path `address`: its delivery failed, the address it went to is marked
-    where it is to blame, and the next step of the ladder is taken. Gives the delivery's id; None for an
-    address that is no return path of ours, and for a notification (`raw`, RFC 3464) that says "delayed"
-    or worse news of nobody."""
-    delivery_id = bounced_delivery(address)
+def bounced(records: Records, delivery_id: str, now: int, raw: bytes | None = None) -> str | None:
+    """A mail came back to its return path (mail.py reads which): its delivery failed, the address it went to
+    is marked where it is to blame, and the next step of the ladder is taken. Gives the delivery's id; None
+    for one that is no mail of ours, and for a notification (`raw`, RFC 3464) that says "delayed" or worse
+    news of nobody."""
     report = read_bounce(raw) if raw is not None else None
-    if delivery_id is None or (report is not None and not report.final):
+    if report is not None and not report.final:
         return None
     try:
         delivery = records.outbox.get(delivery_id)

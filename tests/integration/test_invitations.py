@@ -14,6 +14,7 @@ from mail_lab import OWNER_MAIL, REPLIES, WORKSHOP_MAIL, Lab, open_lab, reply
 
 from gateway.domain.appointment import Appointment, AppointmentState, HomeVisits
 from gateway.domain.calendars import CalendarSettings, Reach
+from gateway.domain.mail import return_path
 from gateway.domain.touchpoint import State
 from gateway.flow import book
 from gateway.ports import Records
@@ -453,7 +454,8 @@ async def test_an_invitation_to_a_dead_address_marks_it(lab: Lab) -> None:
         b"--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; there\r\n\r\n"
         b"Final-Recipient: rfc822; service@nord.example\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
     )
-    await lab.mails_to_us(report, f"bounce+{delivery.id}@touchpoint.example", sender="")
+    key = lab.world.policy.calendar_key
+    await lab.mails_to_us(report, return_path(delivery.id, "touchpoint.example", key), sender="")
     assert await lab.outcomes() == [("bounced", "bounced")]
     assert await lab.world.read(lambda r: r.mail_addresses.undeliverable(WORKSHOP_MAIL))
 

@@ -22,6 +22,7 @@ from garage import DAY, HOUR, JANA, RULES, SIGNALS, TEXTS, World, at, open_world
 from gateway.channels.email import EmailChannel, Relay
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reached
+from gateway.domain.mail import bounced_delivery, return_path
 from gateway.domain.policy import Policy
 from gateway.flow import links, outgoing
 from gateway.flow.deliver import Deliverer
@@ -29,6 +30,9 @@ from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
 
 ADDRESS = "jana@home.example"
+
+
+KEY = b"a key of this house"
 
 
 @dataclass
@@ -152,6 +156,7 @@ async def house(tmp_path: Path, server: MailServer) -> AsyncIterator[House]:
             relay(server.port),
             sender="Arden <service@arden.example>",
             bounce_domain="bounces.arden.example",
+            bounce_key=KEY,
             now=world.clock.now,
         )
         yield House(world, channel)
@@ -245,7 +250,7 @@ async def test_an_invitation_is_a_part_that_calendars_read_and_a_file(house: Hou
     assert mail["Subject"] == "New appointment"
     assert mail["From"] == "Arden <service@arden.example>"
     assert mail["Reply-To"] == "answer@arden.example"
-    assert mailbox.taken[0].mail_from == f"bounce+{delivery_id}@bounces.arden.example"
+    assert mailbox.taken[0].mail_from == return_path(delivery_id, "bounces.arden.example", KEY)
 
 
 async def test_a_mail_with_a_key_is_queued_once(house: House) -> None:
@@ -494,10 +499,9 @@ async def test_a_bounce_marks_the_address_and_fails_the_delivery(house: House) -
     await house.world.found()
     await house.send()
     (row,) = await house.rows()
-    back = f"bounce+{row.id}@bounces.arden.example"
     raw = notification("failed", "5.1.1")
     for _ in range(2):  # mail servers may tell it twice
-        told = await house.world.write(lambda r: outgoing.bounced(r, back, house.world.now, raw))
+        told = await house.world.write(lambda r: outgoing.bounced(r, row.id, house.world.now, raw))
         assert told == row.id
     assert await house.outcomes(row) == [Reached.SENT, Reached.FAILED]
     marked = await house.address()
@@ -513,7 +517,7 @@ async def test_after_a_bounce_the_letter_takes_the_mails_place(house: House) -> 
     (row,) = await house.rows()
     raw = notification("failed", "5.1.1")
     house.world.clock.advance(house.world.now + HOUR)
-    await house.world.write(lambda r: outgoing.bounced(r, f"bounce+{row.id}@b.example", house.world.now, raw))
+    await house.world.write(lambda r: outgoing.bounced(r, row.id, house.world.now, raw))
     (letter,) = await house.world.queued("letter")
     assert letter.due_at == house.world.now
 
@@ -535,16 +539,30 @@ async def test_a_notification_means_what_it_says(
     await house.send()
     (row,) = await house.rows()
     raw = notification(action, status)
-    await house.world.write(
-        lambda r: outgoing.bounced(r, f"<BOUNCE+{row.id}@b.example>", house.world.now, raw)
-    )
+    await house.world.write(lambda r: outgoing.bounced(r, row.id, house.world.now, raw))
     assert (Reached.FAILED in await house.outcomes(row)) is failed
     assert (await house.address() is not None) is marked
 
 
-async def test_what_is_no_return_path_of_ours_bounces_nothing(house: House) -> None:
-    for address in ("service@arden.example", "bounce+nothing-we-sent@b.example", "", "bounce+@x"):
-        assert await house.world.write(lambda r, a=address: outgoing.bounced(r, a, house.world.now)) is None
+async def test_nothing_bounces_that_is_no_mail_of_ours(house: House) -> None:
+    assert await house.world.write(lambda r: outgoing.bounced(r, "nothing-we-sent", house.world.now)) is None
+
+
+async def test_only_who_made_a_return_path_is_believed(house: House, mailbox: Mailbox) -> None:
+    """The delivery's id stands in the mail for everybody to read; that alone must not silence an address."""
+    await house.world.found()
+    await house.send()
+    (row,) = await house.rows()
+    back = str(mailbox.taken[0].mail_from)
+    assert back.startswith(f"bounce+{row.id}.")
+    assert len(back.partition("@")[0]) <= 64  # RFC 5321 section 4.5.3.1.1
+    for address in (back, f"<{back.upper()}>"):
+        assert bounced_delivery(address, KEY) == row.id
+    local, _, domain = back.partition("@")
+    forged = (f"bounce+{row.id}@{domain}", f"{local[:-1]}{'b' if local[-1] == 'a' else 'a'}@{domain}")
+    for address in (*forged, "service@arden.example", "", "bounce+@x", f"bounce+{row.id}.@{domain}"):
+        assert bounced_delivery(address, KEY) is None, address
+    assert bounced_delivery(back, b"another house") is None
 
 
 # --- when ---------------------------------------------------------------------------------------
