@@ -30,6 +30,10 @@ class Api(Protocol):
         """What posting the object gives. Raises ApiError."""
         ...
 
+    async def put(self, who: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What putting the object gives. Raises ApiError."""
+        ...
+
     async def close(self) -> None: ...
 
 
@@ -47,6 +51,10 @@ class HttpApi:
     async def post(self, who: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """See Api."""
         return await self._call("POST", who, path, json=dict(body))
+
+    async def put(self, who: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """See Api."""
+        return await self._call("PUT", who, path, json=dict(body))
 
     async def close(self) -> None:
         """End the connections."""

@@ -291,8 +291,9 @@ class FullCarUnit(CarUnit):
             "engine_speed": 0.0,
             **self.news({"locked": True, "window_driver_open": self.body.window_open}, at),
             "outside_temperature": round(air * 2) / 2,
-            **self.body.pressures(self._noise, air, rolling=False),
         }
+        if self.car.profile is None and at - self._parked * 1000 > 1_800_000:
+            values |= self.body.pressures(self._noise, air, rolling=False)
         if self.electric:
             return self._electric_signals(at) | values
         return values | {"battery_voltage": self.car._voltage(self._noise, running=False)}

@@ -11,7 +11,7 @@ import math
 import random
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Protocol, TypeAlias
 
 from device_sim.api import Api, ApiError, HttpApi
@@ -24,6 +24,10 @@ GLANCE_MS = 5 * MINUTE
 """How long after a trip or a wash somebody looks at the display: what waits for parking has come by then."""
 AGAIN_MS, TRIES = 30 * MINUTE, 5
 """When the gateway does not answer: how long people wait, how often they try."""
+OPERATOR = "operator"
+"""Under whose token the manufacturer's own people act."""
+AT_ONCE = ("close-door", "close-windows", "check-food", "frost-protection", "switch-off-time")
+"""What is done at once or not at all."""
 SPREAD = 0.15
 """Of the time people take, as standard deviation of its logarithm."""
 
@@ -79,6 +83,8 @@ class Person(Agenda):
         self._rng = random.Random(f"{seed}/{part.id}/person")
         self._devices = [device.id for device in scenario.part.devices if device.owner == part.id]
         self._answered: set[str] = set()
+        self._now = scenario.start
+        self._offered = {service.id for shop in scenario.part.workshops for service in shop.services}
         if self.acts.sees == "display":
             for device in self._devices:
                 fleet.units[device].used = self._used
@@ -127,9 +133,15 @@ class Person(Agenda):
 
     async def _answer(self, touchpoint: str, at: int) -> None:
         """Read the matter and answer it over the API."""
+        if self.acts.ignores and self._rng.random() < self.acts.ignores:
+            return
         matter = await self._api.get(self.id, f"/touchpoints/{touchpoint}")
         if matter["state"] != "open":
             return
+        for told in matter["matters"] if self.acts.does else ():
+            if told["service"] not in self._offered:
+                self._do_it(str(matter["device"]), told["service"], at)
+        self._now = at
         if self.acts.descales and "descal" in matter["rule"]:
             self._descale(matter["device"], at)
             await self._post_answer(touchpoint, {"action": "noted"})
@@ -138,11 +150,30 @@ class Person(Agenda):
 
     def _body(self, matter: Mapping[str, Any]) -> dict[str, str]:
         slots = {_ms(slot["start"]): str(slot["id"]) for slot in matter["slots"]}
+        if self.acts.answer == "elsewhere":
+            if matter["kind"] == "appointment":
+                self._have_it_done(matter, self._rng.uniform(2, 14))
+            return {"action": "not_now"}
+        if self.acts.does and not slots and matter["kind"] == "appointment" and self.acts.answer == "book":
+            self._have_it_done(matter, self._rng.uniform(2, 8))  # they call us, and find a day
         if self.acts.answer == "book" and slots:
             return {"action": "book", "slot": slots[self._preferred(list(slots))]}
         if self.acts.answer == "book":
             return {"action": "call_me" if matter["kind"] == "appointment" else "noted"}
         return {"action": self.acts.answer}
+
+    def _have_it_done(self, matter: Mapping[str, Any], days: float) -> None:
+        """By somebody who is not known here."""
+        unit = self._fleet.units.get(str(matter["device"]))
+        if unit is not None and matter["service"] is not None:
+            unit.care(str(matter["service"]), self._now + round(days * 24 * HOUR))
+
+    def _do_it(self, device: str, service: str | None, at: int) -> None:
+        """Refill, clean, close: within a while, if they get round to it."""
+        unit = self._fleet.units.get(device)
+        if unit is not None and service is not None and self._rng.random() < self.acts.does:
+            hours = 0.3 if service in AT_ONCE else self._rng.uniform(2, 96)
+            unit.care(service, at + round(hours * HOUR))
 
     async def _post_answer(self, touchpoint: str, body: Mapping[str, str]) -> None:
         """Post it; where the slot has been taken meanwhile, choose among the next ones."""
@@ -216,10 +247,17 @@ class Person(Agenda):
 class Shop(Agenda):
     """A workshop: looks into its calendar every hour while open, and finishes its jobs."""
 
-    def __init__(self, scenario: Scenario, part: WorkshopPart, api: Api, fleet: Fleet) -> None:
+    def __init__(self, scenario: Scenario, part: WorkshopPart, api: Api, fleet: Fleet, seed: int = 0) -> None:
         super().__init__()
         self._scenario, self._part, self._api, self._fleet = scenario, part, api, fleet
         self._known: set[str] = set()
+        self._rng = random.Random(f"{seed}/{part.id}/shop")
+        self._owners = {owner.id: owner for owner in scenario.part.owners}
+        self._closed = [
+            (scenario.ms(event.at), scenario.ms(event.at) + event.lasts)
+            for event in scenario.part.events
+            if event.what == "strike" and (not event.workshops or part.id in event.workshops)
+        ]
         self.id = part.id
         self.plan(self._next_look(scenario.start - 1), self._look)
 
@@ -227,14 +265,42 @@ class Shop(Agenda):
         """Plan the end of every job that customers booked for today and tomorrow."""
         self.plan(self._next_look(at), self._look)
         try:
+            if self._part.books == "on_request":
+                await self._say_yes(at)
             for job in await self._jobs(at):
                 if job["touchpoint"] is not None and job["id"] not in self._known:
                     self._known.add(job["id"])
-                    self.plan(max(at, _ms(job["end"])), self._finishing(job))
-                    self._fleet.away(str(job["device"]), _ms(job["start"]), _ms(job["end"]))
+                    await self._take(job, at)
         except ApiError as error:
             print(f"{self.id}: {error}", file=sys.stderr)  # looks again in an hour
         return ()
+
+    async def _take(self, job: Mapping[str, Any], at: int) -> None:
+        """Plan a job; on strike it is called off."""
+        start, end = _ms(job["start"]), _ms(job["end"])
+        if any(begins <= start < ends for begins, ends in self._closed if begins <= at):
+            await self._api.post(self.id, f"/appointments/{job['id']}/cancel", {})
+            return
+        late = round(self._part.late * self._rng.expovariate(1)) if self._part.late else 0
+        self.plan(max(at, end + late), self._finishing(job))
+        self._fleet.away(str(job["device"]), start, end + late)
+
+    async def _say_yes(self, at: int) -> None:
+        """To what was asked, or another time a day later."""
+        page = await self._api.get(self.id, "/appointments", workshop=self.id, state="requested", limit="500")
+        for job in page["items"]:
+            if self._rng.random() < self._part.counters:
+                later = [_rfc3339(_ms(job["start"]) + 24 * HOUR)]
+                await self._try(f"/appointments/{job['id']}/counter", {"starts": later})
+            else:
+                await self._try(f"/appointments/{job['id']}/confirm", {})
+
+    async def _try(self, path: str, body: Mapping[str, Any]) -> None:
+        """What cannot be is left to the next look: somebody was faster."""
+        try:
+            await self._api.post(self.id, path, body)
+        except ApiError as error:
+            print(f"{self.id}: {error}", file=sys.stderr)
 
     async def _jobs(self, at: int) -> list[dict[str, Any]]:
         today = self._scenario.local(at).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -256,11 +322,16 @@ class Shop(Agenda):
             if current["state"] not in ("confirmed", "done") or current["end"] != job["end"]:
                 self._known.discard(job["id"])  # cancelled, or moved to another time
                 return ()
+            owner = self._owners.get(str(job.get("owner")))
+            if owner is not None and self._rng.random() >= owner.acts.shows_up:
+                await self._api.post(self.id, f"/appointments/{job['id']}/no-show", {})
+                return ()
             if current["state"] == "confirmed":  # else somebody said so on the workshop's page
                 work = {"note": self._part.note, "parts": self._part.parts.get(job["service"], [])}
                 await self._api.post(self.id, f"/appointments/{job['id']}/done", work)
-            if job["device"] is not None:
-                self._fleet.repair(job["device"], job["service"], at)
+            if job["device"] is not None and self._rng.random() >= self._part.botches:
+                for service in {str(job["service"]), *map(str, job.get("services") or ())}:
+                    self._fleet.repair(job["device"], service, at)
             return ()
 
         async def play(at: int) -> Said:
@@ -274,15 +345,54 @@ class Shop(Agenda):
         return play
 
     def _next_look(self, after: int) -> int:
-        """The next full hour in the opening hours."""
+        """The next full hour in the opening hours; the first one of a day for one that looks once a day."""
         at = (after // HOUR + 1) * HOUR
         for _ in range(24 * 14):
             local = self._scenario.local(at)
             hours = self._part.hours.get(WEEKDAYS[local.weekday()], [])  # type: ignore[call-overload]
-            if any(opens <= local.time() <= closes for opens, closes in hours):
+            if self._part.looks == "daily":
+                if hours and local.hour == hours[0][0].hour:
+                    return at
+            elif any(opens <= local.time() <= closes for opens, closes in hours):
                 return at
             at += HOUR
         return at
+
+
+class Dealings(Agenda):
+    """What happens between people: products are sold, consents withdrawn."""
+
+    def __init__(self, scenario: Scenario, api: Api) -> None:
+        super().__init__()
+        self._api = api
+        for event in scenario.part.events:
+            if event.what == "sale":
+                for device in event.devices:
+                    self.plan(scenario.ms(event.at), self._sell(device, event.to))
+        for owner in scenario.part.owners:
+            for withdrawal in owner.acts.withdraws:
+                at = scenario.ms(withdrawal.at)
+                self.plan(at, self._withdraw(owner.id, withdrawal.purpose))
+
+    def _sell(self, device: str, to: str | None) -> Act:
+        async def play(_: int) -> Said:
+            await self._put(OPERATOR, f"/devices/{device}/owner", {"owner": to})
+            return ()
+
+        return play
+
+    def _withdraw(self, owner: str, purpose: str) -> Act:
+        async def play(_: int) -> Said:
+            await self._put(owner, f"/owners/{owner}/consents/{purpose}", {"granted": False})
+            return ()
+
+        return play
+
+    async def _put(self, who: str, path: str, body: Mapping[str, Any]) -> None:
+        try:
+            await self._api.put(who, path, body)
+        except ApiError as error:
+            print(f"{who}: {error}", file=sys.stderr)
 
 
 class People:
@@ -305,13 +415,14 @@ class People:
         self._persons = {
             part.id: Person(scenario, part, seed, self._api, fleet, devices) for part in scenario.part.owners
         }
-        self._shops = [Shop(scenario, part, self._api, fleet) for part in scenario.part.workshops]
+        self._shops = [Shop(scenario, part, self._api, fleet, seed) for part in scenario.part.workshops]
+        self._dealings = Dealings(scenario, self._api)
         self._left_to_visitor = {part.id for part in scenario.part.owners if live and part.acts.visitor}
         self._unanswered: dict[str, list[Mapping[str, Any]]] = {}
 
     def sources(self) -> list[Source]:
         """For the player, in a fixed order."""
-        return [*self._persons.values(), *self._shops]
+        return [*self._persons.values(), *self._shops, self._dealings]
 
     def on_push(self, owner: str, message: Mapping[str, Any], now: int) -> None:
         """A push has reached an owner's phone. `message` is what it says, decrypted."""
@@ -328,6 +439,10 @@ class People:
     async def close(self) -> None:
         """End the connections."""
         await self._api.close()
+
+
+def _rfc3339(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _ms(text: str) -> int:

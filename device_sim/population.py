@@ -39,7 +39,7 @@ Draw = Callable[[random.Random], dict[str, Any]]
 def peopled(scenario: Scenario, seed: int) -> Scenario:
     """The scenario with its groups drawn into owners and devices, and its events laid on them."""
     part = scenario.part
-    if not part.groups and not part.events:
+    if not part.groups and all(event.what in ("sale", "strike") for event in part.events):
         return scenario
     owners, devices = list(part.owners), list(part.devices)
     for group in part.groups:
@@ -48,7 +48,8 @@ def peopled(scenario: Scenario, seed: int) -> Scenario:
             owners.append(owner)
             devices.append(device)
     devices = [_with_events(scenario, device, part.events, seed) for device in devices]
-    whole = part.model_copy(update={"owners": owners, "devices": devices, "groups": [], "events": []})
+    left = [event for event in part.events if event.what in ("sale", "strike")]
+    whole = part.model_copy(update={"owners": owners, "devices": devices, "groups": [], "events": left})
     return Scenario(whole)
 
 
@@ -410,15 +411,6 @@ def _effect(event: EventPart, device: DevicePart, rng: random.Random) -> Iterato
 def scenario_end(device: DevicePart, event: EventPart) -> datetime:
     """Long after any scenario."""
     return event.at + timedelta(days=3650)
-
-
-def strikes(part: ScenarioPart) -> Iterator[tuple[str, date, date]]:
-    """(workshop, first day, last day) of the strikes."""
-    for event in part.events:
-        if event.what == "strike":
-            last = (event.at + timedelta(milliseconds=event.lasts)).date()
-            for shop in event.workshops or [shop.id for shop in part.workshops]:
-                yield shop, event.at.date(), last
 
 
 def midnight(day: date) -> datetime:

@@ -440,6 +440,26 @@ def _simulating(commands: Subcommands) -> None:
     replay.add_argument(
         "--speed", type=speed, default="max", help="times real time, or max: as fast as acknowledged"
     )
+    score = actions.add(
+        "score",
+        "what rules are worth: a scenario through the gateway, against the truth",
+        "touchpoint sim score wear-year --against my-rules.yaml --picture score.svg",
+        lazy("gateway.score", "run"),
+    )
+    score.add_argument(
+        "scenario", nargs="?", default="wear-year", help="a shipped name or a file (default: wear-year)"
+    )
+    score.add_argument(
+        "paths", nargs="*", type=Path, metavar="RULES", help="rules (default: the shipped ones)"
+    )
+    score.add_argument("--against", type=Path, metavar="RULES", help="other rules: side by side")
+    score.add_argument("--signals", type=Path, action="append", default=[], metavar="PATH")
+    score.add_argument("--seed", type=int, default=7)
+    score.add_argument(
+        "--step", type=positive, default=3600.0, metavar="SECONDS", help="of scenario time (default: an hour)"
+    )
+    score.add_argument("--picture", type=Path, metavar="FILE.svg")
+    _json(score)
     for parser in (run, replay):
         parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
         parser.add_argument("--username", default="")
