@@ -66,6 +66,7 @@ from gateway.domain.policy import Policy, RuleBook, Rung
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
 from gateway.domain.working_time import WorkingTime
+from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.busy_feeds import BusyFeeds
@@ -675,6 +676,7 @@ async def opened(
         stack.push_async_callback(database.close)
         await database.prepare()
         await directory.load(database)
+        await database.read(lambda records: book.look_up_holidays(records, clock.now()))
         in_force, refused = await begin_rules(settings, database, role, clock.now())
         policy = make_policy(settings, in_force.rules)
         policy = dataclasses.replace(policy, calendar_key=calendar_key(settings))

@@ -12,7 +12,7 @@ in `visit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -207,6 +207,27 @@ def propose(
         if surely or (len(chosen) == n and ahead > wait + GLANCE_DAYS):
             break
     return chosen
+
+
+def look_up_holidays(records: Records, now: int) -> int:
+    """Know the public holidays of this year and the next before anybody asks for a time: the first look takes
+    up to a second. Gives how many countries and regions that were."""
+    year = local(now, "UTC").year
+    stated = {(w.country, w.region) for w in _workshops(records) if w.country is not None}
+    for country, region in stated:
+        try:
+            for each in (year, year + 1):
+                arithmetic.public_holidays(country, region, each)
+        except ValueError as error:
+            log.warning("holidays_unknown", country=country, region=region, why=str(error))
+    return len(stated)
+
+
+def _workshops(records: Records) -> Iterator[Workshop]:
+    after = None
+    while page := records.workshops.page(after=after):
+        yield from page
+        after = page[-1].id
 
 
 def proposals(

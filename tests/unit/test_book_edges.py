@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 from garage import DAY, HOUR, MINUTE, NORD, World, at, open_world
 
+from gateway.domain import slots
 from gateway.domain.appointment import Appointment, AppointmentState, ExtraState, Workshop
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.touchpoint import State
@@ -206,3 +208,17 @@ async def test_who_comes_days_later_has_not_come(world: World) -> None:
     world.go_to(TUESDAY_8 + 2 * DAY)
     with pytest.raises(ConflictError, match="a day away"):
         await world.write(visit.step, made.id, "checked_in", world.now, world.policy)
+
+
+# --- holidays ---------------------------------------------------------------------------------
+
+
+async def test_holidays_are_looked_up_before_anybody_asks(world: World) -> None:
+    west = replace(NORD, id="west", country="DE", region="HH")
+    await put(world, west, replace(west, id="odd", country="XX", region=None))
+    slots.public_holidays.cache_clear()
+    assert await world.read(lambda r: book.look_up_holidays(r, world.now)) == 2
+    before = slots.public_holidays.cache_info().misses
+    assert slots.hours_on(west, date(2026, 12, 25)) == ()
+    assert slots.hours_on(west, date(2027, 10, 31)) == ()  # Reformation Day, a Sunday
+    assert slots.public_holidays.cache_info().misses == before
