@@ -431,6 +431,8 @@ async def owners(request: web.Request) -> web.Response:
         return [(o, len(records.devices.page(owner=o.id))) for o in found]
 
     found = await at.read(work)
+    for o, _ in found[:LIST_ROWS]:
+        at.who.saw(o.id, f"owner:{o.id}", "list")
     rows = [
         [
             _cell(o.name, href=f"/operator/owners/{quote(o.id)}", small=o.id),
@@ -558,6 +560,8 @@ async def devices(request: web.Request) -> web.Response:
         return [(d, records.devices.facts(d.id).last_seen) for d in found], unclaimed
 
     found, unclaimed = await at.read(work)
+    for d, _ in found[:LIST_ROWS]:
+        at.who.saw(d.owner, "products", "list")
     rows = [_device_row(d, seen, at) for d, seen in found[:LIST_ROWS]]
     rows += [
         [
@@ -722,6 +726,8 @@ async def outbox(request: web.Request) -> web.Response:
         ]
 
     found = await at.read(work)
+    for d, *_ in found:
+        at.who.saw(d.owner, "deliveries", "list")
     dead = sum(d.state is DeliveryState.DEAD for d, _, _, _ in found)
     words = at.words
     view = Shown(

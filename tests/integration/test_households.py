@@ -486,3 +486,31 @@ async def test_an_owners_answer_through_the_manufacturers_app_is_their_own(lab: 
     assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == ("jana", "api")
     codes = [line.code for line in await lab.read(lambda r: people.ledger(r, "jana", limit=500))]
     assert "answered_for_you" not in codes
+
+
+@pytest.mark.parametrize("page", ["/operator/owners", "/operator/devices", "/operator/outbox", "outbox"])
+async def test_a_list_that_names_an_owner_stands_in_their_ledger(lab: Lab, browser: Any, page: str) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    await lab.worn_pads("car-1", "jana")
+    if page.startswith("/"):
+        desk = browser()
+        await desk.signs_in(Role.OPERATOR, "desk 3")
+        status, text = await desk.get(page)
+        assert (status, "jana" in text) == (200, True)
+    else:
+        caller = await lab.caller(Role.OPERATOR, "desk 3")
+        assert "jana" in str(await caller.get(page))
+    lines = await lab.read(lambda records: people.ledger(records, "jana", limit=500))
+    assert "operator:desk 3" in [line.params["by"] for line in lines if line.code == "looked"]
+
+
+async def test_who_looks_at_a_message_to_somebody_is_told_to_them(lab: Lab) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    await lab.worn_pads("car-1", "jana")
+    desk = await lab.caller(Role.OPERATOR, "desk 3")
+    rows = (await desk.get("outbox"))["items"]
+    theirs = next(row for row in rows if row["owner"] == "jana")
+    await desk.get(f"outbox/{theirs['id']}")
+    assert any("looked at a message to you" in sentence for sentence in await story(lab, "jana"))

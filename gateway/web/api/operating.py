@@ -111,7 +111,10 @@ async def list_outbox(call: Call, query: OutboxQuery) -> Page[DeliveryOut]:
             states=query.state, touchpoint=query.touchpoint, after=after, limit=query.limit + 1
         )
 
-    return page(await call.read(work), query.limit, DeliveryOut.of, lambda delivery: delivery.id)
+    rows = await call.read(work)
+    for delivery in rows[: query.limit]:
+        call.who.saw(delivery.owner, "deliveries", "list")
+    return page(rows, query.limit, DeliveryOut.of, lambda delivery: delivery.id)
 
 
 def known(records: Records, delivery_id: str) -> bool:
@@ -135,7 +138,12 @@ def detail(records: Records, delivery_id: str) -> DeliveryDetail:
 @endpoints.get("/outbox/{delivery_id}", *STAFF)
 async def get_delivery(call: Call, delivery_id: str) -> DeliveryDetail:
     """Show a delivery with every attempt."""
-    return await call.read(lambda r: detail(r, delivery_id))
+
+    def work(records: Records) -> DeliveryDetail:
+        call.who.saw(records.outbox.get(delivery_id).owner, f"delivery:{delivery_id}", "check_delivery")
+        return detail(records, delivery_id)
+
+    return await call.read(work)
 
 
 @endpoints.post("/outbox/{delivery_id}/retry", *STAFF)
@@ -144,6 +152,7 @@ async def retry_delivery(call: Call, delivery_id: str) -> DeliveryDetail:
 
     def work(records: Records) -> DeliveryDetail:
         records.outbox.retry(delivery_id, call.now)
+        call.who.saw(records.outbox.get(delivery_id).owner, f"delivery:{delivery_id}", "check_delivery")
         return detail(records, delivery_id)
 
     return await call.write(work)
