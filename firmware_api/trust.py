@@ -122,7 +122,7 @@ class Trust:
             created, expires = milliseconds(fields["created"]), milliseconds(fields["expires"])
             read = {"keys": keys, "thresholds": thresholds, "created": created, "expires": expires}
             return cls(**fields | read)
-        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ManifestError(f"not a trust document: {error!r}") from error
 
 
