@@ -560,7 +560,7 @@ async def cancel_visit(request: web.Request) -> web.Response:
     at, wanted = await open_page(request), request.match_info["id"]
 
     def work(records: Records) -> Appointment:
-        rights.appointment(records, at.who, wanted)
+        rights.changeable(records, at.who, wanted)
         return book.cancel(records, wanted, at.now, at.context.policy, by="owner")
 
     try:
@@ -597,7 +597,7 @@ async def move_visit(request: web.Request) -> web.Response:
     at, wanted, form = await open_page(request), request.match_info["id"], await request.post()
 
     def work(records: Records) -> Appointment:
-        rights.appointment(records, at.who, wanted)
+        rights.changeable(records, at.who, wanted)
         return book.reschedule(records, wanted, str(form.get("slot", "")), at.now, at.context.policy)
 
     try:

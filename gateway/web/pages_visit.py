@@ -33,7 +33,7 @@ async def _say(request: web.Request, work: Any, said: str) -> web.Response:
     back = f"/me/visits/{wanted}"
 
     def checked(records: Records) -> None:
-        rights.appointment(records, at.who, wanted)
+        rights.changeable(records, at.who, wanted)
         work(records, wanted, form, at)
 
     try:
@@ -218,7 +218,7 @@ async def answer_extra(request: web.Request) -> web.Response:
 
     def work(records: Records) -> None:
         extra = records.workshops.extra(wanted)
-        rights.appointment(records, at.who, extra.appointment)
+        rights.changeable(records, at.who, extra.appointment)
         if action not in ("approve", "decline"):
             raise InvalidError("action: approve or decline.")
         policy, yes = at.context.policy, action == "approve"

@@ -183,6 +183,16 @@ def appointment(records: Records, who: Identity, appointment_id: str) -> Appoint
     return handed_over(records, who, found)
 
 
+def changeable(records: Records, who: Identity, appointment_id: str) -> Appointment:
+    """An appointment that somebody may change, or agree to more work on: of the owners who see it, who made it
+    and who may answer for its product. Raises NotAllowedError."""
+    found = appointment(records, who, appointment_id)
+    others = who.role is Role.OWNER and found.owner != who.subject
+    if others and not people.may_answer(records, found.device or "", who.subject or ""):
+        raise NotAllowedError("You may see this visit, but somebody else of your household decides on it.")
+    return found
+
+
 def handed_over(records: Records, who: Identity, found: Appointment) -> Appointment:
     """An appointment as it is handed to somebody, told to its owner."""
     if who.role is Role.WORKSHOP:

@@ -103,7 +103,7 @@ async def happen(call: Call, appointment_id: str, work: Callable[[Records], Appo
     """Let something happen to an appointment that the caller may touch."""
 
     def checked(records: Records) -> AppointmentOut:
-        rights.appointment(records, call.who, appointment_id)
+        rights.changeable(records, call.who, appointment_id)
         return told(call, work(records))
 
     result = await call.write(checked)
@@ -203,7 +203,7 @@ async def ask_for_a_time(call: Call, touchpoint_id: str, body: AskForIn) -> Appo
     """Ask a workshop for a time that it has not offered; it takes one, offers others, or says no."""
 
     def work(records: Records) -> AppointmentOut:
-        rights.touchpoint(records, call.who, touchpoint_id)
+        rights.answerable(records, call.who, touchpoint_id)
         made = book.wish_for(
             records,
             touchpoint_id,
@@ -359,7 +359,7 @@ async def answer_extra_work(call: Call, extra_id: str, body: ExtraAnswerIn) -> E
     """Approve or decline extra work; the first word holds, another one is told so (409)."""
 
     def work(records: Records) -> ExtraWorkOut:
-        rights.appointment(records, call.who, records.workshops.extra(extra_id).appointment)
+        rights.changeable(records, call.who, records.workshops.extra(extra_id).appointment)
         by = call.who.subject or str(call.who.role)
         channel = "api" if call.who.role is Role.OWNER else "call_centre"
         policy = call.context.policy
