@@ -853,6 +853,19 @@ class RuleSets(Protocol):
         ...
 
 
+class Personal(Protocol):
+    """Everything that is held on an owner, as it lies in the store."""
+
+    def tables(self) -> tuple[str, ...]:
+        """The names of all that holds something personal."""
+        ...
+
+    def rows(self, table: str, owner_id: str) -> Iterator[Mapping[str, Any]]:
+        """An owner's rows of a table, without secrets: values as JSON has them, times in RFC 3339, bytes as
+        they are. KeyError for a table that is none of `tables`."""
+        ...
+
+
 class People(Protocol):
     """Who shares a device with its owner, who was invited to, and who looked at an owner's data."""
 
@@ -1118,6 +1131,7 @@ class Records(Protocol):
     attachments: Attachments
     reports: Reports
     people: People
+    personal: Personal
 
     def position(self, reader: str) -> int:
         """A reader's committed position, 0 when it never committed."""

@@ -205,7 +205,9 @@ class Caller:
 
 async def answered(response: ClientResponse) -> Answered:
     body = (
-        await response.json(content_type=None) if "json" in response.content_type else await response.text()
+        await response.json(content_type=None)
+        if "json" in response.content_type
+        else await response.text(errors="replace")
     )
     return Answered(status=response.status, body=body, headers=response.headers)
 

@@ -153,6 +153,8 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
 
 
 def _answer(endpoint: Endpoint, models: Models) -> dict[str, Any]:
+    if endpoint.media != "application/json":
+        return {"description": endpoint.summary, "content": {endpoint.media: {}}}
     if endpoint.answer is None:
         return {"description": "Done."}
     schema = models[endpoint.answer, "serialization"]

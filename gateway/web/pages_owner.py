@@ -26,7 +26,7 @@ from gateway.domain.purposes import Basis
 from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
 from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
 from gateway.ports import Records
-from gateway.web import answering, asked, calendar_file, reached, rights, views, visit_parts
+from gateway.web import answering, asked, calendar_file, export, reached, rights, views, visit_parts
 from gateway.web.access import allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
@@ -658,6 +658,14 @@ async def you(request: web.Request) -> web.Response:
     at = await open_page(request)
     loaded = await at.read(lambda records: _load_you(records, at))
     return at.answer("owner_you.html", "you", _you_view(loaded, at))
+
+
+@routes.get("/me/export.zip")
+@owner_only
+async def take_along(request: web.Request) -> web.StreamResponse:
+    """Everything that is held on them, as a file."""
+    known, context = who(request), request.app[CONTEXT]
+    return await export.answer(request, context, known, known.subject or "", context.clock.now())
 
 
 def _load_you(records: Records, at: _Page) -> Shown:

@@ -21,6 +21,7 @@ from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
 from gateway.adapters.database.paces import SqlPaces
 from gateway.adapters.database.people import SqlPeople
+from gateway.adapters.database.personal import SqlPersonal
 from gateway.adapters.database.quarantine import SqlQuarantine
 from gateway.adapters.database.recalls import SqlRecalls
 from gateway.adapters.database.results import SqlResults
@@ -43,6 +44,7 @@ from gateway.ports import (
     Owners,
     Paces,
     People,
+    Personal,
     Quarantine,
     Recalls,
     Reports,
@@ -86,6 +88,7 @@ class SqlRecords:
     reports: Reports
     calendars: Calendars
     people: People
+    personal: Personal
 
     def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
         self.transaction = transaction = Transaction(connection, now)
@@ -112,6 +115,7 @@ class SqlRecords:
         self.reports = SqlReports(transaction)
         self.calendars = SqlCalendars(transaction)
         self.people = SqlPeople(transaction)
+        self.personal = SqlPersonal(transaction)
 
     def position(self, reader: str) -> int:
         return self._connection.scalar(_POSITION, {"reader": reader}) or 0

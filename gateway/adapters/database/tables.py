@@ -32,6 +32,8 @@ from gateway.domain.touchpoint import Answer, Slot, State
 from gateway.domain.webhooks import EndpointState, SigningSecret
 from rules.readings import Known
 
+TIME = "time"
+"""Under which a column knows whether it holds a time, and no span."""
 FACTS_FORMAT = 1
 """Version of the form in which facts are kept; another one is refused."""
 
@@ -87,7 +89,7 @@ def _whole(name: str, *, null: bool = False) -> sa.Column[int]:
 
 
 def _ms(name: str, *, null: bool = False) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger, nullable=null)
+    return sa.Column(name, sa.BigInteger, nullable=null, info={TIME: not name.endswith("_ms")})
 
 
 def _flag(name: str, *, null: bool = False) -> sa.Column[bool]:

@@ -39,6 +39,7 @@ KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+Answered = BaseModel | web.StreamResponse | None
 
 
 class Query(BaseModel):
@@ -155,7 +156,7 @@ class Call:
         if self.context.announce is not None:
             await self.context.announce()
 
-    async def once(self, work: Callable[[], Awaitable[BaseModel | None]]) -> BaseModel | None:
+    async def once(self, work: Callable[[], Awaitable[Answered]]) -> Answered:
         """Run a handler under the Idempotency-Key it was sent with, if any."""
         header = self.request.headers.get("Idempotency-Key")
         if header is None or self.request.method != "POST":
@@ -200,7 +201,7 @@ class Endpoint:
     tag: str
     roles: tuple[Role, ...]
     status: int
-    handler: Callable[..., Awaitable[BaseModel | None]]
+    handler: Callable[..., Awaitable[Answered]]
     arguments: Mapping[str, TypeAdapter[Any]]
     """of the path, by name"""
     query: type[Query] | None
@@ -208,6 +209,8 @@ class Endpoint:
     answer: type[BaseModel] | None
     most: int = BODY_MOST
     """bytes of the body"""
+    media: str = "application/json"
+    """what it answers with; anything but JSON the handler sends itself"""
 
     @property
     def summary(self) -> str:
@@ -236,6 +239,8 @@ class Endpoint:
             raise _slot_taken(error) from error
         except ConflictError as error:
             raise _conflict(error) from error
+        if isinstance(result, web.StreamResponse):
+            return result
         if isinstance(result, BaseModel):
             return _json(_text(result), self.status)
         return web.Response(status=204)
@@ -280,9 +285,9 @@ class Endpoints:
         self.tag = tag
         self.all: list[Endpoint] = []
 
-    def get(self, path: str, *roles: Role) -> Callable[[F], F]:
+    def get(self, path: str, *roles: Role, media: str = "application/json") -> Callable[[F], F]:
         """A safe read."""
-        return self._add("GET", path, roles, 200)
+        return self._add("GET", path, roles, 200, media=media)
 
     def post(self, path: str, *roles: Role, most: int = BODY_MOST) -> Callable[[F], F]:
         """Something new, or something that happens: 201 with the object. `most`: bytes of its body."""
@@ -297,7 +302,13 @@ class Endpoints:
         return self._add("DELETE", path, roles, 204)
 
     def _add(
-        self, method: str, path: str, roles: tuple[Role, ...], status: int, most: int = BODY_MOST
+        self,
+        method: str,
+        path: str,
+        roles: tuple[Role, ...],
+        status: int,
+        most: int = BODY_MOST,
+        media: str = "application/json",
     ) -> Callable[[F], F]:
         def register(handler: F) -> F:
             hints = get_type_hints(handler, include_extras=True)
@@ -317,6 +328,7 @@ class Endpoints:
                     body=body,
                     answer=answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None,
                     most=most,
+                    media=media,
                 )
             )
             return handler

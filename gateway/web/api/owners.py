@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from aiohttp import web
 from pydantic import Field
 
 from gateway.domain.access import Role
@@ -15,7 +16,7 @@ from gateway.domain.touchpoint import LedgerLine
 from gateway.domain.wording import ledger_words
 from gateway.flow import agree, consents, outgoing, people
 from gateway.ports import Records
-from gateway.web import rights
+from gateway.web import export, rights
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, fault_at, page
 from gateway.web.api.shapes import (
@@ -97,6 +98,16 @@ async def put_owner(call: Call, owner_id: str, body: OwnerPut) -> OwnerOut:
     if moved:
         await call.announce()
     return OwnerOut.of(after)
+
+
+@endpoints.get("/owners/{owner_id}/export", Role.OWNER, *STAFF, media="application/zip")
+async def export_owner(call: Call, owner_id: str) -> web.StreamResponse:
+    """Send everything that is held on an owner, as one archive.
+
+    JSON by table, the readings of their products as CSV, photos as files. Readings are those of the time in
+    which a product was theirs.
+    """
+    return await export.answer(call.request, call.context, call.who, owner_id, call.now)
 
 
 # --- consents -----------------------------------------------------------------------------------
