@@ -15,7 +15,7 @@ from gateway.domain.errors import InvalidError
 from gateway.ports import Records
 from gateway.web import charts, rights, views
 from gateway.web.access import allow
-from gateway.web.pages_workshop import Booking, Day, load_day, load_fill, open_page
+from gateway.web.pages_workshop import Booking, Day, load_day, load_fill, open_page, tell
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -34,6 +34,7 @@ async def week(request: web.Request) -> web.Response:
         first = _monday(wanted, moments.local(at.now, workshop.time_zone).date())
         days = [first + timedelta(days=n) for n in range(DAYS)]
         loaded = [load_day(records, workshop, day, at.now) for day in days]
+        tell(at.who, [owner for day in loaded for owner in day.people])
         return workshop, first, loaded, [load_fill(records, workshop, day, at.now) for day in days]
 
     workshop, first, days, fills = await at.read(work)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import SimpleNamespace as Shown
@@ -29,7 +29,7 @@ from gateway.domain.report import Report
 from gateway.flow import book, consents
 from gateway.ports import Records
 from gateway.web import answering, charts, rights, views, visit_parts, workshop_parts
-from gateway.web.access import allow, local_path, who
+from gateway.web.access import Identity, allow, local_path, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
 from gateway.web.words import Words
@@ -109,6 +109,9 @@ class Day:
     elsewhere: Sequence[BusyTime] = ()
     """what the workshop's own calendars have taken"""
 
+    people: Sequence[str | None] = ()
+    """owner ids of whose visits and holds are shown"""
+
 
 def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
     """Bookings and holds of one local day."""
@@ -116,14 +119,15 @@ def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
     end = moments.instants(day + timedelta(days=1), 0, workshop.time_zone)[0]
     found = records.workshops.appointments(workshop=workshop.id, start=start, end=end)
     bookings = [_booking(records, a) for a in found if a.state in (*BUSY, AppointmentState.NO_SHOW)]
-    holds = records.workshops.holds(workshop.id, start, end, now)
+    holds = [(hold, _holder(records, hold)) for hold in records.workshops.holds(workshop.id, start, end, now)]
     return Day(
         workshop=workshop,
         day=day,
         start=start,
         end=end,
         bookings=bookings,
-        holds=[(hold, _holder(records, hold)) for hold in holds],
+        holds=[(hold, holder.name.split()[-1]) for hold, holder in holds],
+        people=[b.appointment.owner for b in bookings] + [holder.id for _, holder in holds],
         elsewhere=records.workshops.busy_times(workshop.id, start, end),
     )
 
@@ -134,9 +138,14 @@ def _booking(records: Records, appointment: Appointment) -> Booking:
     return Booking(appointment=appointment, device=device, owner=owner)
 
 
-def _holder(records: Records, hold: Hold) -> str:
-    owner = records.owners.get(records.touchpoints.get(hold.touchpoint).owner)
-    return owner.name.split()[-1]
+def _holder(records: Records, hold: Hold) -> Owner:
+    return records.owners.get(records.touchpoints.get(hold.touchpoint).owner)
+
+
+def tell(who: Identity, people: Iterable[str | None]) -> None:
+    """Whose visits a list of the workshop's shows is told to them; of what was found it shows nothing."""
+    for owner in dict.fromkeys(people):
+        who.saw(owner, "visits", "prepare_visit")
 
 
 def load_booking(records: Records, appointment: Appointment, context: Context) -> Booking:
@@ -193,6 +202,7 @@ def _load(records: Records, at: _Page, day: str | None, wanted: str | None) -> S
         workshop=workshop.id, states=(AppointmentState.CONFIRMED,), start=at.now
     )
     requests += [a for a in coming if a.wished]
+    tell(at.who, [*loaded.people, *(a.owner for a in requests)])
     return Shown(
         workshop=workshop,
         day=loaded,
@@ -676,7 +686,9 @@ async def coming(request: web.Request) -> web.Response:
         workshop = rights.workshop(records, at.who, at.workshop_id)
         since = moments.day_start(at.now, workshop.time_zone)
         found = records.workshops.appointments(workshop=workshop.id, start=since, limit=200)
-        return workshop, [_booking(records, a) for a in found if a.touchpoint]
+        shown = [_booking(records, a) for a in found if a.touchpoint]
+        tell(at.who, [one.appointment.owner for one in shown])
+        return workshop, shown
 
     workshop, found = await at.read(work)
     rows = [_list_row(b, workshop, at.words) for b in found]

@@ -514,3 +514,23 @@ async def test_who_looks_at_a_message_to_somebody_is_told_to_them(lab: Lab) -> N
     theirs = next(row for row in rows if row["owner"] == "jana")
     await desk.get(f"outbox/{theirs['id']}")
     assert any("looked at a message to you" in sentence for sentence in await story(lab, "jana"))
+
+
+@pytest.mark.parametrize("page", ["/workshop", "/workshop/week", "/workshop/list"])
+async def test_a_workshops_list_that_names_an_owner_stands_in_their_ledger(
+    lab: Lab, browser: Any, page: str
+) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    matter = await lab.worn_pads("car-1", "jana")
+    jana = await lab.caller(Role.OWNER, "jana")
+    slot = (await jana.get(f"touchpoints/{matter.id}"))["slots"][0]["id"]
+    await jana("POST", f"touchpoints/{matter.id}/answer", {"action": "book", "slot": slot})
+    bench = browser()
+    await bench.signs_in(Role.WORKSHOP, "north")
+    assert (await bench.get(page))[0] == 200
+    lines = await lab.read(lambda records: people.ledger(records, "jana", limit=500))
+    looked = [
+        line.params["thing"] for line in lines if line.code == "looked" and line.params["by"] == "north"
+    ]
+    assert "visits" in looked
