@@ -8,6 +8,7 @@ import csv
 import gzip
 import json
 import re
+import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from device_sim.fleet import PREFIX, payload
+from device_sim.load import Counts, Load, LoadError, Plan
+from device_sim.load import as_text as load_text
 from device_sim.mqtt import Broker, BrokerError, Devices, Publisher
 from device_sim.player import Player
 from device_sim.scenario import Scenario, ScenarioError
@@ -43,6 +46,63 @@ def replay(arguments: argparse.Namespace) -> int:
     return _finished(lambda: _replay(arguments))
 
 
+def load(arguments: argparse.Namespace) -> int:
+    """Load a broker, bounded in messages and time."""
+    try:
+        broker = _broker(arguments)
+        allow_files(arguments.connections + 100)
+        plan = Plan(
+            host=broker.host,
+            port=broker.port,
+            username=broker.username,
+            password=broker.password,
+            tls=broker.tls,
+            connections=arguments.connections,
+            messages=arguments.messages,
+            seconds=arguments.seconds,
+            rate=arguments.rate,
+            qos=arguments.qos,
+            version=5 if arguments.mqtt == "5" else 4,
+            shape=arguments.shape,
+            devices=arguments.devices,
+            inflight=arguments.inflight,
+            hold=arguments.hold,
+            poison=arguments.poison,
+            twice=arguments.twice,
+            drop=arguments.drop,
+            seed=arguments.seed,
+        )
+        figures = Load(plan).run(_load_progress())
+    except (BrokerError, LoadError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(json.dumps(figures) if arguments.json else "\n".join(load_text(figures)))
+    return 0
+
+
+def allow_files(wanted: int) -> None:
+    """Raise the limit of open files as far as it may be. Raises LoadError when that is too little."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            raise LoadError(f"{wanted} open files are needed, {hard} are allowed: raise ulimit -Hn")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _load_progress() -> Callable[[Counts], None]:
+    told = time.monotonic()
+
+    def tell(counts: Counts) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS_S:
+            told = time.monotonic()
+            print(f"{counts.connected} connections, {counts.acknowledged} acknowledged", file=sys.stderr)
+
+    return tell
+
+
 def _finished(work: Callable[[], Awaitable[Mapping[str, Any]]]) -> int:
     """Print what came of it as one JSON line: 0, 2 when it could not be done, 130 when it was interrupted."""
 
@@ -61,7 +121,10 @@ def _finished(work: Callable[[], Awaitable[Mapping[str, Any]]]) -> int:
 
 def _broker(arguments: argparse.Namespace) -> Broker:
     return Broker.parse(
-        arguments.broker, username=arguments.username or None, password=arguments.password or None
+        arguments.broker,
+        username=arguments.username or None,
+        password=arguments.password or None,
+        ca_file=getattr(arguments, "ca_file", None),
     )
 
 

@@ -97,6 +97,14 @@ def port(text: str) -> int:
     return number
 
 
+def part_of_all(text: str) -> float:
+    """A number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise ValueError
+    return number
+
+
 def speed(text: str) -> str:
     """A number above 0, or max."""
     return text if text == "max" else str(positive(text))
@@ -460,7 +468,31 @@ def _simulating(commands: Subcommands) -> None:
     )
     score.add_argument("--picture", type=Path, metavar="FILE.svg")
     _json(score)
-    for parser in (run, replay):
+    load = actions.add(
+        "load",
+        "load a broker: many connections or few, at a rate or as fast as acknowledged",
+        "touchpoint sim load --connections 4 --messages 200000 --qos 1",
+        lazy(module, "sim_load"),
+    )
+    load.add_argument("--connections", type=count, default=4)
+    load.add_argument("--messages", type=count, default=100_000, help="end after so many")
+    load.add_argument("--seconds", type=positive, default=60.0, help="end after so long")
+    load.add_argument("--rate", type=positive, help="messages a second in all (default: as acknowledged)")
+    load.add_argument("--qos", type=int, choices=(0, 1), default=1)
+    load.add_argument("--mqtt", choices=("3.1.1", "5"), default="5", help="version of the protocol")
+    load.add_argument(
+        "--shape", choices=("one", "five", "wide", "array", "senml", "sparkplug"), default="five"
+    )
+    load.add_argument("--devices", type=count, default=1_000, help="device ids (default: 1000)")
+    load.add_argument("--inflight", type=count, default=100, help="a connection (default: 100)")
+    load.add_argument("--hold", type=float, default=0.0, metavar="SECONDS", help="stay connected afterwards")
+    load.add_argument("--poison", type=part_of_all, default=0.0, help="share of payloads that are noise")
+    load.add_argument("--twice", type=part_of_all, default=0.0, help="share of messages that come twice")
+    load.add_argument("--drop", type=part_of_all, default=0.0, help="share after which the connection breaks")
+    load.add_argument("--seed", type=int, default=7)
+    load.add_argument("--ca-file", metavar="FILE", help="what mqtts:// is checked against")
+    _json(load)
+    for parser in (run, replay, load):
         parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
         parser.add_argument("--username", default="")
         parser.add_argument("--password", default="")

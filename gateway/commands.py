@@ -556,3 +556,10 @@ def sim_replay(arguments: argparse.Namespace) -> int:
     from device_sim.commands import replay
 
     return replay(arguments)
+
+
+def sim_load(arguments: argparse.Namespace) -> int:
+    """Load a broker."""
+    from device_sim.commands import load
+
+    return load(arguments)
