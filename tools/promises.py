@@ -242,8 +242,9 @@ class Ring:
 
     @property
     def at_once(self) -> bool:
-        """Dangerous wherever the owner is, whatever they do."""
-        return self.matter is not None and self.matter.severity == "critical" and self.kind != "car"
+        """Dangerous wherever the owner is, whatever they do; news of it are not."""
+        critical = self.matter is not None and self.matter.severity == "critical"
+        return critical and self.about == "offer" and self.kind != "car"
 
     @property
     def disturbs(self) -> bool:
@@ -552,8 +553,8 @@ class Play:
             Owner(
                 id=person.id,
                 name=person.id,
-                email=f"{person.id}@example.com" if self.dice.random() < 0.6 else None,
-                address="Hauptstrasse 1, Musterstadt" if self.dice.random() < 0.4 else None,
+                email=f"{person.id}@example.com" if self.dice.random() < 0.4 else None,
+                address="Hauptstrasse 1, Musterstadt" if self.dice.random() < 0.3 else None,
                 language=language,
                 time_zone=person.zone,
                 created=now,

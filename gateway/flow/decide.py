@@ -12,7 +12,7 @@ Everything here is synchronous work over the records, inside the caller's transa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -173,23 +173,15 @@ class Case:
     @property
     def moving(self) -> bool:
         """Being driven, as far as is known."""
-        return self.is_moving(self.facts)
-
-    def is_moving(self, facts: Facts) -> bool:
-        """Whether a device is being driven, as far as is known. Nobody drives for a day without a stop: then
-        the end of the trip was missed, however much is heard of the device since."""
-        since = facts.moving_since if facts.moving_since is not None else facts.last_seen
-        heard = self.now - facts.last_seen < self.policy.moving_stale_ms
-        return facts.moving and heard and self.now - since < LONGEST_TRIP_MS
+        return is_moving(self.facts, self.now, self.policy)
 
     @cached_property
     def trips(self) -> list[Facts]:
         """What is known of this device, and of what else who is asked may be driving now or just parked."""
         if self.owner_id is None:
             return [self.facts]
-        found = self.records.devices.trips(self.owner_id, self.now - self.policy.drive_settle_ms)
-        others = [facts for facts in found if facts.device != self.finding.device]
-        return [self.facts] + [f for f in others if people.asked(self.records, f.device) == self.owner_id]
+        found = trips_of(self.records, self.owner_id, self.now, self.policy)
+        return [self.facts] + [facts for facts in found if facts.device != self.finding.device]
 
     @property
     def measured(self) -> int:
@@ -519,13 +511,30 @@ def _ends(case: Case) -> int:
 # --- moments ----------------------------------------------------------------------------------
 
 
+def is_moving(facts: Facts, now: int, policy: Policy) -> bool:
+    """Whether a device is being driven, as far as is known. Nobody drives for a day without a stop: then
+    the end of the trip was missed, however much is heard of the device since."""
+    since = facts.moving_since if facts.moving_since is not None else facts.last_seen
+    heard = now - facts.last_seen < policy.moving_stale_ms
+    return facts.moving and heard and now - since < LONGEST_TRIP_MS
+
+
+def trips_of(records: Records, owner_id: str, now: int, policy: Policy) -> list[Facts]:
+    """What is known of products that somebody may be driving now, or has just parked."""
+    found = records.devices.trips(owner_id, now - policy.drive_settle_ms)
+    return [facts for facts in found if people.asked(records, facts.device) == owner_id]
+
+
 def at_the_wheel(case: Case) -> Defer | None:
     """Whoever is asked drives, this product or another of theirs, or has parked only just now."""
-    now, policy = case.now, case.policy
-    for facts in case.trips:
-        device = case.records.devices.find(facts.device)
+    return _on_a_trip(case.records, case.trips, case.now, case.policy)
+
+
+def _on_a_trip(records: Records, trips: Sequence[Facts], now: int, policy: Policy) -> Defer | None:
+    for facts in trips:
+        device = records.devices.find(facts.device)
         product = {"product": device.title if device else facts.device}
-        if case.is_moving(facts):
+        if is_moving(facts, now, policy):
             return Defer(now + policy.driving_check_ms, "not_sent_driving", product)
         settled = (facts.moving_since or 0) + policy.drive_settle_ms
         if not facts.moving and facts.moving_since is not None and now < settled:
@@ -541,17 +550,34 @@ def at_night(case: Case) -> Defer | None:
     return Defer(until, "not_sent_quiet_hours", {"until": until}) if until is not None else None
 
 
-def push_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Defer | None:
+def push_moment(
+    records: Records, touchpoint_id: str, now: int, policy: Policy, *, news: bool = False
+) -> Defer | None:
     """Why a phone must not ring for this touchpoint now, and until when. Only what is dangerous at once
-    may ring at any hour; a critical matter of a product in use waits, for its display says it meanwhile."""
+    may ring at any hour, and not for `news` of it (a visit, a question); a critical matter of a product in
+    use waits, for its display says it meanwhile."""
     touchpoint = records.touchpoints.get(touchpoint_id)
     case = _case_of(records, touchpoint, now, policy)
-    if case is None or case.dangerous_now:
+    if case is None or (case.dangerous_now and not news):
         return None
-    wait = at_the_wheel(case)
+    return _looked_at_soon(at_the_wheel(case), now, policy) or at_night(case)
+
+
+def _looked_at_soon(wait: Defer | None, now: int, policy: Policy) -> Defer | None:
+    """What is decided and waits for a trip to end goes out soon after it has."""
+    if wait is None or wait.code != "not_sent_driving":
+        return wait
+    return replace(wait, until=min(wait.until, now + policy.late_push_ms))
+
+
+def quiet_moment(records: Records, owner_id: str, now: int, policy: Policy) -> Defer | None:
+    """Why somebody must not be asked anything now, and until when: they drive, or it is night."""
+    wait = _on_a_trip(records, trips_of(records, owner_id, now, policy), now, policy)
     if wait is not None:
-        return replace(wait, until=min(wait.until, now + policy.late_push_ms))
-    return at_night(case)
+        return _looked_at_soon(wait, now, policy)
+    zone = records.owners.get(owner_id).time_zone
+    until = outgoing.quiet_hours(outgoing.wishes(records, owner_id, policy), zone).until(now)
+    return Defer(until, "not_sent_quiet_hours", {"until": until}) if until is not None else None
 
 
 def display_moment(records: Records, touchpoint_id: str, now: int, policy: Policy) -> Defer | None:

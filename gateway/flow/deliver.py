@@ -125,18 +125,28 @@ def prepare(
 
 
 def _moment(records: Records, delivery: Delivery, policy: Policy, now: int) -> Later | None:
-    """Until when a phone must not ring for it. Mails that the owner is waiting for (an invitation, a reply)
-    go at any hour, as those of other people do; so does the push without a sound that takes the place of a
-    notification which has been answered elsewhere: an answer closes the other channels at once."""
-    push = delivery.channel == WEB_PUSH and not delivery.payload.get("replaces")
-    rings = push or (delivery.channel == EMAIL and is_offer(delivery))
-    if delivery.touchpoint is None or not (rings or delivery.channel == DISPLAY):
-        return None
+    """Until when a phone must not ring for it, or a display must not show it."""
+    wait = None
     with contextlib.suppress(NotFoundError):
-        moment = decide.push_moment if rings else decide.display_moment
-        wait = moment(records, delivery.touchpoint, now, policy)
-        return None if wait is None else Later(wait.until, wait.code)
-    return None
+        if delivery.touchpoint is not None and delivery.channel == DISPLAY:
+            wait = decide.display_moment(records, delivery.touchpoint, now, policy)
+        elif not _disturbs(delivery):
+            return None
+        elif delivery.touchpoint is not None:
+            news = not is_offer(delivery)
+            wait = decide.push_moment(records, delivery.touchpoint, now, policy, news=news)
+        elif delivery.owner is not None:
+            wait = decide.quiet_moment(records, delivery.owner, now, policy)
+    return None if wait is None else Later(wait.until, wait.code)
+
+
+def _disturbs(delivery: Delivery) -> bool:
+    """Mails that the owner is waiting for (an invitation, a reply) go at any hour, as those of other people
+    do, but not those that offer or ask something; so does the push without a sound that takes the place of a
+    notification which has been answered elsewhere: an answer closes the other channels at once."""
+    if delivery.channel == EMAIL:
+        return is_offer(delivery) or delivery.payload.get("about") == QUESTION
+    return delivery.channel == WEB_PUSH and not delivery.payload.get("replaces")
 
 
 # --- outcomes ---------------------------------------------------------------------------------

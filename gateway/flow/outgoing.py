@@ -643,9 +643,11 @@ class Renderer:
 
     def _ttl(self, records: Records, found: Matter, delivery: Delivery, now: int) -> int:
         """Seconds for which a push service keeps it for a phone that is off: not into the quiet hours, for
-        then it would ring when the phone comes back at night. Dangerous matters wait as long as they hold."""
+        then it would ring when the phone comes back at night. What is dangerous at once waits as long as it
+        holds."""
         ends = [delivery.expires_at or now + DAY_MS]
-        if found.touchpoint.severity != "critical":
+        critical = found.touchpoint.severity == "critical" and is_offer(delivery)
+        if not critical or found.device.kind in self._policy.in_use_kinds:
             wanted = wishes(records, found.touchpoint.owner, self._policy)
             begin = quiet_hours(wanted, found.zone).next_begin(now)
             ends += [begin] if begin is not None else []

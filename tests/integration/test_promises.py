@@ -213,6 +213,7 @@ def test_an_ordinary_message_is_none() -> None:
         ({}, {"at": NIGHT, "severity": "critical"}, "in quiet hours"),  # a car says so itself
         ({}, {"at": NIGHT, "channel": "email", "about": "question"}, "in quiet hours"),
         ({}, {"at": NIGHT, "about": "reminder"}, "in quiet hours"),
+        ({}, {"at": NIGHT, "about": "visit", "severity": "critical", "kind": "heat_pump"}, "in quiet hours"),
         ({"zone": "Asia/Tokyo"}, {"at": at("2026-11-23T14:30+00:00")}, "in quiet hours"),
         ({"driving": True}, {}, "while driving"),
         ({"agreed": {}}, {}, "without consent"),

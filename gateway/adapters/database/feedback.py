@@ -10,6 +10,13 @@ from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.feedback import AskState, Feedback
 
 _FEEDBACK = Shape(Feedback, tables.feedback)
+_O = tables.ownerships.c
+_CLAIMS = Prepared(
+    sa.select(_O.seq, _O.owner, _O.device, _O.since)
+    .where(_O.seq > sa.bindparam("after"))
+    .order_by(_O.seq)
+    .limit(sa.bindparam("most"))
+)
 _EARLIEST = [
     Prepared(
         sa.select(tables.feedback.c.asked_at)
@@ -79,9 +86,8 @@ class SqlFeedbacks:
     # --- NPS
 
     def claims(self, after: int, limit: int = 1_000) -> list[tuple[int, str, str, int]]:
-        c = tables.ownerships.c
-        query = sa.select(c.seq, c.owner, c.device, c.since).where(c.seq > after).order_by(c.seq).limit(limit)
-        return [(seq, owner, device, since) for seq, owner, device, since in self._connection.execute(query)]
+        found = _CLAIMS.rows(self._connection, after=after, most=limit)
+        return [(seq, owner, device, since) for seq, owner, device, since in found]
 
     def plan_nps(self, owner: str, device: str, at: int) -> bool:
         row = {"owner": owner, "device": device, "at": at}
