@@ -198,10 +198,11 @@ async def prepared(folder: Path, open_ones: int, past: int) -> Path:
     """The filled database's file; made once."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "domain.db"
-    if not path.exists():
-        database = SqlDatabase(f"sqlite:///{path}", now=lambda: NOW)
-        await database.prepare()
-        await database.close()
+    new = not path.exists()
+    database = SqlDatabase(f"sqlite:///{path}", now=lambda: NOW)
+    await database.prepare()
+    await database.close()
+    if new:
         fill(path, open_ones, past)
     return path
 
