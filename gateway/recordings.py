@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import parse_rfc3339
@@ -49,8 +49,9 @@ class Table:
         try:
             with self.path.open("rb") as file:
                 self._file = file
-                packed: Any = gzip.GzipFile(fileobj=file) if self.path.suffix == ".gz" else file
-                with io.TextIOWrapper(packed, encoding="utf-8-sig", newline="") as lines:
+                zipped = self.path.suffix == ".gz"
+                raw: Any = io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=file))) if zipped else file
+                with io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as lines:
                     yield from self._portions(csv.reader(lines, strict=True))
         except UnicodeDecodeError as error:
             raise RecordingError(f"{self.path}: is not UTF-8: {error}") from error

@@ -766,23 +766,30 @@ class Engine:
             self._step(state, touched, at, position, received)
         if ripe or state.newest >= state.due:
             state.unpack()
-            state.flush()
             self._fall_due(state, at, position, received, asked=at)
             clocked = [rule.slot for rule in state.program.view(state).clocked]
-            self._step(state, clocked, at, position, received)
+            self._step(state, clocked, at, position, received, wait=False)
             self._schedule(state)
         elif state.offset < state.low:
             self._expect(state, state.due, state.wake)
 
     def _step(
-        self, state: DeviceState, touched: Collection[int], at: int, position: int, received: int
+        self,
+        state: DeviceState,
+        touched: Collection[int],
+        at: int,
+        position: int,
+        received: int,
+        *,
+        wait: bool = True,
     ) -> None:
-        """Bring what is noted of these rules in line with their conditions at a device time."""
+        """Bring what is noted of these rules in line with their conditions at a device time; and note what is
+        waited for, if the caller does not."""
         rules, pending, opened = state.program.rules, state.pending, state.open
         start, wake, anew = (at, position), state.wake, False
         for slot in sorted(touched):
             rule = rules[slot]
-            if rule.clocked and slot in state.program.view(state).rules:
+            if wait and rule.clocked and slot in state.program.view(state).rules:
                 wake = min(wake, rule.wake(state, max(at, state.passed)))
             if slot in opened:
                 if rule.over(state, at):
@@ -797,9 +804,9 @@ class Engine:
                 pending[slot] = start
                 wake = min(wake, at + rule.for_ms)
                 anew |= rule.clocked
-        if anew:
+        if anew and wait:
             self._schedule(state)
-        elif wake < state.wake:
+        elif wait and wake < state.wake:
             self._expect(state, min(wake, state.due), wake)
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
@@ -809,13 +816,11 @@ class Engine:
     def _retime(self, state: DeviceState) -> None:
         """A reading has begun a span of time anew, whose end comes sooner than what is waited for."""
         state.unpack()
-        state.flush()
         self._schedule(state)
 
     def _pass(self, state: DeviceState, now: int, position: int, received: int) -> None:
         """Time alone has brought a device to `now`: look at each moment at which something can change."""
         state.unpack()
-        state.flush()
         self._schedule(state)  # readings may have put off what was waited for
         for _ in range(MOST_WAKES):
             if state.wake > now:
@@ -823,13 +828,13 @@ class Engine:
             self._moment(state, state.wake, position, received)
         else:
             self._moment(state, now, position, received)
-        self._schedule(state)
 
     def _moment(self, state: DeviceState, at: int, position: int, received: int) -> None:
         """What falls due at a device time, and what may have changed by then."""
         self._fall_due(state, at, position, received, asked=None)
         state.seen, state.looked = at, state.newest
-        self._step(state, [rule.slot for rule in state.program.view(state).clocked], at, position, received)
+        clocked = [rule.slot for rule in state.program.view(state).clocked]
+        self._step(state, clocked, at, position, received, wait=False)
         self._schedule(state)
 
     def _fall_due(

@@ -8,7 +8,7 @@ needed is not computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.expressions import (
@@ -29,7 +29,6 @@ from rules.windows import NEVER
 from rules.world import Codes, World
 
 if TYPE_CHECKING:
-    from rules.cells import Kept
     from rules.state import DeviceState
 
 Test: TypeAlias = "Callable[[DeviceState, int], bool]"
@@ -68,10 +67,17 @@ def _windowed(leaf: Term) -> bool:
     return isinstance(leaf, Over) or (isinstance(leaf, Call) and leaf.function == "times")
 
 
-def past(state: DeviceState) -> list[Kept]:
-    """What is kept of a device's past, with the readings that have waited for it."""
-    state.flush()
-    return state.cells
+def _by_cost(term: Logic) -> tuple[list[Term], list[Term]]:
+    """The terms that read no window, and those that do."""
+    dear = [inner for inner in term.terms if any(_windowed(leaf) for leaf in leaves(inner))]
+    return [inner for inner in term.terms if inner not in dear], dear
+
+
+def asked(state: DeviceState, cell: int) -> Any:
+    """A window, with the readings that have waited for it."""
+    if state.rows:
+        state.bring(cell)
+    return state.cells[cell]
 
 
 def finite(number: float) -> float | None:
@@ -123,26 +129,27 @@ class Generator:
         self._local = local or {}
         self._source: list[str] = []
         self._temporaries = 0
+        self._asked: dict[str, str] = {}  # code → the variable that holds what it gave, not None
         self.names: dict[str, Any] = {
             "world": world, "finite": finite, "least": least,
-            "every": every, "some": some, "opposite": opposite, "past": past,
+            "every": every, "some": some, "opposite": opposite, "asked": asked,
         }  # fmt: skip
 
     def true(self, expression: Expression) -> str:
         """Code that is True when the expression is true."""
-        return self._truth(expression.term, True)
+        return self.truth(expression.term)
 
     def false(self, expression: Expression) -> str:
         """Code that is True when the expression is false."""
-        return self._truth(expression.term, False)
+        return self.untruth(expression.term)
 
     def truth(self, term: Term) -> str:
         """Code that is True when a term is true."""
-        return self._truth(term, True)
+        return self._all([term])
 
     def untruth(self, term: Term) -> str:
         """Code that is True when a term is false."""
-        return self._truth(term, False)
+        return self._all([term], wanted=False)
 
     def add(self, name: str, code: str, failed: str, otherwise: str = "False") -> None:
         """A function of that code; an exception in it gives `otherwise`, after a call of `failed`()."""
@@ -173,13 +180,24 @@ class Generator:
         looked at again when that becomes true."""
         if not isinstance(term, Logic) or term.operator != "and":
             return self._wakes(term)
-        dear = [inner for inner in term.terms if any(_windowed(leaf) for leaf in leaves(inner))]
-        cheap = [inner for inner in term.terms if inner not in dear]
+        cheap, dear = _by_cost(term)
         times, waits = ([code for inner in group for code in self._wakes(inner)] for group in (cheap, dear))
         if cheap and waits:
-            so = " and ".join(self._truth(inner, True) for inner in cheap)
+            so = self._all(cheap)
             waits = [f"(least(at, {', '.join(waits)}) if {so} else -1)"]
         return [*times, *waits]
+
+    def renewed(self, term: Term, names: frozenset[str]) -> Iterator[tuple[int, str]]:
+        """After how many ms a reading of these signals makes the term change by time alone; and code for what
+        has to be so besides."""
+        if not isinstance(term, Logic) or term.operator != "and":
+            yield from ((span, "") for span in renewed(term, names))
+            return
+        cheap, dear = _by_cost(term)
+        yield from ((span, "") for inner in cheap for span in renewed(inner, names))
+        waits = [span for inner in dear for span in renewed(inner, names)]
+        if waits:
+            yield min(waits), self._all(cheap)
 
     def _wakes(self, term: Term) -> list[str]:
         match term:
@@ -197,17 +215,18 @@ class Generator:
             case Last(span=int() as span):
                 return [f"T[{self._slots[term.signal.name]}] + {span + 1}"]
             case Over():
-                losing = f"past(s)[{self._cells[cells_of(term)[0]]}].leaves(at)"
+                losing = f"asked(s, {self._cells[cells_of(term)[0]]}).leaves(at)"
                 return [losing, _NEXT_QUARTER] if term.function == "days_until" else [losing]
             case Call(function="silent"):
                 return [f"s.newest + {term.span}"]
             case Call(function="held"):
                 cell = self._cell(term)
-                return [f"{cell}.since + {term.span} if {cell}.on else -1"]
+                held = f"{cell}.since + {term.span} if {cell}.on else -1"
+                return [held, *self._wakes(cast(Term, term.condition))]
             case Call(function="times"):
                 return [f"{self._cell(term)}.leaves(at)"]
-            case Call(function="local_hour" | "age" | "since"):
-                return [_NEXT_QUARTER]
+            case Call(function="local_hour" | "age" | "since", condition=condition):
+                return [_NEXT_QUARTER, *(self._wakes(condition) if condition is not None else [])]
         return []
 
     def _passes(self, side: Term, other: object) -> list[str]:
@@ -224,6 +243,17 @@ class Generator:
             return [f"-1 if {cell}.on else {cell}.since + {after + k}" for k in (0, 1)]
         return []
 
+    def _all(self, terms: Iterable[Term], joint: str = " and ", wanted: bool = True) -> str:
+        """Code that is True when all terms are, or one of them is; behind an `and` nothing is asked again."""
+        before, codes = self._asked, []
+        self._asked = dict(before)
+        for term in sorted(terms, key=self._cost):
+            codes.append(self._truth(term, wanted))
+            if joint == " or ":
+                self._asked = dict(before)
+        self._asked = before
+        return joint.join(codes)
+
     def _truth(self, term: Term, wanted: bool) -> str:
         match term:
             case Constant():
@@ -232,8 +262,7 @@ class Generator:
                 return self._truth(term.terms[0], not wanted)
             case Logic():
                 joint = " and " if (term.operator == "and") is wanted else " or "
-                terms = sorted(term.terms, key=self._cost)
-                return f"({joint.join(self._truth(inner, wanted) for inner in terms)})"
+                return f"({self._all(term.terms, joint, wanted)})"
             case Compare():
                 return self._compare(term, wanted)
             case Call(function="held") if wanted:
@@ -257,26 +286,33 @@ class Generator:
         return isinstance(term, Last)
 
     def _compare(self, term: Compare, wanted: bool) -> str:
-        known, so = self._parts_of(term, wanted)
+        known: list[str] = []
+        asked = dict(self._asked)
+        so = self._comparison(term, wanted, known, asked)
+        self._asked = asked
         return f"({' and '.join([*known, so])})"
 
-    def _parts_of(self, term: Compare, wanted: bool) -> tuple[list[str], str]:
-        """Code for "both sides are known", and for what is asked if they are."""
-        known: list[str] = []
-        left = self._operand(term.left, known)
-        right = repr(term.right) if isinstance(term.right, tuple) else self._operand(term.right, known)
+    def _comparison(self, term: Compare, wanted: bool, known: list[str], asked: dict[str, str]) -> str:
+        """Code for what is asked if both sides are known; `known` gets the code that says so."""
+        left = self._operand(term.left, known, asked)
+        right = repr(term.right) if isinstance(term.right, tuple) else self._operand(term.right, known, asked)
         so = f"{left} {term.operator} {right}"
-        return known, so if wanted else f"not {so}"
+        return so if wanted else f"not {so}"
 
-    def _operand(self, term: Term, known: list[str]) -> str:
-        """A name or literal for the term's value; `known` gets the code that says it has one."""
+    def _operand(self, term: Term, known: list[str], asked: dict[str, str]) -> str:
+        """A name or literal for the term's value; `known` gets the code that says it has one, `asked` what it
+        stands for."""
         if isinstance(term, Constant):
             return repr(term.value)
+        code = self.value(term)
         if self._surely_known(term):
-            return self.value(term)
+            return code
+        if code in self._asked:
+            return self._asked[code]
         name = f"t{self._temporaries}"
         self._temporaries += 1
-        known.append(f"({name} := {self.value(term)}) is not None")
+        known.append(f"({name} := {code}) is not None")
+        asked[code] = name
         return name
 
     def _surely_known(self, term: Term) -> bool:
@@ -302,7 +338,7 @@ class Generator:
                 return self._call(term)
             case Arithmetic():
                 known: list[str] = []
-                left, right = self._operand(term.left, known), self._operand(term.right, known)
+                left, right = self._operand(term.left, known, {}), self._operand(term.right, known, {})
                 if term.operator == "/" and not isinstance(term.right, Constant):
                     known.append(f"{right} != 0")
                 result = f"finite({left} {term.operator} {right})"
@@ -312,13 +348,14 @@ class Generator:
             case Logic():
                 joined = "every" if term.operator == "and" else "some"
                 return f"{joined}({', '.join(self.value(inner) for inner in term.terms)})"
-        known, so = self._parts_of(term, True)
+        known = []
+        so = self._comparison(term, True, known, {})
         return f"({so} if {' and '.join(known)} else None)" if known else f"({so})"
 
     def _over(self, term: Over) -> str:
         slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
         form = _OVER.get(term.function, "{c}." + term.function + "(at)")
-        code = form.format(c=f"past(s)[{cell}]", slot=slot, number=repr(term.number))
+        code = form.format(c=f"asked(s, {cell})", slot=slot, number=repr(term.number))
         if slot in self._local:
             code = code.replace(f"V[{slot}]", self._local[slot]).replace(f"T[{slot}]", "at")
         return code
@@ -337,7 +374,7 @@ class Generator:
                 way = "fell" if term.texts == ("down",) else "crossed"
                 return f"{self._cell(term)}.{way}({term.number!r})"
             case "held":
-                no = self._truth(cast(Term, term.condition), False)
+                no = self.untruth(cast(Term, term.condition))
                 return f"({self._held(term)} if {self._cell(term)}.on else False if {no} else None)"
             case "times":
                 return f"{self._cell(term)}.times(at)"
@@ -386,5 +423,7 @@ def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
             yield from renewed(term.right, names)
         case Last(span=int() as span) if term.signal.name in names:
             yield span + 1
+        case Call(function="held" | "since", condition=condition) if condition is not None:
+            yield from renewed(condition, names)
         case Over(span=span) if term.signal.name in names:
             yield span

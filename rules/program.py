@@ -16,7 +16,9 @@ All other rules are evaluated whenever one of their signals arrives, in the same
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
 from rules.expressions import Call, Cell, Expression, Term, leaves
-from rules.generate import Generator, Test, Wake, renewed
+from rules.generate import Generator, Test, Wake
 from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
@@ -49,6 +51,9 @@ MOST_VIEWS = 64
 
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
+
+_NAMES = "    s = state; V = state.values; T = state.times; C = state.cells; at = ts"
+_AGE = re.compile(r"C\[\d+\]\.age\(at\)")
 
 _ROUNDING = 1e-9
 """Relative error that a sum of many readings may have, with room to spare."""
@@ -107,6 +112,7 @@ class Layout:
     plain: bool  # only numbers that are compared with thresholds
     width: int
     windows: tuple[tuple[int, int], ...]  # (column, slot) of the signals that windows take from there
+    columns: Mapping[int, int]  # by cell: the column of such a window's signal
     bounds: tuple[
         tuple[int, bool, bool], ...
     ]  # of each signal: slot, whether a number, whether it has a Series
@@ -559,6 +565,7 @@ class Program:
             plain=not windows and not others and all(self.numbers[slot] for slot in slots),
             width=1 + len(slots),
             windows=windows,
+            columns={cell: column for column, slot in windows for cell in self.queued[slot]},
             bounds=tuple((slot, self.numbers[slot], bool(self.shared[slot])) for slot in slots),
             others=others,
             mentioning=frozenset(r.slot for r in self.rules if not set(slots).isdisjoint(r.signals)),
@@ -670,8 +677,7 @@ def _generate(
         "        return other(state, position, received, ts, signals)",
         "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
         *_guards(program, layout, known),
-        *_general(program, view, known, generator),
-        *_renewed(program, view, known),
+        *_ages_once([*_general(program, view, known, generator), *_renewed(program, view, known, generator)]),
         "    if touched: return again(state, position, received, touched)",
         "    if ts >= state.due or offset < state.low: timers(state, position, received)",
     ]
@@ -763,7 +769,7 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
     if not rules and not phases:
         return []
     return [
-        "    s = state; V = state.values; T = state.times; C = state.cells; at = ts",
+        _NAMES,
         "    O = state.open; P = state.pending",
         "    if touched is None: touched = set()",
         "    try:",
@@ -777,6 +783,16 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
         "    except Exception:",  # to be counted where rules are evaluated one by one
         f"        touched.update({rules})",
     ]
+
+
+def _ages_once(lines: list[str]) -> list[str]:
+    """How long ago a signal came is asked once for all rules."""
+    text = "\n".join(lines)
+    ages = [code for code, times in Counter(_AGE.findall(text)).items() if times > 1]
+    for number, code in enumerate(ages):
+        text = text.replace(code, f"age{number}")
+    asked = "".join(f"\n    age{number} = {code}" for number, code in enumerate(ages))
+    return text.replace(_NAMES, _NAMES + asked, 1).split("\n") if text else []
 
 
 def _idle(program: Program, rule: int, generator: Generator) -> list[str]:
@@ -801,10 +817,34 @@ def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
     ]
 
 
-def _renewed(program: Program, view: View, known: list[tuple[int, int]]) -> list[str]:
-    """A span of time that begins with each reading ends sooner than what is waited for."""
-    slots = [slot for _, slot in known]
-    names = frozenset(program.names[slot] for slot in slots)
-    expressions = [e for rule in view.clocked if names & rule.names for e in rule.expressions]
-    spans = [span for e in expressions for span in renewed(e.term, names)]
-    return [f"    if state.wake > ts + {min(spans)} and ts < state.due: retime(state)"] if spans else []
+def _renewed(program: Program, view: View, known: list[tuple[int, int]], generator: Generator) -> list[str]:
+    """A span of time that begins with each reading ends sooner than what is waited for. Where it matters
+    only while something else is true, that is asked, too."""
+    names = frozenset(program.names[slot] for _, slot in known)
+    always: set[int] = set()
+    sometimes: dict[str, int] = {}
+    for rule in view.clocked:
+        if not names & rule.names:
+            continue
+        for expression in rule.expressions:
+            noted = "" if expression is rule.rule.when else f"{rule.slot} in state.open"
+            for span, so in generator.renewed(expression.term, names):
+                asked = " and ".join(part for part in (noted, so) if part)
+                if asked:
+                    sometimes[asked] = min(span, sometimes.get(asked, span))
+                else:
+                    always.add(span)
+    if not always and not sometimes:
+        return []
+    least = min(always, default=NEVER)
+    sooner = [f"ts + {span} < state.wake and {so}" for so, span in sometimes.items() if span < least]
+    any_of = " or ".join([*([f"ts + {least} < state.wake"] if always else []), *sooner])
+    return [
+        _NAMES,
+        "    if ts < state.due:",
+        "        try:",
+        f"            renew = {any_of}",
+        "        except Exception:",
+        "            renew = True",
+        "        if renew: retime(state)",
+    ]

@@ -21,7 +21,7 @@ from rules.cells import Kept, Peer, Previous
 from rules.expressions import Cell
 from rules.readings import Known
 from rules.texts import StateVersionError
-from rules.windows import NEVER, Series, apart, bucket_width
+from rules.windows import NEVER, Apart, Series, apart, bucket_width
 
 if TYPE_CHECKING:
     from rules.program import Layout, Plan, Program, View
@@ -54,6 +54,8 @@ class _Never:
 
 
 NOTHING = _Never()
+NONE: dict[int, int] = {}
+"""Shared, and never written to."""
 
 
 class _Hot:
@@ -76,7 +78,7 @@ class DeviceState(_Hot):
     """
 
     __slots__ = (
-        "cells", "cold", "device", "guards", "heaped", "known", "layout", "looked",
+        "ahead", "cells", "cold", "device", "guards", "heaped", "known", "layout", "looked",
         "model", "open", "pending", "program", "seen",
         "series", "times", "values", "view", "wake", "zone",
     )  # fmt: skip
@@ -114,6 +116,7 @@ class DeviceState(_Hot):
         self.packed: tuple[int, ...] = ()  # signals of `newest` that are not unpacked yet
         self.layout: Layout | None = None  # of the messages that `plan` takes
         self.rows = array("d")  # time and numbers of messages that windows have not taken yet
+        self.ahead = NONE  # window → of these, messages that it has taken because it was asked
         self.bounds: tuple[Any, ...] | None = None  # None: the next message is looked at
         self.rolls = NEVER  # so is one of this device time or later
         self.limit = 0  # and this many numbers in `rows` are the most
@@ -166,10 +169,16 @@ class DeviceState(_Hot):
         self.recent.extend(map(int, times))
         if len(self.recent) > self.most:
             self.forget()
+        ahead, self.ahead = self.ahead, NONE
+        spread = Apart(times)
         for column, slot in layout.windows:
             values = rows[column :: layout.width].tolist()
             for cell in program.queued[slot]:
-                self.own(cell).extend(times, values)
+                taken = ahead.get(cell)
+                if taken is None:
+                    self.own(cell).extend(times, values, spread)
+                elif taken < len(times):
+                    self.own(cell).extend(times[taken:], values[taken:])
             series = self.series[slot]
             if series is not None:
                 series.most -= len(times)
@@ -177,6 +186,26 @@ class DeviceState(_Hot):
         self.limit = most * layout.width
         if most <= 0:
             self.bounds = None
+
+    def bring(self, cell: int) -> None:
+        """Bring one window up to the newest message; the others need not be asked."""
+        rows, layout = self.rows, cast("Layout", self.layout)
+        column = layout.columns.get(cell)
+        if column is None:
+            return
+        width = layout.width
+        count, taken = len(rows) // width, self.ahead.get(cell, 0)
+        if taken == count:
+            return
+        if taken == count - 1:
+            ts = int(rows[-width])
+            self.own(cell).add(ts, rows[column - width], ts)
+        else:
+            fresh = rows[taken * width :]
+            self.own(cell).extend(fresh[::width].tolist(), fresh[column::width].tolist())
+        if self.ahead is NONE:
+            self.ahead = {}
+        self.ahead[cell] = count
 
     def tighten(self) -> tuple[Any, ...]:
         """Work out the bounds of the messages to come."""

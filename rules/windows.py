@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
-from operator import add
+from operator import add, sub
 from typing import Any, ClassVar
 
 BUCKETS = 60
@@ -40,6 +40,25 @@ def bucket_width(span: int, most: int = BUCKETS) -> int:
     from 50 to 60.
     """
     return span // next(buckets for buckets in range(most, 0, -1) if span % buckets == 0)
+
+
+class Apart:
+    """Times of readings, in order, and the buckets that they begin."""
+
+    __slots__ = ("_starts", "gap", "times")
+
+    def __init__(self, times: Sequence[float]) -> None:
+        self.times = times
+        self.gap = min(map(sub, times[1:], times), default=_INFINITE)  # ms, the least between two of them
+        self._starts: dict[int, tuple[array[int], int]] = {}
+
+    def starts(self, width: int) -> tuple[array[int], int]:
+        """Where the buckets of all but the newest begin, and that of the newest."""
+        found = self._starts.get(width)
+        if found is None:
+            starts = array("q", [int(ts - ts % width) for ts in self.times])
+            found = self._starts[width] = starts, starts.pop()
+        return found
 
 
 class Window:
@@ -112,11 +131,16 @@ class Window:
         """Whether there is nothing to save."""
         return not (self.n or self.starts or self.since != -NEVER)
 
-    def extend(self, times: Sequence[float], values: Sequence[float]) -> None:
-        """Take readings in the order of time, none of them older than what came before."""
-        if self.since <= times[0] and times[-1] < self.end:
-            self._take_many(values)
-            return
+    def extend(self, times: Sequence[float], values: Sequence[float], apart: Apart | None = None) -> None:
+        """Take readings in the order of time, none of them older than what came before. `apart` are their
+        times, where many windows take the same."""
+        if self.since <= times[0]:
+            if times[-1] < self.end:
+                self._take_many(values)
+                return
+            if apart is not None and apart.gap >= self.width and times[0] >= self.end:
+                self._take_apart(apart, values)
+                return
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, low, high = self.n, self.total, self.low, self.high
         starts, counts, totals, lows, highs = self.starts, self.counts, self.totals, self.lows, self.highs
@@ -150,6 +174,32 @@ class Window:
         self.total = reduce(add, values, self.total)
         self.low = min(self.low, min(values))
         self.high = max(self.high, max(values))
+
+    def _take_apart(self, apart: Apart, values: Sequence[float]) -> None:
+        """Readings each of which begins a bucket, so that all but the newest are closed."""
+        closed, (begun, start) = len(self.starts), apart.starts(self.width)
+        if self.n:
+            self._append()
+        if begun:
+            self._ones(begun, apart.times, array("d", values[:-1]))
+        self._open(start, start + self.width)
+        self._take(int(apart.times[-1]), values[-1])
+        self._closed(closed)
+
+    def _ones(self, starts: array[int], times: Sequence[float], values: array[float]) -> None:
+        """Closed buckets of one reading each."""
+        self.starts.extend(starts)
+        self.counts.extend(array("q", [1]) * len(starts))
+        for column in (self.totals, self.lows, self.highs):
+            column.extend(values)
+
+    def _append(self) -> None:
+        """The open bucket to those before it."""
+        self.starts.append(self.start)
+        self.counts.append(self.n)
+        self.totals.append(self.total)
+        self.lows.append(self.low)
+        self.highs.append(self.high)
 
     def _closed(self, since: int) -> None:
         """Account for the buckets that were closed from number `since` on, and let go of the oldest."""
@@ -192,11 +242,7 @@ class Window:
             self.expire(start)
 
     def _close(self) -> None:
-        self.starts.append(self.start)
-        self.counts.append(self.n)
-        self.totals.append(self.total)
-        self.lows.append(self.low)
-        self.highs.append(self.high)
+        self._append()
         self.past_n += self.n
         self.past_total = None
         if self.low < self.past_low:
@@ -379,15 +425,12 @@ class Trend(Window):
         self.square, self.moment = 0.0, 0.0
         self.first_ts, self.first_value = NEVER, 0.0
 
-    def _close(self) -> None:
-        super()._close()
-        self.squares.append(self.square)
-        self.moments.append(self.moment)
-        self.first_tss.append(self.first_ts)
-        self.first_values.append(self.first_value)
-
-    def extend(self, times: Sequence[float], values: Sequence[float]) -> None:
-        """Take readings in the order of time, none of them older than what came before."""
+    def extend(self, times: Sequence[float], values: Sequence[float], apart: Apart | None = None) -> None:
+        """Take readings in the order of time, none of them older than what came before. `apart` are their
+        times, where many windows take the same."""
+        if apart is not None and apart.gap >= self.width and times[0] >= self.end and times[0] >= self.since:
+            self._take_apart(apart, values)
+            return
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, square, moment = self.n, self.total, self.square, self.moment
         low, high = self.low, self.high
@@ -419,12 +462,15 @@ class Trend(Window):
         self.square, self.moment = square, moment
         self._closed(closed)
 
+    def _ones(self, starts: array[int], times: Sequence[float], values: array[float]) -> None:
+        super()._ones(starts, times, values)
+        self.squares.extend(array("d", bytes(8 * len(starts))))
+        self.moments.extend(map(sub, times, starts))
+        self.first_tss.extend(map(int, times[:-1]))
+        self.first_values.extend(values)
+
     def _append(self) -> None:
-        self.starts.append(self.start)
-        self.counts.append(self.n)
-        self.totals.append(self.total)
-        self.lows.append(self.low)
-        self.highs.append(self.high)
+        super()._append()
         self.squares.append(self.square)
         self.moments.append(self.moment)
         self.first_tss.append(self.first_ts)

@@ -461,7 +461,7 @@ CLOCKED = st.sampled_from(
         "silent('20s')", "age(speed) > 15", "age(speed) <= '30s'", "held(speed > 10, '20s')",
         "since(door_open) > 25", "since(speed > 10) < 40", "last(temperature, '20s') > 10",
         "local_hour() >= 12.25",
-        "since(speed > 10 and door_open) >= 30", "held(avg(speed, '20s') > 10, '10s')",
+        "since(speed > 10 and door_open) >= 30", "held(avg(speed, '1m') > 10, '10s')",
     ]
 )  # fmt: skip
 SIMPLE = st.sampled_from(
