@@ -35,7 +35,7 @@ from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
 from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.links import Link
-from gateway.domain.measures import Followed, Tally
+from gateway.domain.measures import Cell, Followed, Tally
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.pace import Pace
@@ -732,6 +732,15 @@ class Analytics(Protocol):
         self, by: str, first: int, last: int, *, timed: bool = True
     ) -> Iterator[tuple[int, str, Mapping[str, int], Mapping[str, Mapping[str, int]]]]:
         """(day, key, counts, times) of the days first … last; without times where they are not asked for."""
+        ...
+
+    def cells(self, since: int, middle: int) -> list[Cell]:
+        """What was found since then, by rule, kind, model and firmware; rules in shadow and products that
+        nobody registered apart. `middle` is when the later half begins."""
+        ...
+
+    def fleet(self) -> Mapping[tuple[str, str, str], int]:
+        """{(kind, model, firmware): how many registered products}."""
         ...
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:

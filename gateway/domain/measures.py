@@ -93,6 +93,24 @@ def difference(good: int, of: int, other: int, other_of: int) -> tuple[float, fl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """On how many products of one kind, model and firmware a rule found something."""
+
+    rule: str
+    severity: str
+    kind: str
+    model: str
+    """empty: not known, like firmware"""
+    firmware: str
+    observed: int
+    """products, each counted once"""
+    lately: int
+    """products of the later half of the time"""
+    first: int
+    """when the first one was found, ms"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
     """One finding with what became of it; times are ms, None for what did not happen."""
 

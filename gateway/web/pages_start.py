@@ -16,7 +16,7 @@ from gateway.domain.appointment import Workshop
 from gateway.domain.device import Device
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.ports import Records
-from gateway.web import charts, pages_display, pages_operator, pages_workshop, views
+from gateway.web import charts, pages_display, pages_workshop, path, views
 from gateway.web.access import (
     LANGUAGE_COOKIE,
     LANGUAGES,
@@ -237,7 +237,7 @@ def _some_bays(bays: list[Shown], wanted: str | None) -> list[Shown]:
 async def _operator(
     context: Context, loaded: Shown, state: Mapping[str, Any], words: Words, now: int
 ) -> Shown:
-    p = await pages_operator.pulse(context)
+    p = await path.pulse(context)
     current = {
         "reading": "receive",
         "finding": "assess",
@@ -247,15 +247,15 @@ async def _operator(
         "done": "done",
     }
     step_now = next((current.get(s["key"]) for s in state["steps"] if s["now"]), None)
-    most = max(pages_operator.per_second(p, "receive") * 86_400, 1.0)
-    rows = [step for step in pages_operator.steps(p, words) if step.key != "record"]
+    most = max(path.per_second(p, "receive") * 86_400, 1.0)
+    rows = [step for step in path.steps(p, words) if step.key != "record"]
     for row in rows:
         row.bar = charts.share_bar(charts.log_share(row.per_second * 86_400, most))
         row.current = row.key == step_now
     lines = views.ledger(loaded.lines, context, words, newest_first=True)[:STORY_LINES]
     name = loaded.owner.name if loaded.owner else ""
     return Shown(
-        connected=pages_operator.connected(loaded.connected, words),
+        connected=path.connected(loaded.connected, words),
         steps=rows,
         story=lines,
         story_label=words("start.story", name=name),

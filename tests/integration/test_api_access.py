@@ -110,6 +110,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", f"{API}/cases/{{case_id}}/give"): S,
     ("GET", f"{API}/analytics/measures"): S,
     ("GET", f"{API}/analytics/feedback"): S,
+    ("GET", f"{API}/analytics/clusters"): S,
     ("GET", f"{API}/analytics/funnel"): S,
     ("GET", f"{API}/rules"): S,
     ("GET", f"{API}/rules/{{rule_id}}"): S,

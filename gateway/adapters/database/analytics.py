@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Transaction
 from gateway.domain.feedback import AskState
-from gateway.domain.measures import Followed, Tally
+from gateway.domain.measures import Cell, Followed, Tally
 from gateway.domain.moments import DAY_MS
 
 _DAY = sa.text(
@@ -47,6 +47,25 @@ _WORSE = sa.text(
     """
 )
 """What was found on the same device afterwards and was worse."""
+
+_CELLS = sa.text(
+    """
+    SELECT f.rule, max(f.severity) AS severity, d.kind, coalesce(d.model, '') AS model,
+        coalesce(d.firmware, '') AS firmware, count(DISTINCT f.device) AS observed,
+        count(DISTINCT CASE WHEN f.found_at >= :middle THEN f.device END) AS lately,
+        min(f.found_at) AS first
+    FROM findings f JOIN devices d ON d.id = f.device
+    WHERE f.found_at >= :since AND NOT f.shadow
+    GROUP BY f.rule, d.kind, coalesce(d.model, ''), coalesce(d.firmware, '')
+    """
+)
+
+_FLEET = sa.text(
+    """
+    SELECT kind, coalesce(model, ''), coalesce(firmware, ''), count(*) FROM devices
+    GROUP BY kind, coalesce(model, ''), coalesce(firmware, '')
+    """
+)
 
 
 class SqlAnalytics:
@@ -107,6 +126,13 @@ class SqlAnalytics:
         query = sa.select(c.day, c.key, c.counts, c.times).where(c.by == by, c.day >= first, c.day <= last)
         for day, key, counts, times in self._connection.execute(query):
             yield day, key, _COUNTS.decode(counts), _TIMES.decode(times) if timed else {}
+
+    def cells(self, since: int, middle: int) -> list[Cell]:
+        rows = self._connection.execute(_CELLS, {"since": since, "middle": middle}).mappings()
+        return [Cell(**row) for row in rows]
+
+    def fleet(self) -> Mapping[tuple[str, str, str], int]:
+        return {(kind, model, firmware): n for kind, model, firmware, n in self._connection.execute(_FLEET)}
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
         c = tables.feedback.c

@@ -10,7 +10,7 @@ from pydantic import Field
 from gateway.domain.feedback import EXPECTED, SCALES
 from gateway.domain.measures import STEPS
 from gateway.domain.moments import DAY_MS
-from gateway.flow import measure
+from gateway.flow import clusters, measure
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, Query, fault_at
 from gateway.web.api.shapes import Moment, MomentIn, Out
@@ -104,6 +104,61 @@ async def show_funnel(call: Call, query: FunnelQuery) -> FunnelOut:
     lines = await call.read(lambda r: measure.funnel(r, query.by, since, until, call.now, policy))
     items = [FunnelRow.of_line(line, query.by) for line in lines]
     return FunnelOut(since=since, until=until, by=query.by, items=items)
+
+
+# --- clusters ---------------------------------------------------------------------------------
+
+
+class ClustersQuery(Query):
+    """How far back."""
+
+    days: int = Field(clusters.SPAN_DAYS, ge=1, le=365, description="Found within so many days.")
+
+
+class ClusterOut(Out):
+    """One rule on one model and firmware."""
+
+    rule: str
+    severity: str
+    kind: str
+    model: str = Field(description="Empty: unknown, like firmware.")
+    firmware: str
+    observed: int = Field(description="Products on which it was found.")
+    lately: int = Field(description="Of these in the later half of the time.")
+    products: int = Field(description="How many there are of this model and firmware.")
+    expected: float | None = Field(
+        description="By the share of the whole kind; null where it is all of its kind."
+    )
+    ratio: float | None = Field(description="Observed to expected.")
+    interval: tuple[float, float] | None = Field(description="95 %, by Byar; above 1: more than chance.")
+    first: Moment
+
+    @classmethod
+    def of_cluster(cls, one: clusters.Cluster) -> ClusterOut:
+        """From what was counted."""
+        value, *interval = one.ratio or (None,)
+        cell = {name: getattr(one.cell, name) for name in CELL}
+        bounds = (interval[0], interval[1]) if interval else None
+        return cls(products=one.products, expected=one.expected, ratio=value, interval=bounds, **cell)
+
+
+CELL = ("rule", "severity", "kind", "model", "firmware", "observed", "lately", "first")
+
+
+class ClustersOut(Out):
+    """What is found where more often than elsewhere."""
+
+    items: list[ClusterOut]
+
+
+@endpoints.get("/analytics/clusters", *STAFF)
+async def show_clusters(call: Call, query: ClustersQuery) -> ClustersOut:
+    """Show findings by model and firmware against the fleet of their kind.
+
+    What is more than chance comes first, then by how many products it concerns.
+    """
+    found = await call.read(lambda r: clusters.clusters(r, call.now, query.days))
+    return ClustersOut(items=[ClusterOut.of_cluster(one) for one in found])
 
 
 # --- answers ----------------------------------------------------------------------------------
