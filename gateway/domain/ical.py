@@ -32,6 +32,7 @@ from icalendar import (
     vUri,
 )
 
+UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]"
 PRODID = "-//Touchpoint//Gateway//EN"
 CALENDAR_MOST = 262_144
 """characters of a calendar object in a mail; an invitation has two thousand"""
@@ -162,7 +163,7 @@ def _alarm(text: str, minutes: int) -> Alarm:
 
 def _address(person: Person) -> vCalAddress:
     address = vCalAddress(f"mailto:{person.mail}")
-    address.params["CN"] = vText(re.sub(r'[\x00-\x1f\x7f"]', " ", person.name))
+    address.params["CN"] = vText(re.sub(r"[\t\n\"]|" + UNSEEN, " ", person.name))
     if person.partstat is not None:
         address.params["CUTYPE"] = vText("INDIVIDUAL")
         address.params["ROLE"] = vText("REQ-PARTICIPANT")
@@ -172,8 +173,9 @@ def _address(person: Person) -> vCalAddress:
 
 
 def _plain(text: str) -> str:
-    """No-break spaces become plain ones, control characters none: calendars show both oddly."""
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text.replace("\u00a0", " ").replace("\u202f", " "))
+    """No-break spaces become plain ones, control characters none: calendars show both oddly, and some take
+    what Unicode calls a line separator for the end of a line."""
+    return re.sub(UNSEEN, "", text.replace("\u00a0", " ").replace("\u202f", " "))
 
 
 def _at(ms: int, zone: str) -> datetime:

@@ -515,6 +515,7 @@ def _appointment(
     visit = job(records, place, touchpoint)
     assert visit is not None  # `_bookable` gave the slot for it
     at_home = visit.service.at_home
+    said = terms_of(records, touchpoint, place, visit.services, now)
     return Appointment(
         id=new_id(now),
         workshop=place.id,
@@ -532,8 +533,8 @@ def _appointment(
         owner=touchpoint.owner,
         device=touchpoint.device,
         touchpoint=touchpoint.id,
-        terms=terms_of(records, touchpoint, place, visit.services, now),
-        diagnosis=diagnosis(records, touchpoint, visit.service, place),
+        terms=said,
+        diagnosis=diagnosis(records, touchpoint, visit.service, place, said),
     )
 
 
@@ -560,10 +561,14 @@ def _matters(records: Records, touchpoint: Touchpoint) -> Sequence[Any]:
 
 
 def diagnosis(
-    records: Records, touchpoint: Touchpoint, service: Service, place: Workshop | None = None
+    records: Records,
+    touchpoint: Touchpoint,
+    service: Service,
+    place: Workshop,
+    said: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What the workshop is told: all that was found, with which readings, where their course can be read,
-    what it was here for before, and what the owner was promised."""
+    what it was here for before, and what the owner was promised. `said` is who pays for each job."""
     device = records.devices.find(touchpoint.device)
     latest = records.devices.facts(touchpoint.device).latest
     codes = latest.get("dtc", (0, None))[1]
@@ -578,13 +583,19 @@ def diagnosis(
         "firmware": device.firmware if device else None,
         "charts": [_course(signal, latest) for signal in touchpoint.evidence if signal in latest],
         **_said(records, touchpoint),
-        "earlier": _earlier(records, touchpoint, place) if place else [],
-        "promised": {
-            "minutes": service.minutes,
-            "price_from": service.price_from,
-            "price_to": service.price_to,
-            "currency": service.currency,
-        },
+        "earlier": _earlier(records, touchpoint, place),
+        "promised": _promised(service, said),
+    }
+
+
+def _promised(service: Service, said: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How long it takes, and what the owner pays where they pay for all of it."""
+    theirs = bool(said) and all(each["payer"] == "owner" for each in said.values())
+    return {
+        "minutes": service.minutes,
+        "price_from": service.price_from if theirs else None,
+        "price_to": service.price_to if theirs else None,
+        "currency": service.currency,
     }
 
 

@@ -135,14 +135,15 @@ def _prolong(records: Records, into: Touchpoint, service: str, now: int, policy:
     visit, place, slot = found
     jobs = tuple(dict.fromkeys((*visit.jobs, service)))
     whole = arithmetic.together([s for s in map(place.service, jobs) if s is not None])
+    said = book.terms_of(records, into, place, jobs, now)
     after = replace(
         visit,
         services=jobs,
         bay=slot.bay or visit.bay,
         end=slot.end,
         buffer_ms=slot.buffer_ms,
-        diagnosis=book.diagnosis(records, into, whole, place),
-        terms=book.terms_of(records, into, place, jobs, now),
+        diagnosis=book.diagnosis(records, into, whole, place, said),
+        terms=said,
         sequence=visit.sequence + 1,
     )
     records.workshops.save_appointment(after)

@@ -32,6 +32,9 @@ ABOUT = (INVITATION, DECLINE_COUNTER)
 OWNER_ALARM_MINUTES = 120
 """How long before the visit the owner's calendar rings."""
 
+SAID_MOST = 500
+"""Characters of what an owner says themselves; the page has all of it."""
+
 NOTE_MOST = 200
 """Characters of what was noted at an earlier visit."""
 
@@ -340,7 +343,7 @@ def _diagnosis(told: Telling) -> list[tuple[str, str]]:
     return [
         ("found", found),
         ("also_found", "; ".join(_rule(told, str(m["rule"])) for m in (diagnosis.get("matters") or ())[1:])),
-        ("said", str((diagnosis.get("report") or {}).get("text") or "")),
+        ("said", " ".join(str((diagnosis.get("report") or {}).get("text") or "").split())[:SAID_MOST]),
         ("codes", "; ".join(_code(told, str(code)) for code in diagnosis.get("codes") or ())),
         ("odometer", stand),
         ("software", str(diagnosis.get("firmware") or "")),

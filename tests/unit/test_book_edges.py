@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from garage import DAY, HOUR, MINUTE, NORD, World, at, open_world
@@ -208,6 +209,19 @@ async def test_who_comes_days_later_has_not_come(world: World) -> None:
     world.go_to(TUESDAY_8 + 2 * DAY)
     with pytest.raises(ConflictError, match="a day away"):
         await world.write(visit.step, made.id, "checked_in", world.now, world.policy)
+
+
+# --- who pays ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stated", [{"warranty": True}, {"price_valid_until": "2026-11-01"}])
+async def test_a_price_that_the_owner_does_not_pay_or_that_is_over_was_not_promised(
+    world: World, stated: dict[str, Any]
+) -> None:
+    await put(world, replace(NORD, services=(replace(NORD.services[0], **stated),)))
+    await world.write(lambda r: r.devices.update(replace(r.devices.get("car"), warranty_until="2027-01-01")))
+    promised = (await booked(world)).diagnosis["promised"]
+    assert (promised["minutes"], promised["price_from"], promised["price_to"]) == (60, None, None)
 
 
 # --- holidays ---------------------------------------------------------------------------------

@@ -51,6 +51,17 @@ def test_texts_come_through_whole() -> None:
     assert event.organizer.params["CN"] == ["Kfz  Nord ; Team  BCC: x"]
 
 
+def test_no_text_of_theirs_begins_a_line_of_ours() -> None:
+    """Neither by the ends of lines that calendars know nor by those that only some readers take for one."""
+    trick = "Jana\r\nATTENDEE:x\u2028METHOD:CANCEL\x85\u2029\x0bEND:VEVENT"
+    person = Person(mail="jana@example.com", name=trick, partstat="ACCEPTED")
+    made = replace(VISIT, summary=trick, description=trick, location=trick, attendee=person)
+    written = calendar([made])
+    lines = written.decode().splitlines()
+    assert not [line for line in lines if line.startswith(("METHOD", "ATTENDEE:x"))]
+    assert len(lines) == written.count(b"\r\n")
+
+
 def test_lines_are_folded_by_octets() -> None:
     text = calendar([replace(VISIT, summary="Größe " * 40)])
     assert all(len(line) <= 75 for line in text.split(b"\r\n"))
