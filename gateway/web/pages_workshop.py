@@ -112,6 +112,12 @@ class Day:
     people: Sequence[str | None] = ()
     """owner ids of whose visits and holds are shown"""
 
+    @property
+    def bays(self) -> tuple[str, ...]:
+        """Its bays, and those of bookings from before it gave one up."""
+        booked = (b.appointment.bay for b in self.bookings if b.appointment.bay)
+        return tuple(dict.fromkeys((*self.workshop.bays, *booked)))
+
 
 def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
     """Bookings and holds of one local day."""
@@ -321,7 +327,7 @@ def calendar(
     spans = slots.openings(loaded.workshop, loaded.day)
     first, last = _window(loaded, spans, hours)
     grid = _Grid(first, last)
-    blocks = {bay: _bay(bay, loaded, spans, grid, words, now, chosen) for bay in loaded.workshop.bays}
+    blocks = {bay: _bay(bay, loaded, spans, grid, words, now, chosen) for bay in loaded.bays}
     moment = moments.instants(loaded.day, 12 * 60, loaded.workshop.time_zone)[0]
     many = sum(1 for b in loaded.bookings if b.appointment.state in BUSY)
     return Shown(

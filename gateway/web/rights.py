@@ -184,8 +184,8 @@ def appointment(records: Records, who: Identity, appointment_id: str) -> Appoint
 
 
 def changeable(records: Records, who: Identity, appointment_id: str) -> Appointment:
-    """An appointment that somebody may change, or agree to more work on: of the owners who see it, who made it
-    and who may answer for its product. Raises NotAllowedError."""
+    """An appointment that somebody may change, or agree to more work on: of the owners who see it, who made
+    it and who may answer for its product. Raises NotAllowedError."""
     found = appointment(records, who, appointment_id)
     others = who.role is Role.OWNER and found.owner != who.subject
     if others and not people.may_answer(records, found.device or "", who.subject or ""):

@@ -289,6 +289,37 @@ async def test_a_workshop_offers_a_time_that_it_types(lab: Lab) -> None:
     assert "said=invalid" in await says(lab, f"/workshop/bookings/{made.id}/counter", start="later")
 
 
+async def test_who_may_only_look_changes_no_visit_and_agrees_to_no_work(lab: Lab) -> None:
+    made = await requested(lab)
+    await lab.owner("tom")
+    operator, north = await lab.caller(), await lab.caller(Role.WORKSHOP, "north")
+    tom = await lab.caller(Role.OWNER, "tom")
+    await operator("PUT", "devices/car-1/people/tom", {"role": "member"})
+    await north("POST", f"appointments/{made.id}/confirm", {})
+    lab.clock.advance(made.start)
+    await north("POST", f"appointments/{made.id}/progress", {"step": "checked_in"})
+    asked = await north("POST", f"appointments/{made.id}/extra-work", {"reason": "Discs", "price": 240})
+    extra = asked.body["id"]
+    assert (await tom("GET", f"appointments/{made.id}")).status == 200
+    _, secret = await lab.token(Role.OWNER, "tom")
+    await says(lab, "/sign-in", token=secret)
+    tries = (
+        (f"appointments/{made.id}/cancel", {}, f"/me/visits/{made.id}/cancel"),
+        (f"appointments/{made.id}/stay", {"stay": "waits"}, f"/me/visits/{made.id}/stay"),
+        (f"extra-work/{extra}/answer", {"approve": True}, f"/me/extra-work/{extra}/answer"),
+    )
+    for path, body, page in tries:
+        refused = await tom("POST", path, body)
+        assert refused.status == 403, path
+        assert "somebody else of your household decides" in refused.body["detail"]
+        form = {"stay": "waits", "action": "approve"}
+        async with lab.client.post(page, data=form, headers=OURS, allow_redirects=False) as response:
+            assert response.status == 403, page
+    assert (await lab.read(lambda r: r.workshops.extra(extra))).state is ExtraState.ASKED
+    await operator("PUT", "devices/car-1/people/tom", {"role": "member", "may_answer": True})
+    assert (await tom("POST", f"extra-work/{extra}/answer", {"approve": True})).body["state"] == "approved"
+
+
 # --- the same by API --------------------------------------------------------------------------
 
 
