@@ -358,9 +358,16 @@ class FullCarUnit(CarUnit):
             "engine_speed": revs,
             "coolant_temperature": float(round(self.car.coolant + self._noise.gauss(0, 0.4))),
             "battery_voltage": self.car._voltage(self._noise, running=True),
-            **self.news({"dtc": list(self.car.active_codes())}, at),
+            **self.news({"dtc": self._codes_now()}, at),
         }
         return [Reading(ts=at, signals=values)]
+
+    def _codes_now(self) -> list[str]:
+        """Active codes, and now and then one that is gone when the drive ends."""
+        codes = list(self.car.active_codes())
+        if self._noise.random() < 0.0008:
+            codes.append(NOISE_CODES[self._noise.randrange(len(NOISE_CODES))])
+        return codes
 
     def _pull(self, speed: float) -> float:
         """How much of its power the engine gives: for the road at that speed, and for accelerating."""
@@ -422,8 +429,6 @@ class FullCarUnit(CarUnit):
             self._plug_in(use, at)
         elif self._noise.random() < 0.002 and not use.what.startswith("away"):
             self._forget_window(at)
-        if self._noise.random() < 0.0015:
-            self.car.codes = (*self.car.codes, NOISE_CODES[self._noise.randrange(len(NOISE_CODES))])
 
     def _all_signals(self, use: Use, at: int) -> dict[str, object]:
         values = self._rest_signals(at) | self.news(self.body.state(), at) | self._place_at(use, at)
@@ -464,6 +469,8 @@ class FullCarUnit(CarUnit):
                 for j in self.part.away
             )
             self.needs.state("abroad", ("travel", "toll"), at, true=abroad)
+        if self.body.diesel:
+            self.needs.state("soot", ("dpf-drive", "exhaust"), at, true=self.body.soot >= 65)
         month = self.scenario.local(at).month
         self.needs.state(
             "summer_tyres",

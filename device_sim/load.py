@@ -625,8 +625,8 @@ def as_text(figures: dict[str, Any]) -> Iterator[str]:
     latency = figures["latency_ms"]
     yield f"{figures['connections']} connections in {figures['connect_seconds']:g} s"
     yield (
-        f"{figures['messages']} messages, {figures['acknowledged']} acknowledged, in {figures['seconds']:g} s: "
-        f"{figures['messages_per_second']} a second"
+        f"{figures['messages']} messages, {figures['acknowledged']} acknowledged, "
+        f"in {figures['seconds']:g} s: {figures['messages_per_second']} a second"
     )
     if latency:
         yield "acknowledged after " + ", ".join(f"{name} {value:g} ms" for name, value in latency.items())

@@ -7,8 +7,11 @@ recall                     share of these repairs that a finding about one of th
 precision                  share of findings that were about a need or a state that was there
 lead                       from the first such finding to the moment of the worst, days
 prevented                  share of these repairs that were done before it came to the worst
-contacts per repair        messages about jobs of a workshop, over the repairs that they were about
-needless                   messages about nothing that was so, a year and owner
+contacts per repair        touchpoints about jobs of a workshop, over the repairs that they were about
+needless                   touchpoints about nothing that was so, a year and owner
+
+A contact is a touchpoint that reached its owner; that it is shown again where it stays unanswered is counted
+apart, as messages.
 """
 
 from __future__ import annotations
@@ -99,8 +102,10 @@ class Score:
     service_findings: int
     """findings of rules for maintenance and safety"""
     service_right: int
+    messages: int
+    """that stood on phones, those shown again included"""
     contacts: int
-    touchpoints: int
+    """touchpoints that reached their owner"""
     job_contacts: int
     """that were about a job of a workshop"""
     contacted: int
@@ -136,7 +141,7 @@ class Score:
     @property
     def per_owner_month(self) -> float:
         """Touchpoints."""
-        return self.touchpoints / (self.owners * self.years * 12)
+        return self.contacts / (self.owners * self.years * 12)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -154,7 +159,7 @@ class Score:
             "precision_of_all": _rounded(self.precision_of_all),
             "findings": self.findings,
             "contacts": self.contacts,
-            "touchpoints": self.touchpoints,
+            "messages": self.messages,
             "needless": self.needless,
             "owners": self.owners,
             "by_need": {
@@ -191,7 +196,7 @@ def scored(
     counted = [found for found in findings if begin <= found.at <= end]
     right = {id(f): about(of_device[f.device], f.service, f.at) for f in counted}
     tallies = _tallies(of_device, by_device, begin, end)
-    told = [contact for contact in contacts if begin <= contact.at <= end]
+    told = [contact for contact in firsts(contacts) if begin <= contact.at <= end]
     jobs = {service.id for shop in scenario.part.workshops for service in shop.services}
     job_contacts, contacted, needless = _told(told, of_device, jobs)
     service = [found for found in counted if found.purpose in ("maintenance", "safety")]
@@ -205,13 +210,21 @@ def scored(
         right=sum(bool(right[id(found)]) for found in counted),
         service_findings=len(service),
         service_right=sum(bool(right[id(found)]) for found in service),
+        messages=sum(begin <= contact.at <= end for contact in contacts),
         contacts=len(told),
-        touchpoints=len({contact.touchpoint for contact in told}),
         job_contacts=job_contacts,
         contacted=contacted,
         needless=needless,
         rules=_by_rule(counted, right, told),
     )
+
+
+def firsts(contacts: Iterable[Contact]) -> list[Contact]:
+    """Of every touchpoint the moment when it was first shown."""
+    first: dict[str, Contact] = {}
+    for contact in sorted(contacts, key=lambda contact: contact.at):
+        first.setdefault(contact.touchpoint, contact)
+    return list(first.values())
 
 
 def about(needs: Iterable[Need], service: str, at: int) -> list[Need]:
