@@ -29,7 +29,7 @@ from rules.places import Geography
 from rules.program import Layout, Program, RunningRule
 from rules.readings import Known, Value, plain
 from rules.state import WARMED, DeviceState, carry, restore, save
-from rules.windows import NEVER, Series, Window
+from rules.windows import FIRST, NEVER, Series, Window
 from rules.world import PREFIX, World
 
 ClearReason: TypeAlias = Literal["condition", "reset", "kind", "refuted", "rule"]
@@ -190,7 +190,7 @@ class Engine:
 
     def _begin(self, state: DeviceState, before: Program, position: int, received: int) -> None:
         """Look at the rules that are new and wait for time to pass; what they waited for before is past."""
-        if state.newest == -NEVER:
+        if state.newest == FIRST:
             return
         now = max(state.passed, state.device_time(received))
         state.seen, state.looked = now, state.newest
@@ -228,7 +228,7 @@ class Engine:
         cells = [cell for cell in state.cold if program.cells[cell][1] == program.names[slot]]
         for cell in cells:
             kept = state.own(cell)
-            kept.clear(-NEVER)
+            kept.clear(FIRST)
             for ts, raw in readings:
                 value = program.usable[slot](raw)
                 if value is not None and ts <= state.newest:
@@ -336,7 +336,7 @@ class Engine:
         """
         self._keep_ungiven()
         state = self._states.get(device)
-        if state is None or state.newest == -NEVER:
+        if state is None or state.newest == FIRST:
             return
         state.unpack()
         state.flush()
@@ -483,7 +483,7 @@ class Engine:
         for slot in list(state.open):
             self._close(state, state.program.rules[slot], now, position, received, "kind")
         for slot in state.program.peers:
-            state.cells[slot].clear(-NEVER)
+            state.cells[slot].clear(FIRST)
         state.kind = kind
         state.equip(self._program(kind))
 
@@ -523,7 +523,7 @@ class Engine:
                 self.too_late += len(signals)
                 return
         else:
-            state.newest, state.looked, state.offset = ts, -NEVER, received - ts
+            state.newest, state.looked, state.offset = ts, FIRST, received - ts
         state.saw(state.program.mask_of(signals))
         state.recent.append(ts)
         if len(state.recent) > state.most:
@@ -607,7 +607,7 @@ class Engine:
                 self.too_late += not any(a and b for a, b in zip(taken, kinds, strict=False))
         if ts < state.times[slot]:
             return
-        if state.times[slot] == -NEVER:
+        if state.times[slot] == FIRST:
             touched.update(program.general_of[slot])
             state.view = None  # more rules can become true
         self._cross(state, slot, value, touched)
@@ -636,7 +636,7 @@ class Engine:
         """A message with the signals expected, and values that are not."""
         state.unpack()
         state.flush()
-        state.newest, state.looked, state.offset = ts, -NEVER, received - ts
+        state.newest, state.looked, state.offset = ts, FIRST, received - ts
         state.recent.append(ts)
         if len(state.recent) > state.most:
             state.forget()
@@ -855,8 +855,8 @@ class Engine:
     def _schedule(self, state: DeviceState) -> None:
         """Note when the next thing falls due. The heap's time for a device is never too late."""
         clocked = state.program.view(state).clocked
-        if state.newest == -NEVER or not (state.pending or clocked):
-            state.due, state.wake, state.low = -NEVER if state.newest == -NEVER else NEVER, NEVER, -NEVER
+        if state.newest == FIRST or not (state.pending or clocked):
+            state.due, state.wake, state.low = FIRST if state.newest == FIRST else NEVER, NEVER, FIRST
             return
         rules, wake, at = state.program.rules, NEVER, state.passed
         for slot, (began, _) in state.pending.items():
@@ -867,7 +867,7 @@ class Engine:
         early = early or any(
             r.ends_silence and (r.slot in state.open or r.slot in state.pending) for r in clocked
         )
-        self._expect(state, -NEVER if early else wake, wake)
+        self._expect(state, FIRST if early else wake, wake)
 
     def _expect(self, state: DeviceState, due: int, wake: int, early: int = EARLY) -> None:
         """Something happens with a reading at the device time `due` or later, or at the time `wake`.
@@ -877,7 +877,7 @@ class Engine:
         """
         state.due, state.wake = due, wake
         if wake == NEVER:
-            state.low = -NEVER
+            state.low = FIRST
             return
         at = wake + state.offset
         if state.heaped is None or at < state.heaped:

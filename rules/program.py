@@ -49,8 +49,14 @@ MOST_PLANS = 256
 MOST_VIEWS = 64
 """Sets of rules a kind tells apart by what its devices have sent; all others run all rules."""
 
+MOST_BOUNDS = 1_024
+"""Different bounds of messages that devices share."""
+
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
+
+OFFSETS = tuple(range(8_192))
+"""Receive times less ts, ms, as shared objects: a number of its own a device would be memory to touch."""
 
 _NAMES = "    s = state; V = state.values; T = state.times; C = state.cells; at = ts"
 _AGE = re.compile(r"C\[\d+\]\.age\(at\)")
@@ -162,6 +168,7 @@ class Program:
         self._number_cells(expressions)
         self.first_guards: list[Any] = [EMPTY if number else NOTHING for number in self.numbers]
         self.no_plan: Plan = _no_plan
+        self._bounds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.plans: dict[tuple[View, tuple[str, ...]], tuple[Plan, Layout]] = {}
         self._seen: set[tuple[View, tuple[str, ...]]] = set()
         self.rules = self._compile(rules, failed)
@@ -404,6 +411,12 @@ class Program:
             return self.guarded_of[slot]
         first = bisect_right(self.cuts[slot], cast(float, known))
         return self.owners[slot][first:last] if first <= last else self.owners[slot][last:first]
+
+    def shared_bounds(self, bounds: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The same bounds as one object for all devices: so there is less memory to touch with a message."""
+        if len(self._bounds) >= MOST_BOUNDS:
+            self._bounds.clear()
+        return self._bounds.setdefault(bounds, bounds)
 
     def narrow(self, state: DeviceState, slot: int) -> None:
         """Set a number's guard anew after an episode has begun or ended; one that lets nothing pass stays."""
@@ -685,6 +698,7 @@ def _generate(
         "__builtins__": {b.__name__: b for b in (Exception, KeyError, TypeError, float, int, len, set)},
         **generator.names,
         **calls,
+        "offsets": OFFSETS,
     }
     exec(compile("\n".join(source), "<plan>", "exec"), scope)
     return cast(Plan, scope["plan"])
@@ -721,7 +735,8 @@ def _guards(program: Program, layout: Layout, known: list[tuple[int, int]]) -> l
         *(line for pair in known for line in _fails(program, *pair)),
         "        if out and not fit(state, ts, out): return odd(state, position, received, ts, signals)",
         "    state.newest = ts",
-        "    offset = state.offset = received - ts",
+        "    offset = received - ts",
+        f"    state.offset = offsets[offset] if 0 <= offset < {len(OFFSETS)} else offset",
         f"    state.packed = {layout.slots}",
         *_kept(program, layout, known),
         "    if not quiet: touched = moved(state, ts, out)",

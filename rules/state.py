@@ -21,7 +21,7 @@ from rules.cells import Kept, Peer, Previous
 from rules.expressions import Cell
 from rules.readings import Known
 from rules.texts import StateVersionError
-from rules.windows import NEVER, Apart, Series, apart, bucket_width
+from rules.windows import FIRST, NEVER, Apart, Series, apart, bucket_width
 
 if TYPE_CHECKING:
     from rules.program import Layout, Plan, Program, View
@@ -90,9 +90,9 @@ class DeviceState(_Hot):
         self.zone: str | None = None  # the owner's time zone
         self.registered = False  # whether a control entry named the kind
         self.dirty = False  # whether it has changed since it was last saved
-        self.newest = -NEVER  # ts of the newest plausible reading
-        self.seen = -NEVER  # device time up to which what time alone brings was looked at
-        self.looked = -NEVER  # with this newest reading; one that has come since may have turned time back
+        self.newest = FIRST  # ts of the newest plausible reading
+        self.seen = FIRST  # device time up to which what time alone brings was looked at
+        self.looked = FIRST  # with this newest reading; one that has come since may have turned time back
         self.offset = 0  # receive time of the newest reading less its ts
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
         self.equip(program)
@@ -106,7 +106,7 @@ class DeviceState(_Hot):
         self.view: View | None = None  # see Program.view
         self.known = 0  # the signals it has sent, as bits by slot, as of then
         self.values: list[Known | None] = [None] * len(program.names)
-        self.times = [-NEVER] * len(program.names)
+        self.times = [FIRST] * len(program.names)
         self.guards: list[Any] = list(program.first_guards)
         self.cells: list[Kept] = list(program.blank)  # its own from the first reading on
         self.series: list[Series | None] = list(program.blank_series)
@@ -123,9 +123,9 @@ class DeviceState(_Hot):
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
         self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
         self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
-        self.due = -NEVER  # a reading of this device time or later brings something to its end
+        self.due = FIRST  # a reading of this device time or later brings something to its end
         self.wake = NEVER  # so does this device time alone
-        self.low = -NEVER  # an offset below this makes that earlier than `heaped`
+        self.low = FIRST  # an offset below this makes that earlier than `heaped`
 
     def own(self, cell: int) -> Any:
         """What is kept of the past, to be written to; until the first reading devices share empty ones."""
@@ -211,7 +211,8 @@ class DeviceState(_Hot):
         """Work out the bounds of the messages to come."""
         layout, guards, bounds = cast("Layout", self.layout), self.guards, list[Any]()
         if layout.plain:
-            self.bounds, self.rolls = tuple([end for slot in layout.slots for end in guards[slot]]), NEVER
+            ends = tuple([end for slot in layout.slots for end in guards[slot]])
+            self.bounds, self.rolls = self.program.shared_bounds(ends), NEVER
             return self.bounds
         most, rolls = QUEUE, NEVER
         for slot, number, windowed in layout.bounds:
@@ -341,7 +342,7 @@ def save(state: DeviceState) -> bytes:
         {
             name: (ts, value)
             for name, ts, value in zip(program.names, state.times, state.values, strict=True)
-            if ts != -NEVER
+            if ts != FIRST
         },
         [
             (program.rules[rule].id, program.rules[rule].fingerprint, began, position)
@@ -445,7 +446,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     for slot, key in enumerate(program.cells):
         if by_key.get(key):
             state.own(slot).restore(by_key[key])
-    if newest != -NEVER:
+    if newest != FIRST:
         known = by_key.keys() - {tuple(key) for key in cold}
         state.cold = tuple(
             slot for slot, key in enumerate(program.cells) if key[0] in WARMED and key not in known
@@ -460,7 +461,7 @@ def carry(state: DeviceState, programs: Mapping[str | None, Program], none: Prog
     saved, known = save(state), set(state.program.cells)
     for cell in state.cells:
         if isinstance(cell, Peer):
-            cell.clear(-NEVER)
+            cell.clear(FIRST)
     carried = restore(state.device, saved, programs, none)
     carried.heaped = state.heaped
     for slot, (cell, key) in enumerate(zip(carried.cells, carried.program.cells, strict=True)):
@@ -478,7 +479,7 @@ def _forget_changed(state: DeviceState, program: Program) -> None:
         now = signals.get(before.name, before)
         other = (now.type, now.unit) != (before.type, before.unit)
         if other:
-            state.values[slot], state.times[slot] = None, -NEVER
+            state.values[slot], state.times[slot] = None, FIRST
             for rule in state.program.rules:
                 if slot in rule.signals:
                     state.pending.pop(rule.slot, None)
@@ -487,7 +488,7 @@ def _forget_changed(state: DeviceState, program: Program) -> None:
                     state.cells[phase.cell] = state.program.makers[phase.cell](state)
         for cell in state.program.cells_of[slot]:
             if other or (now.range != before.range and state.program.cells[cell][0] == "histogram"):
-                state.own(cell).clear(-NEVER)
+                state.own(cell).clear(FIRST)
                 state.cells[cell] = state.program.makers[cell](state)
 
 

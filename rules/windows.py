@@ -26,6 +26,9 @@ LEAST_READINGS = 30
 NEVER = 1 << 62
 """A time after all others."""
 
+FIRST = -NEVER
+"""A time before all others. One object, so that looking at it touches no memory of a device's own."""
+
 _ROUNDING = 1e-12
 """A spread smaller than this part of the mean is the rounding of numbers that are all the same."""
 
