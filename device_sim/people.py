@@ -83,6 +83,8 @@ class Person(Agenda):
         self._rng = random.Random(f"{seed}/{part.id}/person")
         self._devices = [device.id for device in scenario.part.devices if device.owner == part.id]
         self._answered: set[str] = set()
+        self._declined: set[tuple[str, str]] = set()
+        """(device, rule) that they were asked about before"""
         self._now = scenario.start
         self._offered = {service.id for shop in scenario.part.workshops for service in shop.services}
         if self.acts.sees == "display":
@@ -138,9 +140,11 @@ class Person(Agenda):
         matter = await self._api.get(self.id, f"/touchpoints/{touchpoint}")
         if matter["state"] != "open":
             return
-        for told in matter["matters"] if self.acts.does else ():
-            if told["service"] not in self._offered:
-                self._do_it(str(matter["device"]), told["service"], at)
+        if self.acts.does:
+            body = self._by_themselves(matter, at)
+            if body is not None:
+                await self._post_answer(touchpoint, body)
+                return
         self._now = at
         if self.acts.descales and "descal" in matter["rule"]:
             self._descale(matter["device"], at)
@@ -150,10 +154,16 @@ class Person(Agenda):
 
     def _body(self, matter: Mapping[str, Any]) -> dict[str, str]:
         slots = {_ms(slot["start"]): str(slot["id"]) for slot in matter["slots"]}
-        if self.acts.answer == "elsewhere":
-            if matter["kind"] == "appointment":
-                self._have_it_done(matter, self._rng.uniform(2, 14))
+        asked = (str(matter.get("device")), str(matter.get("rule")))
+        again = asked in self._declined
+        self._declined.add(asked)
+        if self.acts.answer == "elsewhere" and matter["kind"] == "appointment":
+            if again:
+                return {"action": "already_done"}
+            self._have_it_done(matter, self._rng.uniform(2, 14))
             return {"action": "not_now"}
+        if self.acts.answer == "not_now" and again and self.acts.does:
+            return {"action": "never"}
         if self.acts.does and not slots and matter["kind"] == "appointment" and self.acts.answer == "book":
             self._have_it_done(matter, self._rng.uniform(2, 8))  # they call us, and find a day
         if self.acts.answer == "book" and slots:
@@ -168,12 +178,19 @@ class Person(Agenda):
         if unit is not None and matter["service"] is not None:
             unit.care(str(matter["service"]), self._now + round(days * 24 * HOUR))
 
-    def _do_it(self, device: str, service: str | None, at: int) -> None:
-        """Refill, clean, close: within a while, if they get round to it."""
-        unit = self._fleet.units.get(device)
-        if unit is not None and service is not None and self._rng.random() < self.acts.does:
-            hours = 0.3 if service in AT_ONCE else self._rng.uniform(2, 96)
-            unit.care(service, at + round(hours * HOUR))
+    def _by_themselves(self, matter: Mapping[str, Any], at: int) -> dict[str, str] | None:
+        """Refill, clean, close, if they get round to it; the answer, where there is nothing to book."""
+        own = [told["service"] for told in matter["matters"] if told["service"] not in self._offered]
+        unit = self._fleet.units.get(str(matter["device"]))
+        did = self._rng.random() < self.acts.does
+        if not own or unit is None:
+            return None
+        for service in own if did else ():
+            hours = 0.3 if service in AT_ONCE else self._rng.uniform(1, 20)
+            unit.care(str(service), at + round(hours * HOUR))
+        if len(own) < len(matter["matters"]):
+            return None
+        return {"action": "already_done" if did else "noted"}
 
     async def _post_answer(self, touchpoint: str, body: Mapping[str, str]) -> None:
         """Post it; where the slot has been taken meanwhile, choose among the next ones."""

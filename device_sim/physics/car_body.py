@@ -200,7 +200,7 @@ class Body:
         load = stepped(noisy(rng, 21 + 62 * pull, 4), 0.1, 0, 100)
         values: dict[str, object] = {
             "engine_run_time": float(int(min(ran, 65_535))),
-            "module_voltage": stepped(noisy(rng, 13.9 - 1.7 * self.weak_charging, 0.08), 0.001, 0, 66),
+            "module_voltage": stepped(noisy(rng, 13.78 - 1.6 * self.weak_charging, 0.16), 0.001, 0, 66),
             "engine_load": load,
             "throttle": stepped(noisy(rng, 13 + 30 * pull, 1.5), 0.1, 0, 100),
             "map": stepped(noisy(rng, 32 + 62 * pull, 4), 1, 0, 655),
