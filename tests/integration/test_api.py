@@ -582,3 +582,24 @@ async def test_the_journal_says_how_far_its_readers_are(lab: Lab) -> None:
     await lab.journal.append([("touchpoint/v1/d1/telemetry", b"{}")], NOW)
     shown = await (await lab.caller()).get("journal")
     assert (shown["head"], shown["readers"]["assess"]) == (1, {"position": 0, "lag": 1})
+
+
+async def test_a_service_plan_pays_for_what_it_contains_in_every_offer_from_now_on(lab: Lab) -> None:
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    matter = await lab.worn_pads("car-1", "jana")
+    system = await lab.caller(Role.INTEGRATION)
+    plan = {"name": "Carefree", "until": "2027-06-30", "services": ["brakes-front"]}
+    covered = await system("PUT", "devices/car-1/cover", {"warranty_until": None, "plan": plan})
+    assert (covered.status, covered.body["plan"]) == (200, plan)
+    jana = await lab.caller(Role.OWNER, "jana")
+    slot = (await jana.get(f"touchpoints/{matter.id}"))["slots"][0]["id"]
+    await jana("POST", f"touchpoints/{matter.id}/answer", {"action": "book", "slot": slot})
+    (visit,) = await lab.read(lambda r: r.workshops.appointments(device="car-1"))
+    assert "plan" in str(visit.terms)
+    assert "Carefree" in str(visit.terms)
+    other = {"id": "car-9", "kind": "car", "plan": {"until": "2027-06-30"}}
+    assert (await system("POST", "devices", other)).body["plan"]["until"] == "2027-06-30"
+    refused = await system("PUT", "devices/car-1/cover", {"warranty_until": None, "plan": {"name": "x"}})
+    assert (refused.status, "until is missing" in str(refused.body)) == (422, True)
+    assert (await system("PUT", "devices/nobody/cover", {"warranty_until": None, "plan": None})).status == 404

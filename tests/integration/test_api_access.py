@@ -42,6 +42,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/devices"): O + S,
     ("POST", f"{API}/devices"): S,
     ("GET", f"{API}/devices/{{device_id}}"): O + S,
+    ("PUT", f"{API}/devices/{{device_id}}/cover"): S,
     ("PUT", f"{API}/devices/{{device_id}}/owner"): S,
     ("GET", f"{API}/devices/{{device_id}}/readings"): O + S,
     ("GET", f"{API}/devices/{{device_id}}/people"): O + S,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -28,6 +29,7 @@ from gateway.web.api.endpoint import (
     page,
 )
 from gateway.web.api.shapes import (
+    CoverIn,
     DeviceIn,
     DeviceOut,
     Every,
@@ -157,6 +159,22 @@ def of_stranger(call: Call, facts: Facts) -> DeviceOut:
     if not facts.last_seen:
         raise NotFoundError(f"There is no device {facts.device}.")
     return DeviceOut.of_unclaimed(facts, call.context.kind_of(facts.device))
+
+
+@endpoints.put("/devices/{device_id}/cover", *STAFF)
+async def cover_device(call: Call, device_id: str, body: CoverIn) -> DeviceOut:
+    """Say who pays for what a device needs: the manufacturer's warranty, a service plan, or neither.
+
+    Offers that are open read by it from now on, on every channel; what a visit was booked with stays so.
+    """
+    values = body.model_dump()
+
+    def work(records: Records) -> DeviceOut:
+        covered = replace(records.devices.get(device_id), **values)
+        records.devices.update(covered)
+        return DeviceOut.of_device(covered)
+
+    return await call.write(work)
 
 
 @endpoints.put("/devices/{device_id}/owner", *STAFF)

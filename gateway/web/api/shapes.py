@@ -255,6 +255,21 @@ class SubscriptionOut(Out):
 # --- devices ------------------------------------------------------------------------------------
 
 
+class PlanIn(In):
+    """A service plan: until when it pays for what."""
+
+    name: Line | None = Field(None, description="As owners know it.")
+    until: Date
+    services: tuple[Word, ...] = Field((), max_length=200, description="What it contains; empty: everything.")
+
+
+class CoverIn(In):
+    """Who pays for what a product needs; null: that cover there is none."""
+
+    warranty_until: Date | None
+    plan: PlanIn | None
+
+
 class DeviceIn(In):
     """A product instance."""
 
@@ -267,6 +282,7 @@ class DeviceIn(In):
     serial: Line | None = None
     purchased: Date | None = None
     warranty_until: Date | None = None
+    plan: PlanIn | None = None
     workshop: Id | None = Field(None, description="The workshop its owner chose for it.")
 
 
@@ -319,6 +335,7 @@ class DeviceOut(Out):
     serial: str | None = None
     purchased: str | None = None
     warranty_until: str | None = None
+    plan: dict[str, Any] | None = Field(None, description="name, until, services: the service plan.")
     workshop: str | None = None
     firmware: str | None = None
     created: Moment | None = None
