@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import lru_cache
+from itertools import islice, pairwise
 
 from gateway.domain.appointment import HomeVisits, Service, Workshop
 from gateway.domain.moments import DAY_MS, MINUTE_MS, day_start, instants, local, minutes_of
@@ -90,6 +91,33 @@ def buffer_of(workshop: Workshop, service: Service) -> int:
 def window_of(workshop: Workshop, service: Service) -> int | None:
     """Length of the arrival window, ms; None at the workshop."""
     return workshop.home.window_minutes * MINUTE_MS if service.at_home and workshop.home else None
+
+
+def fault(workshop: Workshop) -> str | None:
+    """What a workshop states of itself that cannot be meant, with what to do; None when there is nothing."""
+    open_on = [*workshop.hours.items(), *((e.date, e.hours) for e in workshop.exceptions)]
+    for day, spans in open_on:
+        ordered = sorted(spans)
+        if any(after[0] < before[1] for before, after in pairwise(ordered)):
+            return f"hours of {day}: two of them overlap; write them as one."
+    home = workshop.home
+    if home and home.radius_km is not None and None in (home.latitude, home.longitude):
+        return "home: a radius_km needs the latitude and longitude that it is around."
+    if workshop.region is not None and workshop.country is None:
+        return "region: name the country that it lies in, too."
+    return next(filter(None, (_service_fault(workshop, service) for service in workshop.services)), None)
+
+
+def _service_fault(workshop: Workshop, service: Service) -> str | None:
+    low, high = service.price_from, service.price_to
+    if low is not None and high is not None and low > high:
+        return f"services: price_to of {service.id} lies below its price_from."
+    if service.at_home and workshop.home is None:
+        return f"services: {service.id} is done at the owner's home; state home, how technicians come there."
+    if not bays_for(workshop, service):
+        needed = ", ".join(service.skills) or "it at all"
+        return f"services: no bay can do {service.id}; state under skills which one can do {needed}."
+    return None
 
 
 # --- where ------------------------------------------------------------------------------------
@@ -267,22 +295,32 @@ def free(
     mine: str | None = None,
 ) -> list[Slot]:
     """The free slots in start … end, one for each start, in order."""
+    return list(free_in_order(workshop, service, start, end, busy, mine=mine))
+
+
+def free_in_order(
+    workshop: Workshop,
+    service: Service,
+    start: int,
+    end: int,
+    busy: Iterable[Busy],
+    *,
+    mine: str | None = None,
+) -> Iterator[Slot]:
+    """The same, one after the other, for who may have seen enough before the end."""
     bays = bays_for(workshop, service)
     if not bays:
-        return []
+        return
     calendar = Calendar(bays, list(busy), mine=mine)
     buffer, window = buffer_of(workshop, service), window_of(workshop, service)
-    found = []
     for at in starts(workshop, service, start, end):
         until = at + service.minutes * MINUTE_MS
         bay = calendar.bay(at, until + buffer)
         if bay is not None:
             arrive = at + window if window else None
-            slot = Slot(
+            yield Slot(
                 workshop=workshop.id, start=at, end=until, bay=bay, buffer_ms=buffer, arrive_until=arrive
             )
-            found.append(slot)
-    return found
 
 
 def next_free(
@@ -321,17 +359,32 @@ class _Local:
         return all(self.slot.start >= o.slot.end or self.slot.end <= o.slot.start for o in others)
 
 
-def choose(slots: Sequence[Slot], zone_name: str, count: int) -> list[Slot]:
+class _Walls:
+    """Slots on the wall clock, looked at no further than somebody asks."""
+
+    def __init__(self, slots: Iterable[Slot], zone_name: str) -> None:
+        self._slots, self._zone = iter(slots), zone_name
+        self._seen: list[_Local] = []
+
+    def __iter__(self) -> Iterator[_Local]:
+        yield from self._seen
+        for slot in self._slots:
+            wall = local(slot.start, self._zone)
+            self._seen.append(_Local(slot, wall.date(), wall.hour))
+            yield self._seen[-1]
+
+
+def choose(slots: Iterable[Slot], zone_name: str, count: int) -> list[Slot]:
     """Proposals that suit different lives: the first free slot, then others on other days and in the
     other half of the day, early or late ones preferred. Fewer when there are no more; in order of time."""
     return choose_surely(slots, zone_name, count)[0]
 
 
-def choose_surely(slots: Sequence[Slot], zone_name: str, count: int) -> tuple[list[Slot], bool]:
-    """The same, and whether it stays so whatever slots follow in time: each meets every wish."""
-    walls = [(slot, local(slot.start, zone_name)) for slot in slots]
-    offered = [_Local(slot, wall.date(), wall.hour) for slot, wall in walls]
-    chosen, sure = offered[:1], True
+def choose_surely(slots: Iterable[Slot], zone_name: str, count: int) -> tuple[list[Slot], bool]:
+    """The same, and whether it stays so whatever slots follow in time: each meets every wish. `slots` are in
+    order of time, and taken no further than needed."""
+    offered = _Walls(slots, zone_name)
+    chosen, sure = list(islice(offered, 1)), True
     while chosen and len(chosen) < count:
         another, best = _another(offered, chosen)
         if another is None:
@@ -342,16 +395,24 @@ def choose_surely(slots: Sequence[Slot], zone_name: str, count: int) -> tuple[li
     return sorted((c.slot for c in chosen), key=lambda slot: slot.start), surely
 
 
-def _another(offered: Sequence[_Local], chosen: Sequence[_Local]) -> tuple[_Local | None, bool]:
+def _another(offered: Iterable[_Local], chosen: Sequence[_Local]) -> tuple[_Local | None, bool]:
     """The best slot after the first one: the first that meets the most of the wishes, in their order; and
     whether it meets all of them."""
     days = {c.day for c in chosen}
     near = chosen[0].day + timedelta(days=NEAR_DAYS)
-    apart = [one for one in offered if one.apart_from(chosen)]
-    other_day = [one for one in apart if one.day not in days]
-    other_half = [one for one in other_day if one.morning != chosen[-1].morning]
-    at_the_edge = [one for one in other_half if one.edge]
-    for wish in (at_the_edge, other_half, other_day):
-        if wish and wish[0].day <= near:
-            return wish[0], wish is at_the_edge
-    return next(iter((*other_day, *apart)), None), False
+    apart = other_day = other_half = None
+    for one in offered:
+        if not one.apart_from(chosen):
+            continue
+        apart = apart or one
+        if one.day in days:
+            continue
+        other_day = other_day or one
+        if one.day > near:
+            break
+        if one.morning == chosen[-1].morning:
+            continue
+        if one.edge:
+            return one, True
+        other_half = other_half or one
+    return other_half or other_day or apart, False

@@ -225,8 +225,11 @@ async def _change(request: web.Request, change: Callable[[Workshop, Any], Worksh
     at, form = await open_page(request), await request.post()
 
     def work(records: Records) -> None:
-        workshop = rights.workshop(records, at.who, at.workshop_id)
-        records.workshops.put(change(workshop, form))
+        changed = change(rights.workshop(records, at.who, at.workshop_id), form)
+        wrong = slots.fault(changed)
+        if wrong is not None:
+            raise InvalidError(wrong)
+        records.workshops.put(changed)
 
     try:
         await at.write(work)

@@ -371,6 +371,12 @@ async def test_a_workshop_is_registered_with_everything_it_knows_of_itself(lab: 
     assert kept["exceptions"] == body["exceptions"]
     assert kept["services"][0]["parts"] == [{"name": "seal", "days": 3}]
     assert kept["home"]["technicians"] == ["Tom"]
-    for wrong in ({"country": "XX"}, {"skills": {"Bay 7": ["ev"]}}, {"home": {"technicians": ["Eve"]}}):
+    double = {"hours": {"mon": [["08:00", "12:00"], ["11:00", "15:00"]]}}
+    for wrong in (
+        double,
+        {"country": "XX"},
+        {"skills": {"Bay 7": ["ev"]}},
+        {"home": {"technicians": ["Eve"]}},
+    ):
         refused = await operator("POST", "workshops", {**body, "id": "w2", **wrong})
         assert refused.status == 422, wrong

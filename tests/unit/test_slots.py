@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from gateway.domain.slots import (
     closed_for,
     distance_km,
     earliest_start,
+    fault,
     free,
     next_free,
     openings,
@@ -357,3 +359,37 @@ def test_who_stands_at_the_door_is_taken_now_or_next() -> None:
     evening = next_free(NORD, BRAKES, at("2026-11-23T18:00+01:00"), ())
     assert evening is not None
     assert evening.start == at("2026-11-24T08:00+01:00")
+
+
+# --- what cannot be meant ---------------------------------------------------------------------
+
+JOB = Service(id="job", names={"en": "Job"}, minutes=60)
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ({"hours": {"mon": (("08:00", "12:00"), ("11:00", "15:00"))}}, "hours of mon"),
+        ({"services": (replace(JOB, price_from=5, price_to=1),)}, "price_to of job"),
+        ({"services": (replace(JOB, at_home=True),)}, "state home"),
+        ({"services": (replace(JOB, skills=("ev",)),)}, "no bay can do job"),
+        ({"home": HomeVisits(radius_km=5)}, "latitude and longitude"),
+        ({"region": "HH"}, "name the country"),
+    ],
+)
+def test_what_a_workshop_cannot_mean_is_said_with_what_to_do(stated: dict[str, Any], said: str) -> None:
+    assert fault(Workshop(id="w", name="W")) is None
+    assert said in (fault(Workshop(id="w", name="W", **stated)) or "")
+
+
+def test_what_a_workshop_can_mean_is_no_fault() -> None:
+    able = Workshop(
+        id="w",
+        name="W",
+        bays=("A", "B"),
+        skills={"A": ("ev",)},
+        hours={"mon": (("08:00", "12:00"), ("12:00", "18:00"))},
+        home=HomeVisits(technicians=("B",)),
+        services=(replace(JOB, skills=("ev",)), replace(JOB, id="home", at_home=True)),
+    )
+    assert fault(able) is None

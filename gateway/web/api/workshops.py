@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 
 from gateway.domain.access import Role
 from gateway.domain.appointment import BusyTime, Workshop
+from gateway.domain.errors import InvalidError
 from gateway.domain.ids import new_id
-from gateway.domain.slots import together
+from gateway.domain.slots import fault, together
 from gateway.domain.touchpoint import Slot
 from gateway.flow import book, visit
 from gateway.ports import Records
@@ -80,9 +81,13 @@ async def put_workshop(call: Call, workshop_id: str, body: WorkshopPut) -> Works
 
 
 def of_body(body: WorkshopPut, workshop_id: str, created: int) -> Workshop:
-    """The workshop that a body describes."""
+    """The workshop that a body describes. Raises InvalidError for what cannot be meant."""
     plain = body.model_dump(exclude={"id"}) | {"id": workshop_id, "created": created}
-    return msgspec.convert(plain, Workshop)
+    workshop = msgspec.convert(plain, Workshop)
+    wrong = fault(workshop)
+    if wrong is not None:
+        raise InvalidError(wrong)
+    return workshop
 
 
 class BusyTimeIn(In):
@@ -177,6 +182,8 @@ async def list_slots(call: Call, workshop_id: str, query: SlotsQuery) -> Page[Sl
     """
     start = query.start if query.start is not None else call.now
     end = query.end if query.end is not None else start + LOOK_AHEAD_MS
+    if end <= start:
+        raise invalid([Fault(detail="to: has to come after from.", parameter="to")])
     if end - start > LOOK_MOST_MS:
         raise invalid([Fault(detail="to is at most 92 days after from.", parameter="to")])
     after = None if query.cursor is None else open_cursor(query.cursor)
