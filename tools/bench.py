@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def scripts(wanted: list[str]) -> list[Path]:
-    found = sorted(p for p in (ROOT / "tests" / "benchmarks").glob("*.py") if not p.name.startswith("_"))
+    found = sorted(p for p in (ROOT / "tests" / "benchmarks").glob("bench_*.py"))
     return [p for p in found if not wanted or any(word in p.stem for word in wanted)]
 
 

@@ -156,15 +156,30 @@ def free_slots(
     """What can be booked in start … end, from the service's lead time on. Holds of the touchpoint `mine`
     do not count against it, nor does the appointment that is being moved. With `stay` "replacement_car" only
     days on which one is left."""
+    own = (moving.bay, moving.start, moving.bay_until, None) if moving else None
+    found = _free(records, workshop, service, start, end, now, mine=mine, but=own)
+    if stay == "replacement_car" and workshop.replacement_cars is not None:
+        return _with_a_car(records, workshop, list(found), moving)
+    return list(found)
+
+
+def _free(
+    records: Records,
+    workshop: Workshop,
+    service: Service,
+    start: int,
+    end: int,
+    now: int,
+    *,
+    mine: str | None,
+    but: tuple[str, int, int, str | None] | None = None,
+) -> Iterator[Slot]:
+    """What is free in start … end, from the lead time on, `but` not counted as taken."""
     start = max(start, arithmetic.earliest_start(workshop, service, now))
     if start >= end:
-        return []
-    own = (moving.bay, moving.start, moving.bay_until, None) if moving else None
+        return iter(())
     busy = records.workshops.busy(workshop.id, start, end + DAY_MS, now)
-    found = arithmetic.free(workshop, service, start, end, [b for b in busy if b != own], mine=mine)
-    if stay == "replacement_car" and workshop.replacement_cars is not None:
-        return _with_a_car(records, workshop, found, moving)
-    return found
+    return arithmetic.free_in_order(workshop, service, start, end, [b for b in busy if b != but], mine=mine)
 
 
 def _with_a_car(
@@ -202,7 +217,11 @@ def propose(
     chosen: list[Slot] = []
     for ahead in (wait + GLANCE_DAYS, min(days, wait + FIRST_LOOK_DAYS), max(days, wait + FIRST_LOOK_DAYS)):
         end = begin + ahead * DAY_MS
-        found = free_slots(records, workshop, service, begin, end, now, mine=mine, stay=stay)
+        found: Iterable[Slot] = (
+            free_slots(records, workshop, service, begin, end, now, mine=mine, stay=stay)
+            if stay == "replacement_car"
+            else _free(records, workshop, service, begin, end, now, mine=mine)
+        )
         chosen, surely = arithmetic.choose_surely(found, workshop.time_zone, n)
         if surely or (len(chosen) == n and ahead > wait + GLANCE_DAYS):
             break

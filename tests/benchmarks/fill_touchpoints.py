@@ -41,6 +41,7 @@ def fill(path: Path, open_ones: int, past: int) -> None:
     }  # fmt: skip
     _insert(base, "workshops", columns, iter([shop]))
     _insert(base, "owners", None, (_owner(n) for n in range(people)))
+    _insert(base, "push_subscriptions", None, (_phone(n) for n in range(people)))
     _insert(base, "devices", None, (_device(n) for n in range(people)))
     _insert(
         base,
@@ -89,11 +90,24 @@ def _owner(n: int) -> dict[str, Any]:
     return {
         "id": f"o-{n}",
         "name": f"Owner {n}",
+        "email": f"o-{n}@owners.example",
         "language": "de",
         "time_zone": "Europe/Berlin",
         "wishes": "{}",
         "created": 0,
         "search": f"o-{n}",
+    }
+
+
+def _phone(n: int) -> dict[str, Any]:
+    return {
+        "id": f"p-{n}",
+        "owner": f"o-{n}",
+        "endpoint": f"https://push.example/{n}",
+        "p256dh": "x",
+        "auth": "y",
+        "label": "phone",
+        "created": 0,
     }
 
 
