@@ -128,6 +128,8 @@ ENDS: dict[State | None, tuple[str, ...]] = {
     State.WITHDRAWN: ("withdrawn_", "held_out"),
 }  # fmt: skip
 """How the code of a line begins that says what became of a finding, by where its touchpoint stands."""
+OVER = (State.FULFILLED, State.CLOSED, State.EXPIRED, State.WITHDRAWN)
+"""Of these the line is of the very moment at which it ended."""
 
 VIOLATIONS = (
     "in quiet hours", "while driving", "on the display while driving", "beyond the budget", "a second time",
@@ -446,6 +448,8 @@ class Play:
         self.news: dict[str, Facts] = {}
         self.episodes: dict[tuple[str, str], str] = {}
         self.answering: set[str] = set()
+        self.answers: Counter[str] = Counter()
+        """how often a finding was answered: every time by other dice"""
         self.by_kind: dict[str, list[RuleInfo]] = defaultdict(list)
         for info in self.policy.rules.values():
             self.by_kind[info.kind].append(info)
@@ -790,7 +794,7 @@ class Play:
         return random.Random(f"{self.seed}/{finding}/{what}")
 
     def _will_answer(self, matter: Touchpoint, at: int) -> None:
-        dice = self._dice_of(matter.finding, "when")
+        dice = self._dice_of(matter.finding, f"when/{self.answers[matter.finding]}")
         if matter.id in self.answering or dice.random() < 0.25:
             return
         self.answering.add(matter.id)
@@ -802,7 +806,7 @@ class Play:
         now = self.clock.now()
         self.answering.discard(touchpoint)
         matter = records.touchpoints.get(touchpoint)
-        dice = self._dice_of(matter.finding, "what")
+        dice = self._dice_of(matter.finding, f"what/{self.answers[matter.finding]}")
         if matter.state not in respond.ANSWERABLE:
             return
         action = dice.choice(("not_now", "already_done", "noted", "snooze", "not_now", "call_me", "never"))
@@ -817,6 +821,7 @@ class Play:
         choice = Answer(action=action, channel="page", at=now, by=matter.owner, slot=slot, until=until)
         respond.answer(records, touchpoint, choice, now, self.policy)
         self.judge.counts[f"answered {action}"] += 1
+        self.answers[matter.finding] += 1
         self.judge.moved(touchpoint)
         match action:
             case "book":
@@ -916,7 +921,8 @@ class Play:
         for touchpoint in told_as:
             lines += [line for line in records.touchpoints.ledger(touchpoint=touchpoint) if line not in own]
         wanted = ENDS[newest.state if newest else None]
-        if not any(line.code.startswith(wanted) for line in lines):
+        ended = newest.closed_at if newest and newest.state in OVER else None
+        if not any(line.code.startswith(wanted) and ended in (None, line.at) for line in lines):
             codes = [line.code for line in lines]
             state = newest.state if newest else "no touchpoint"
             self.judge.violation("not explained in the ledger", f"{finding.rule} {state} {codes}")
