@@ -330,12 +330,13 @@ def _note(connection: sqlite3.Connection, rollout: int, now: int, what: str, tex
     connection.execute("INSERT INTO rollout_log VALUES (?, ?, ?, ?)", (rollout, now, what, text))
 
 
-_MOVES = {
+MOVES = {
     "start": (("ready",), "running"),
     "pause": (("running",), "paused"),
     "resume": (("paused",), "running"),
     "stop": (OPEN_STATES, "stopped"),
 }
+"""How a rollout is steered: from which states, to which."""
 
 
 def steer(
@@ -343,7 +344,7 @@ def steer(
 ) -> Rollout:
     """start, pause, resume or stop. Raises UnknownError, ConflictError where that cannot follow."""
     held = get(connection, rollout)
-    before, after = _MOVES[move]
+    before, after = MOVES[move]
     if held.state == after and move != "start":
         return held
     if held.state not in before:

@@ -89,9 +89,11 @@ from gateway.flow.rule_sets import (
     parse,
     stored,
 )
+from gateway.flow.updates import Updates
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
+from gateway.web.updates import FirmwareDesk
 from rules import Catalogue, Engine, Fault, RuleErrors, RuleSet, SignalErrors, TextErrors, load
 from rules.places import Geography
 
@@ -979,13 +981,18 @@ async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
     context.office = office
     context.firmware = firmware_application(store)
     context.ddi = (ddi_prefix(ways), ddi_application(office, ways))
-    task = asyncio.create_task(office.keep(_firmware_failed), name="firmware")
+    updates = Updates(FirmwareDesk(office), gateway.database, gateway.clock, gateway.policy)
+    tasks = [
+        asyncio.create_task(office.keep(_firmware_failed), name="firmware"),
+        asyncio.create_task(gateway._keep("updates", updates.run), name="updates"),
+    ]
     try:
         async with _certified(gateway, office, ways):
             yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await office.close()
 
 

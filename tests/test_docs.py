@@ -108,9 +108,8 @@ def test_every_address_of_the_api_is_documented() -> None:
     from gateway.web.api import ENDPOINTS
 
     documented = re.findall(r"^\| ([A-Z]+) `(/[^`]*)`", text("docs/wire.md"), re.MULTILINE)
-    assert {pair for pair in documented if not pair[1].startswith("/firmware/")} == {
-        (endpoint.method, endpoint.path) for endpoint in ENDPOINTS
-    }
+    endpoints = {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+    assert {p for p in documented if p in endpoints or not p[1].startswith("/firmware/")} == endpoints
 
 
 def test_every_rule_function_is_documented() -> None:

@@ -100,6 +100,20 @@ RECALL = RuleInfo(
 )
 """What stands for a rule where a recall campaign names the devices; rule ids are `recall-<campaign>`."""
 
+UPDATE = RuleInfo(
+    id="update",
+    version=1,
+    kind="",
+    purpose="update",
+    severity="advice",
+    touchpoint_kind="notice",
+    service=None,
+    expires_ms=60 * 86_400_000,
+    source="New software is there.",
+)
+"""What stands for a rule where new software is offered or was installed; rule ids are `update-<release>`. That
+an owner hears of security fixes is a duty of the seller's (Directive (EU) 2019/771, article 7)."""
+
 BUILT_IN: Mapping[str, RuleInfo] = {OWNER_REPORT.id: OWNER_REPORT}
 
 
@@ -114,6 +128,10 @@ def rule_of(rules: Mapping[str, RuleInfo], finding: Finding) -> RuleInfo | None:
         return replace(
             RECALL, id=finding.rule, severity=finding.severity, service=service, touchpoint_kind=kind
         )
+    update = finding.evidence.get("update")
+    if rule is None and isinstance(update, Mapping):
+        purpose = "security_update" if update.get("security") else UPDATE.purpose
+        return replace(UPDATE, id=finding.rule, severity=finding.severity, purpose=purpose)
     return rule
 
 

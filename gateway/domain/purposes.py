@@ -20,6 +20,8 @@ BASES: Mapping[str, Basis] = {
     "survey": Basis.OBJECTION,
     "report": Basis.REQUEST,
     "recall": Basis.DUTY,
+    "update": Basis.OBJECTION,
+    "security_update": Basis.DUTY,
 }
 """Every other purpose rests on consent."""
 

@@ -201,6 +201,9 @@ def _one(speaker: _Speaker, found: Touchpoint | Matter) -> _Said:
     recalled = found.evidence.get("recall")
     if isinstance(recalled, Mapping):
         return _recall(speaker, recalled)
+    update = found.evidence.get("update")
+    if isinstance(update, Mapping):
+        return _update(speaker, update)
     kind = found.kind if isinstance(found, Touchpoint) else "appointment"
     key, general = f"touchpoints.{found.rule}", f"{GENERIC}.{kind}"
     return _Said(
@@ -220,6 +223,27 @@ def _recall(speaker: _Speaker, recalled: Mapping[str, Any]) -> _Said:
         title=title or name,
         evidence=body,
         why=speaker.say("touchpoints.recall.why"),
+    )
+
+
+def _update(speaker: _Speaker, update: Mapping[str, Any]) -> _Said:
+    """New software: what it brings, how long it takes, from when it comes anyway; or that it is there."""
+    what = "installed" if update.get("what") == "installed" else "offered"
+    security = "security" if update.get("security") and what == "offered" else what
+    version, minutes, forced = update.get("version"), update.get("minutes"), update.get("forced_at")
+    said = [_in_language(speaker, update.get("notes"))]
+    if what == "offered":
+        if minutes:
+            length = speaker.texts.duration(speaker.language, minutes)
+            said.append(speaker.say("touchpoints.update.takes", length=length))
+        if forced:
+            day = speaker.texts.date(speaker.language, forced, speaker.zone)
+            said.append(speaker.say("touchpoints.update.forced", day=day))
+    return _Said(
+        name=speaker.say("touchpoints.update.name", version=version),
+        title=speaker.say(f"touchpoints.update.title_{security}", version=version),
+        evidence=" ".join(text for text in said if text),
+        why=speaker.say(f"touchpoints.update.why_{security}"),
     )
 
 

@@ -23,7 +23,7 @@ from gateway.domain.household import Person
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.purposes import Basis
-from gateway.domain.touchpoint import REQUESTS, Answer, LedgerLine, State, Touchpoint
+from gateway.domain.touchpoint import LIVE, REQUESTS, Answer, LedgerLine, State, Touchpoint
 from gateway.flow import agree, book, consents, follow_up, outgoing, people, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, asked, calendar_file, export, reached, rights, views, visit_parts
@@ -241,8 +241,16 @@ async def touchpoint(request: web.Request) -> web.Response:
         reached=how_far,
         muted=muted,
         hold_url=f"{shown.href}/hold" if _can_hold(found, at.now) else None,
+        update_url=_update_url(found.touchpoint),
     )
     return at.answer("owner_touchpoint.html", "now", view)
+
+
+def _update_url(found: Touchpoint) -> str | None:
+    """Where a time for new software is chosen."""
+    update = found.evidence.get("update")
+    offered = isinstance(update, Mapping) and update.get("what") == "offered" and found.state in LIVE
+    return f"/me/updates#update-{update['action']}" if offered and isinstance(update, Mapping) else None
 
 
 def _load_touchpoint(records: Records, at: _Page, wanted: str) -> tuple[views.Matter, list[LedgerLine], bool]:

@@ -19,6 +19,7 @@ from gateway.web import (
     pages_calendars,
     pages_deliveries,
     pages_display,
+    pages_firmware,
     pages_following,
     pages_link,
     pages_operator,
@@ -43,7 +44,7 @@ from gateway.web.access import (
     marked_routes,
     public,
 )
-from gateway.web.api import SUBJECTS
+from gateway.web.api import SUBJECTS, firmware
 from gateway.web.context import CONTEXT, Context
 from gateway.web.looking import looking
 from gateway.web.problems import Problem, problem_of
@@ -65,6 +66,7 @@ PAGES = (
     pages_operator,
     pages_following,
     pages_recalls,
+    pages_firmware,
     pages_rules,
     events,
     sign_in,
@@ -99,6 +101,7 @@ def make_app(context: Context) -> web.Application:
     app = _frame(context)
     for endpoints in SUBJECTS:
         app.add_routes(endpoints.routes())
+    app.add_routes([firmware.CONTENT])
     app.add_routes(openapi.routes)
     app.add_routes([web.get("/static/{path:.+}", static)])
     render.setup(app, context)

@@ -7,6 +7,7 @@ from gateway.web.api import (
     cases,
     devices,
     feedback,
+    firmware,
     operating,
     owners,
     people,
@@ -33,6 +34,7 @@ SUBJECTS = (
     analytics.endpoints,
     rules.endpoints,
     recalls.endpoints,
+    firmware.endpoints,
     webhooks.endpoints,
     operating.endpoints,
 )
@@ -40,4 +42,4 @@ SUBJECTS = (
 ENDPOINTS: tuple[Endpoint, ...] = tuple(endpoint for subject in SUBJECTS for endpoint in subject.all)
 """Every operation of the API, in the order in which it is documented."""
 
-__all__ = ["ENDPOINTS", "SUBJECTS"]
+__all__ = ["ENDPOINTS", "SUBJECTS", "firmware"]

@@ -1,0 +1,353 @@
+"""updates: new software for a product in use is a matter of its owner's.
+
+The firmware part offers (`Waiting`), this room asks the owner at the right moment, keeps the time they
+chose, holds the update back while something speaks against it, and says afterwards what is new; what failed
+becomes a case. It knows the firmware part only as an `UpdateDesk`.
+
+What speaks against an update just now: the product is being driven, it has a visit at a workshop that day,
+its battery is low. A security fix with a date is installed from then on without being agreed to; the owner
+has been told of the date when they were asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from gateway.domain.appointment import AppointmentState
+from gateway.domain.case import CaseKind
+from gateway.domain.device import Device, Facts
+from gateway.domain.errors import InvalidError
+from gateway.domain.ids import derived_id
+from gateway.domain.moments import DAY_MS
+from gateway.domain.policy import Policy
+from gateway.domain.touchpoint import LIVE, Answer, Finding, State, Touchpoint
+from gateway.flow import cases, decide, outgoing, respond
+from gateway.flow.directory import all_devices
+from gateway.ports import Clock, Database, Records
+
+HOUR_MS = 3_600_000
+EVERY_MS = 5_000
+AT_ONCE = 50
+NIGHT = (2, 5)
+"""Hours of the night that are proposed, in the owner's zone."""
+LATEST_MS = 30 * DAY_MS
+"""How far ahead a time may be chosen."""
+LOWEST: Mapping[str, float] = {"state_of_charge": 30.0, "battery_level": 30.0, "battery_voltage": 12.0}
+"""Below this reading of a product's battery nothing is installed."""
+FRESH_MS = 7 * DAY_MS
+"""A battery reading older than this says nothing."""
+VISITS = (
+    AppointmentState.REQUESTED,
+    AppointmentState.CONFIRMED,
+    AppointmentState.CHECKED_IN,
+    AppointmentState.IN_WORK,
+    AppointmentState.READY,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """An update that waits for its owner, or that they agreed to."""
+
+    action: int
+    device: str
+    release: int
+    version: str
+    minutes: int
+    """how long the product is out of use"""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """what is new, by language"""
+    security: bool = False
+    forced_at: int | None = None
+    """ms from which it is installed without being agreed to"""
+    state: str = "waiting"
+    """waiting, running, finished, error, canceled"""
+    begin: int | None = None
+    """ms, of the time that was chosen"""
+    end: int | None = None
+    held: str | None = None
+    """driving, visit, battery: why not just now"""
+    message: str | None = None
+    """what the device said last"""
+
+    @property
+    def rule(self) -> str:
+        """What stands for a rule in its finding."""
+        return f"update-{self.release}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """A registered product, as the firmware part is told of it."""
+
+    id: str
+    kind: str
+    model: str | None
+    firmware: str | None
+    owned: bool
+
+
+class UpdateDesk(Protocol):
+    """What the firmware part offers."""
+
+    async def register(self, products: Sequence[Product]) -> None:
+        """These exist, and are so."""
+        ...
+
+    async def asked(self, limit: int) -> list[Waiting]:
+        """Updates whose owners were not asked yet."""
+        ...
+
+    async def told(self, action: int) -> None:
+        """The owner was asked."""
+        ...
+
+    async def of_devices(self, devices: Sequence[str]) -> list[Waiting]:
+        """Updates of these products that wait or are agreed to."""
+        ...
+
+    async def agree(
+        self, action: int, window: tuple[int, int] | None, by: str, held: str | None = None
+    ) -> None:
+        """Install it, in that time, but not while `held`. Raises ConflictError when it is over."""
+        ...
+
+    async def due(self, now: int) -> list[Waiting]:
+        """Agreed to, and their time has come or is over; and those that are forced from now on."""
+        ...
+
+    async def hold(self, action: int, held: str | None, window: tuple[int, int] | None) -> None:
+        """Why not just now (None: nothing speaks against it), and the time from now on."""
+        ...
+
+    async def ended(self, limit: int) -> list[Waiting]:
+        """Finished, failed or cancelled, and nobody was told of it yet."""
+        ...
+
+    async def closed(self, action: int) -> None:
+        """Whoever had to be told was."""
+        ...
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+def ask(records: Records, update: Waiting, now: int, policy: Policy) -> str:
+    """Raise an update as a matter of its owner's; gives the outcome of the decision."""
+    return _raise(records, update, "offered", now, policy)
+
+
+def _raise(records: Records, update: Waiting, what: str, now: int, policy: Policy) -> str:
+    told = {
+        "what": what,
+        "action": update.action,
+        "version": update.version,
+        "minutes": update.minutes,
+        "notes": dict(update.notes),
+        "security": update.security,
+        "forced_at": update.forced_at,
+    }
+    finding = Finding(
+        id=derived_id("update", what, str(update.action), update.device),
+        device=update.device,
+        rule=update.rule if what == "offered" else f"{update.rule}-{what}",
+        version=1,
+        severity="warning" if update.security and what == "offered" else "advice",
+        position=0,
+        began_ts=now,
+        found_at=now,
+        evidence={"update": told},
+    )
+    if not records.touchpoints.add_finding(finding):
+        return "suppress"
+    known = records.devices.find(update.device)
+    return decide.decide(records, finding, known.owner if known else None, now, policy)
+
+
+# --- when -----------------------------------------------------------------------------------------
+
+
+def speaks_against(records: Records, device: str, now: int) -> str | None:
+    """driving, visit or battery: why nothing is installed just now; None when nothing speaks against it."""
+    facts = records.devices.facts(device)
+    if facts.moving:
+        return "driving"
+    if _visits(records, device, now, now + 1):
+        return "visit"
+    return "battery" if battery_low(facts, now) else None
+
+
+def battery_low(facts: Facts, now: int) -> bool:
+    """Whether the product has said lately that its battery is too low."""
+    for signal, lowest in LOWEST.items():
+        ts, value = facts.latest.get(signal, (0, None))
+        if isinstance(value, int | float) and now - ts <= FRESH_MS and value < lowest:
+            return True
+    return False
+
+
+def _visits(records: Records, device: str, start: int, end: int) -> bool:
+    """Whether a visit at a workshop is on one of the days that this time touches."""
+    zone = _zone(records, device)
+    first = datetime.fromtimestamp(start / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    last = datetime.fromtimestamp(end / 1000, zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    until = round((last + timedelta(days=1)).timestamp() * 1000)
+    found = records.workshops.appointments(
+        device=device, start=round(first.timestamp() * 1000), end=until, states=VISITS, limit=1
+    )
+    return bool(found)
+
+
+def _zone(records: Records, device: str) -> ZoneInfo:
+    known = records.devices.find(device)
+    owner = records.owners.get(known.owner) if known is not None and known.owner is not None else None
+    return ZoneInfo(owner.time_zone if owner is not None else "UTC")
+
+
+def nights(records: Records, device: str, now: int, count: int = 3) -> list[tuple[int, int]]:
+    """The next nights in which it could be installed, none on the day of a visit."""
+    zone, found = _zone(records, device), []
+    today = datetime.fromtimestamp(now / 1000, zone).replace(minute=0, second=0, microsecond=0)
+    for day in range(count * 3):
+        night = today + timedelta(days=day)
+        begin, end = (round(night.replace(hour=hour).timestamp() * 1000) for hour in NIGHT)
+        if begin > now and not _visits(records, device, begin, end):
+            found.append((begin, end))
+    return found[:count]
+
+
+def checked(records: Records, update: Waiting, window: tuple[int, int], now: int) -> tuple[int, int]:
+    """The time that was chosen, if it can be. Raises InvalidError with what is wrong: past, late, forced,
+    visit."""
+    begin, end = window
+    begin = max(begin, now)
+    if end <= begin or end - begin < update.minutes * 60_000:
+        raise InvalidError("past")
+    if begin > now + LATEST_MS:
+        raise InvalidError("late")
+    if update.forced_at is not None and begin > update.forced_at:
+        raise InvalidError("forced")
+    if _visits(records, update.device, begin, end):
+        raise InvalidError("visit")
+    return begin, end
+
+
+def settle(records: Records, update: Waiting, owner: str, now: int, policy: Policy) -> None:
+    """The owner has chosen a time: the matter is closed on every channel."""
+    for touchpoint in _matters(records, update):
+        said = Answer(action="noted", channel="page", at=now, by=owner, comment=f"update {update.version}")
+        respond.answer(records, touchpoint.id, said, now, policy)
+
+
+def _matters(records: Records, update: Waiting) -> list[Touchpoint]:
+    finding = derived_id("update", "offered", str(update.action), update.device)
+    return records.touchpoints.page(
+        device=update.device, finding=finding, states=(State.DEFERRED, State.OPEN), limit=5
+    )
+
+
+# --- what became of it ----------------------------------------------------------------------------
+
+
+def close(records: Records, update: Waiting, now: int, policy: Policy) -> None:
+    """Say what is new, or open a case; what was still asked is not asked any more."""
+    for touchpoint in records.touchpoints.page(device=update.device, rule=update.rule, states=LIVE, limit=5):
+        if touchpoint.state in (State.DEFERRED, State.OPEN):
+            ended = replace(touchpoint, state=State.WITHDRAWN, closed_at=now)
+            records.touchpoints.save(ended)
+            outgoing.close_channels(records, ended, now)
+    known = records.devices.find(update.device)
+    if known is None or known.owner is None:
+        return
+    if update.state == "finished":
+        records.devices.update(replace(known, firmware=update.version))
+        _raise(records, update, "installed", now, policy)
+    elif update.state == "error":
+        _failed(records, update, known, known.owner, now, policy)
+
+
+def _failed(records: Records, update: Waiting, device: Device, owner: str, now: int, policy: Policy) -> None:
+    data: dict[str, Any] = {"version": update.version, "action": update.action, "said": update.message or ""}
+    cases.open_case(
+        records,
+        kind=CaseKind.UPDATE_FAILED,
+        owner=owner,
+        device=device.id,
+        workshop=device.workshop,
+        text=update.message or "",
+        data=data,
+        now=now,
+        policy=policy,
+    )
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+class Updates:
+    """Carries matters between the firmware part and the owners."""
+
+    def __init__(self, desk: UpdateDesk, database: Database, clock: Clock, policy: Policy) -> None:
+        self._desk = desk
+        self._database = database
+        self._clock = clock
+        self._policy = policy
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        feed = self._database.watch("device")
+        try:
+            await self.register(await self._database.read(all_devices))
+            while True:
+                await self.step()
+                if feed.take():
+                    await self.register(await self._database.read(all_devices))
+                await self._clock.wait(feed.event(), self._clock.now() + EVERY_MS)
+        finally:
+            feed.close()
+
+    async def register(self, devices: Sequence[Device]) -> None:
+        """The firmware part knows of these products."""
+        products = [
+            Product(
+                id=device.id,
+                kind=device.kind,
+                model=device.model,
+                firmware=device.firmware,
+                owned=device.owner is not None,
+            )
+            for device in devices
+        ]
+        for start in range(0, len(products), 1_000):
+            await self._desk.register(products[start : start + 1_000])
+
+    async def step(self) -> None:
+        """Everything that is due, once."""
+        for update in await self._desk.asked(AT_ONCE):
+            await self._database.write(self._work(ask, update))
+            await self._desk.told(update.action)
+        for update in await self._desk.due(self._clock.now()):
+            await self._due(update)
+        for update in await self._desk.ended(AT_ONCE):
+            await self._database.write(self._work(close, update))
+            await self._desk.closed(update.action)
+
+    def _work(self, work: Any, update: Waiting) -> Any:
+        now = self._clock.now()
+        return lambda records: work(records, update, now, self._policy)
+
+    async def _due(self, update: Waiting) -> None:
+        """Its time has come: hold it while something speaks against it; a time that has gone by comes again a
+        day later; what is forced needs no yes."""
+        now = self._clock.now()
+        held = await self._database.read(lambda records: speaks_against(records, update.device, now))
+        if update.state == "waiting":
+            return await self._desk.agree(update.action, None, "forced", held)
+        window = None if update.begin is None or update.end is None else (update.begin, update.end)
+        while window is not None and window[1] <= now:
+            window = window[0] + DAY_MS, window[1] + DAY_MS
+        await self._desk.hold(update.action, held, window)

@@ -1,0 +1,515 @@
+"""Firmware: releases, uploads in pieces, rollouts, and what devices report."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import Field, StringConstraints
+
+from firmware_api import actions, releases, rollouts, targets, uploads
+from firmware_api.actions import Offer
+from firmware_api.office import Office
+from firmware_api.release import ConflictError as Conflict
+from firmware_api.release import FirmwareError, UnknownError
+from firmware_api.releases import Release
+from firmware_api.rollouts import Plan, plan_of
+from firmware_api.uploads import Upload
+from gateway.domain.errors import ConflictError, NotFoundError
+from gateway.web.access import STAFF, allow, who
+from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, fault_at, page
+from gateway.web.api.shapes import In, Moment, Out
+from gateway.web.context import CONTEXT
+from gateway.web.problems import Problem
+
+T = TypeVar("T")
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Document = Annotated[str, StringConstraints(min_length=2, max_length=200_000)]
+Strings = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=100)]], Field(max_length=5_000)
+]
+
+endpoints = Endpoints("Firmware")
+
+
+def office_of(call: Call) -> Office:
+    """Where firmware is kept. Raises a Problem in a process without it."""
+    office = call.context.office
+    if office is None:
+        raise NotFoundError("there is no firmware here")
+    return office
+
+
+async def reading(call: Call, work: Callable[[sqlite3.Connection], T]) -> T:
+    """`work` on a snapshot of the firmware database, refusals as the API says them."""
+    return await _said(office_of(call).read, work)
+
+
+async def writing(call: Call, work: Callable[[sqlite3.Connection], T]) -> T:
+    """`work` in one transaction of the firmware database."""
+    return await _said(office_of(call).write, work)
+
+
+async def _said(line: Any, work: Callable[[sqlite3.Connection], T]) -> T:
+    try:
+        result: T = await line(work)
+        return result
+    except FirmwareError as error:
+        raise refused(error) from error
+
+
+def refused(error: FirmwareError) -> Exception:
+    """What the API says of it."""
+    if isinstance(error, UnknownError):
+        return NotFoundError(str(error))
+    if isinstance(error, Conflict):
+        return ConflictError(str(error))
+    return Problem(422, f"{error}.", kind="firmware-refused", title="The release cannot be taken")
+
+
+# --- releases -------------------------------------------------------------------------------------
+
+
+class ReleaseIn(In):
+    """A signed manifest; its artifacts are uploaded before."""
+
+    manifest: Document = Field(description="The bytes that were signed, as text.")
+    signatures: Document = Field(description="Base64, a line each.")
+
+
+class ReleaseOut(Out):
+    """A release."""
+
+    id: int
+    kind: str
+    version: str
+    sequence: int
+    models: list[str]
+    hardware: list[str]
+    size: int = Field(description="Bytes of all files.")
+    minutes: int = Field(description="How long the product is out of use.")
+    notes: dict[str, str]
+    created: Moment
+    expires: Moment
+    withdrawn: str | None = Field(description="Why no device gets it any more; null while it is current.")
+
+
+def _release(found: Release) -> ReleaseOut:
+    one = found.manifest
+    return ReleaseOut(
+        id=found.id,
+        kind=one.kind,
+        version=one.version,
+        sequence=one.sequence,
+        models=list(one.models),
+        hardware=list(one.hardware),
+        size=one.size,
+        minutes=one.minutes,
+        notes=dict(one.notes),
+        created=one.created,
+        expires=one.expires,
+        withdrawn=found.withdrawn,
+    )
+
+
+@endpoints.get("/firmware/releases", *STAFF)
+async def list_releases(call: Call, query: ListQuery) -> Page[ReleaseOut]:
+    """List releases, the highest sequence of each kind first."""
+    found, after = await reading(call, releases.releases), query.after()
+    if after is not None:
+        places = [place for place, one in enumerate(found) if str(one.id) == after]
+        if not places:
+            raise bad_cursor()
+        found = found[places[0] + 1 :]
+    return page(found[: query.limit + 1], query.limit, _release, lambda one: one.id)
+
+
+@endpoints.post("/firmware/releases", *STAFF)
+async def add_release(call: Call, body: ReleaseIn) -> ReleaseOut:
+    """Take in a signed release.
+
+    Refused unless enough trusted keys have signed exactly these bytes and every file is there.
+    """
+    key = office_of(call).store.index_key()
+    raw, signatures = body.manifest.encode(), body.signatures.encode()
+    return _release(await writing(call, lambda c: releases.add(c, raw, signatures, call.now, key)))
+
+
+@endpoints.delete("/firmware/releases/{release_id}", *STAFF)
+async def withdraw_release(call: Call, release_id: int) -> None:
+    """Withdraw a release: no device gets it any more, and what is under way is stopped."""
+    key = office_of(call).store.index_key()
+
+    def work(connection: sqlite3.Connection) -> None:
+        releases.by_id(connection, release_id)
+        releases.withdraw(connection, release_id, releases.WITHDRAWN, call.now, key)
+
+    await writing(call, work)
+
+
+# --- uploads --------------------------------------------------------------------------------------
+
+
+class UploadIn(In):
+    """An artifact that is to come."""
+
+    sha256: Sha256
+    size: int = Field(ge=1, description="Bytes.")
+
+
+class UploadOut(Out):
+    """How far an artifact is."""
+
+    id: str
+    sha256: str
+    size: int
+    offset: int = Field(description="Go on from here; all is there and verified when it is the size.")
+
+
+def _upload(found: Upload) -> UploadOut:
+    return UploadOut(id=found.id, sha256=found.sha256, size=found.size, offset=found.offset)
+
+
+@endpoints.post("/firmware/uploads", *STAFF)
+async def begin_upload(call: Call, body: UploadIn) -> UploadOut:
+    """Begin an upload, or find the one of the same content that has begun.
+
+    Then `PUT /firmware/uploads/{id}/content?offset=…` with the bytes from there, in as many pieces as you
+    like.
+    """
+    try:
+        return _upload(await uploads.begin(office_of(call), body.sha256, body.size, call.who.name))
+    except FirmwareError as error:
+        raise refused(error) from error
+
+
+@endpoints.get("/firmware/uploads/{upload_id}", *STAFF)
+async def get_upload(call: Call, upload_id: str) -> UploadOut:
+    """Show how far an upload is."""
+    try:
+        return _upload(await uploads.find(office_of(call), upload_id))
+    except FirmwareError as error:
+        raise refused(error) from error
+
+
+@allow(*STAFF)
+async def put_content(request: web.Request) -> web.Response:
+    """A piece of an artifact; streamed to disk as it comes."""
+    office, offset = request.app[CONTEXT].office, request.query.get("offset", "")
+    if office is None or not offset.isdecimal() or len(offset) > 15:
+        raise Problem(400, "offset: say from where these bytes go on.")
+    assert who(request)
+    try:
+        found = await uploads.append(office, request.match_info["upload"], int(offset), _pieces(request))
+    except FirmwareError as error:
+        raise refused(error) from error
+    return web.json_response(_upload(found).model_dump(), headers={"Cache-Control": "no-store"})
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    async for piece in request.content.iter_chunked(1 << 18):
+        yield piece
+
+
+CONTENT = web.put("/api/v1/firmware/uploads/{upload:[0-9a-f]{1,64}}/content", put_content)
+"""Not an Endpoint: its body is no JSON and has no end that fits into memory."""
+
+
+# --- rollouts -------------------------------------------------------------------------------------
+
+
+class QueryIn(In):
+    """Which devices: everything that is given has to hold."""
+
+    models: Strings = Field(default_factory=list)
+    firmware: Strings = Field(default_factory=list, description="Versions that are installed.")
+    countries: Strings = Field(default_factory=list)
+    tags: Strings = Field(default_factory=list, description="All of them.")
+    devices: Strings = Field(default_factory=list, description="These and no others.")
+
+
+class GroupIn(In):
+    """A step of a rollout."""
+
+    name: Name
+    query: QueryIn = Field(default_factory=QueryIn)
+    percent: float = Field(100, gt=0, le=100, description="Of those that fit and are in no group before.")
+    success: float = Field(90, ge=0, le=100, description="Percent that lets the next group begin.")
+    error: float = Field(5, gt=0, le=100, description="Percent of failures that stops the rollout.")
+    pace: int = Field(0, ge=0, description="Devices begun a minute; 0: all at once.")
+
+
+class PlanIn(In):
+    """How a release is rolled out."""
+
+    groups: list[GroupIn] = Field(min_length=1, max_length=50)
+    mode: Literal["forced", "soft", "timeforced", "downloadonly"] = "forced"
+    silence_h: float = Field(24, gt=0, description="Hours without a word that count as failure.")
+    ask_owner: bool = Field(True, description="Products in use are updated when their owner agrees.")
+    forced_at: Moment | None = Field(None, description="A security fix: installed from then on anyway.")
+    security: bool = False
+
+
+class RolloutIn(In):
+    """A rollout."""
+
+    name: Name
+    release: int
+    plan: PlanIn
+
+
+class GroupOut(Out):
+    """How far a group is, in devices."""
+
+    name: str
+    state: str
+    size: int
+    scheduled: int
+    waiting: int = Field(description="For their owner.")
+    running: int
+    silent: int = Field(description="Not heard of in time; counted as failed, too.")
+    finished: int
+    failed: int
+    canceled: int
+
+
+class RolloutOut(Out):
+    """A rollout with its picture."""
+
+    id: int
+    name: str
+    release: int
+    state: str = Field(description="ready, running, paused, stopped, finished.")
+    reason: str | None = Field(description="Why it stopped.")
+    created: Moment
+    by: str
+    groups: list[GroupOut]
+
+
+class DryGroupOut(Out):
+    """Who would get it, and when at the earliest."""
+
+    name: str
+    size: int
+    devices: list[str] = Field(description="In the order in which they begin.")
+    first: Moment
+    last: Moment
+
+
+class DryOut(Out):
+    """What a rollout would do."""
+
+    groups: list[DryGroupOut]
+
+
+def _plan(body: RolloutIn) -> Plan:
+    try:
+        return plan_of(body.plan.model_dump())
+    except FirmwareError as error:
+        raise fault_at("plan", f"plan: {error}") from error
+
+
+def _rollout(connection: sqlite3.Connection, number: int) -> RolloutOut:
+    found = rollouts.get(connection, number)
+    groups = [GroupOut(**vars(one)) for one in rollouts.picture(connection, number)]
+    return RolloutOut(
+        id=found.id,
+        name=found.name,
+        release=found.release,
+        state=found.state,
+        reason=found.reason,
+        created=found.created_at,
+        by=found.by,
+        groups=groups,
+    )
+
+
+@endpoints.get("/firmware/rollouts", *STAFF)
+async def list_rollouts(call: Call, query: ListQuery) -> Page[RolloutOut]:
+    """List rollouts with their pictures, newest first."""
+    after = query.after_number()
+
+    def work(connection: sqlite3.Connection) -> list[RolloutOut]:
+        found = rollouts.listed(connection, query.limit + 1, after)
+        return [_rollout(connection, one.id) for one in found]
+
+    return page(await reading(call, work), query.limit, lambda one: one, lambda one: one.id)
+
+
+@endpoints.post("/firmware/rollouts", *STAFF)
+async def make_rollout(call: Call, body: RolloutIn) -> RolloutOut:
+    """Make a rollout; it is ready and begins when it is started. Who gets it is fixed from now on."""
+    plan = _plan(body)
+
+    def work(connection: sqlite3.Connection) -> RolloutOut:
+        number = rollouts.create(connection, body.name, body.release, plan, call.now, call.who.name)
+        return _rollout(connection, number)
+
+    return await writing(call, work)
+
+
+@endpoints.post("/firmware/rollouts/dry-run", *STAFF)
+async def dry_run(call: Call, body: RolloutIn) -> DryOut:
+    """Say who would get what, and when; nothing is made."""
+    plan = _plan(body)
+    groups = await reading(call, lambda c: rollouts.dry_run(c, body.release, plan, call.now))
+    return DryOut(groups=[DryGroupOut(size=len(one["devices"]), **one) for one in groups])
+
+
+@endpoints.get("/firmware/rollouts/{rollout_id}", *STAFF)
+async def get_rollout(call: Call, rollout_id: int) -> RolloutOut:
+    """Show a rollout with its picture."""
+    return await reading(call, lambda c: _rollout(c, rollout_id))
+
+
+async def _steer(call: Call, number: int, move: str) -> RolloutOut:
+    def work(connection: sqlite3.Connection) -> RolloutOut:
+        rollouts.steer(connection, number, move, call.now, call.who.name)
+        return _rollout(connection, number)
+
+    return await writing(call, work)
+
+
+@endpoints.post("/firmware/rollouts/{rollout_id}/start", *STAFF)
+async def start_rollout(call: Call, rollout_id: int) -> RolloutOut:
+    """Start a rollout that is ready."""
+    return await _steer(call, rollout_id, "start")
+
+
+@endpoints.post("/firmware/rollouts/{rollout_id}/pause", *STAFF)
+async def pause_rollout(call: Call, rollout_id: int) -> RolloutOut:
+    """Begin nobody more until it is resumed."""
+    return await _steer(call, rollout_id, "pause")
+
+
+@endpoints.post("/firmware/rollouts/{rollout_id}/resume", *STAFF)
+async def resume_rollout(call: Call, rollout_id: int) -> RolloutOut:
+    """Go on with a paused rollout."""
+    return await _steer(call, rollout_id, "resume")
+
+
+@endpoints.post("/firmware/rollouts/{rollout_id}/stop", *STAFF)
+async def stop_rollout(call: Call, rollout_id: int) -> RolloutOut:
+    """Stop a rollout for good: who has not begun is spared it."""
+    return await _steer(call, rollout_id, "stop")
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+class ActionOut(Out):
+    """One release for one device."""
+
+    id: int
+    version: str
+    state: str
+    mode: str
+    created: Moment
+    closed: Moment | None
+    message: str | None
+    held: str | None
+    history: list[dict[str, Any]] = Field(description="What was reported, the newest first.")
+
+
+class FirmwareDeviceOut(Out):
+    """A device as updates see it."""
+
+    id: str
+    kind: str | None
+    model: str | None
+    hardware: str | None
+    version: str | None
+    polled: Moment | None
+    attributes: dict[str, str]
+    actions: list[ActionOut]
+
+
+class TokenOut(Out):
+    """A target token; shown once."""
+
+    token: str
+
+
+class AssignIn(In):
+    """A release for one device."""
+
+    release: int
+    mode: Literal["forced", "soft", "downloadonly"] = "forced"
+    ask_owner: bool = True
+
+
+def device_out(connection: sqlite3.Connection, device: str) -> FirmwareDeviceOut:
+    """A device with its newest actions. Raises UnknownError."""
+    row = connection.execute("SELECT * FROM targets WHERE id = ?", (device,)).fetchone()
+    if row is None:
+        raise UnknownError(f"there is no device {device}")
+    found = connection.execute(
+        "SELECT a.*, r.version AS to_version FROM actions a JOIN releases r ON r.id = a.release "
+        "WHERE a.target = ? ORDER BY a.id DESC LIMIT 20",
+        (device,),
+    ).fetchall()
+    return FirmwareDeviceOut(
+        id=device,
+        kind=row["kind"],
+        model=row["model"],
+        hardware=row["hardware"],
+        version=row["version"],
+        polled=row["polled_at"],
+        attributes=json.loads(row["attributes"]),
+        actions=[
+            ActionOut(
+                id=one["id"],
+                version=one["to_version"],
+                state=one["state"],
+                mode=one["mode"],
+                created=one["created_at"],
+                closed=one["closed_at"],
+                message=one["message"],
+                held=one["held"],
+                history=actions.history(connection, one["id"], 50),
+            )
+            for one in found
+        ],
+    )
+
+
+@endpoints.get("/firmware/devices/{device_id}", *STAFF)
+async def get_firmware_device(call: Call, device_id: str) -> FirmwareDeviceOut:
+    """Show what a device runs, and what it has reported."""
+    return await reading(call, lambda c: device_out(c, device_id))
+
+
+@endpoints.post("/firmware/devices/{device_id}/token", *STAFF)
+async def issue_token(call: Call, device_id: str) -> TokenOut:
+    """Issue a device's token; the one before is void."""
+    return TokenOut(token=await writing(call, lambda c: targets.issue_token(c, device_id)))
+
+
+@endpoints.post("/firmware/devices/{device_id}/actions", *STAFF)
+async def assign(call: Call, device_id: str, body: AssignIn) -> FirmwareDeviceOut:
+    """Give one device a release; what it had open is cancelled first."""
+
+    def work(connection: sqlite3.Connection) -> FirmwareDeviceOut:
+        row = connection.execute("SELECT owned FROM targets WHERE id = ?", (device_id,)).fetchone()
+        consent = body.ask_owner and row is not None and bool(row["owned"])
+        offer = Offer(release=body.release, mode=body.mode, consent=consent)
+        actions.assign(connection, device_id, offer, call.now)
+        return device_out(connection, device_id)
+
+    return await writing(call, work)
+
+
+@endpoints.post("/firmware/devices/{device_id}/actions/{action_id}/cancel", *STAFF)
+async def cancel(call: Call, device_id: str, action_id: int) -> FirmwareDeviceOut:
+    """Ask a device to stop; what it does not know of yet is over at once."""
+
+    def work(connection: sqlite3.Connection) -> FirmwareDeviceOut:
+        actions.of_target(connection, device_id, action_id)
+        actions.cancel(connection, action_id, call.now)
+        return device_out(connection, device_id)
+
+    return await writing(call, work)
