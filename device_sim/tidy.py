@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -186,10 +187,15 @@ def events(needs: list[Need]) -> Iterator[list[Any]]:
         yield [device, rfc3339(ts), kind]
 
 
-def packed(path: Path) -> TextIO:
+@contextlib.contextmanager
+def packed(path: Path) -> Iterator[TextIO]:
     """A gzip file that is the same whenever and wherever it is written."""
-    raw = gzip.GzipFile(filename="", fileobj=path.open("wb"), mode="wb", compresslevel=LEVEL, mtime=0)
-    return io.TextIOWrapper(io.BufferedWriter(raw, 1 << 20), encoding="utf-8", newline="\n")
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=LEVEL, mtime=0) as file,
+        io.TextIOWrapper(io.BufferedWriter(file, 1 << 20), encoding="utf-8", newline="\n") as text,
+    ):
+        yield text
 
 
 def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
