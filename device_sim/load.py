@@ -145,7 +145,13 @@ class Load:
     # --- the whole ------------------------------------------------------------------------------
 
     def run(self, told: Callable[[Counts], None] = lambda _: None) -> dict[str, Any]:
-        """Connect all, send, wait for the acknowledgements, hold, part. Gives the figures."""
+        """Connect all, send, wait for what is acknowledged, hold, part. Gives figures. Raises LoadError."""
+        try:
+            return self._run(told)
+        finally:
+            self._part()
+
+    def _run(self, told: Callable[[Counts], None]) -> dict[str, Any]:
         began = self._clock()
         cpu = time.process_time()
         self._connect_all(began + self.plan.seconds, told)
@@ -158,7 +164,6 @@ class Load:
             told(self.counts)
         memory = max(memory, resident())
         alive = sum(lane.stage == "up" for lane in self._lanes)
-        self._part()
         counts = self.counts
         done = counts.acknowledged if self.plan.qos else counts.sent
         return {
@@ -328,9 +333,9 @@ class Load:
             self._mind(lane, writing=False)
         except ssl.SSLWantWriteError:
             self._mind(lane, writing=True)
-        except ssl.SSLError as error:
+        except OSError as error:  # SSLError is one, too
             raise LoadError(
-                f"no TLS with {self.plan.host}:{self.plan.port}: {error.reason or error}"
+                f"no TLS with {self.plan.host}:{self.plan.port}: {getattr(error, 'reason', None) or error}"
             ) from error
         else:
             self._introduce(lane)
