@@ -1049,7 +1049,7 @@ class Contacts(Protocol):
         ...
 
     def reached(self, about: str, decided: int, at: int) -> None:
-        """What was decided at `decided` or since has reached its owner only now: the week counts from here."""
+        """What was decided at `decided` or since has reached its owner now: the week counts from here."""
         ...
 
 
