@@ -111,8 +111,8 @@ UPDATE = RuleInfo(
     expires_ms=60 * 86_400_000,
     source="New software is there.",
 )
-"""What stands for a rule where new software is offered or was installed; rule ids are `update-<release>`. That
-an owner hears of security fixes is a duty of the seller's (Directive (EU) 2019/771, article 7)."""
+"""What stands for a rule where new software is offered or was installed; rule ids are `update-<release>`.
+That an owner hears of security fixes is a duty of the seller's (Directive (EU) 2019/771, article 7)."""
 
 BUILT_IN: Mapping[str, RuleInfo] = {OWNER_REPORT.id: OWNER_REPORT}
 
