@@ -263,7 +263,7 @@ class Telling:
                 found[:] = [condition()]
             return bool(found and found[0])
 
-        wait_for(look, what, 40)
+        wait_for(look, what, 90)
         return found[0]
 
     def post(self, path: str, body: Any = None) -> Any:
