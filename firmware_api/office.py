@@ -32,6 +32,8 @@ class Office:
     """UTC ms"""
     read: Line = field(init=False)
     write: Line = field(init=False)
+    stopped: Callable[[rollouts.Rollout], None] = lambda rollout: None
+    """told once of every rollout that stopped by itself"""
     _hour: int = -1
 
     def __post_init__(self) -> None:
@@ -47,6 +49,8 @@ class Office:
         """Look after everything once."""
         now = self.clock()
         await self.write(lambda c: rollouts.step(c, now))
+        for rollout in await self.write(lambda c: rollouts.stopped_by_themselves(c, now)):
+            self.stopped(rollout)
         if now // HOURLY_MS != self._hour:
             self._hour = now // HOURLY_MS
             await self._hourly(now)

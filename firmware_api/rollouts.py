@@ -506,6 +506,17 @@ def _offer(connection: sqlite3.Connection, rollout: Rollout, rows: Sequence[sqli
     )
 
 
+def stopped_since(connection: sqlite3.Connection, since: int) -> list[Rollout]:
+    """Rollouts that stopped by themselves since then."""
+    rows = connection.execute(
+        "SELECT * FROM rollouts r WHERE state = 'stopped' AND changed_at >= ? AND EXISTS "
+        "(SELECT 1 FROM rollout_log l WHERE l.rollout = r.id AND l.what = 'stopped by itself') "
+        "ORDER BY id DESC LIMIT 5",
+        (since,),
+    )
+    return [_rollout(row) for row in rows]
+
+
 def stopped_by_themselves(connection: sqlite3.Connection, now: int) -> list[Rollout]:
     """Rollouts that stopped by themselves and that nobody was told of yet; told from now on."""
     rows = connection.execute(

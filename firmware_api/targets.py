@@ -32,7 +32,8 @@ class Target:
     country: str | None = None
     version: str | None = None
     """what it is known to run; only taken while it has reported nothing itself"""
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
+    """None: as they were"""
     owned: bool = False
     """somebody uses it: an update is theirs to agree to"""
 
@@ -43,18 +44,35 @@ def register(connection: sqlite3.Connection, targets: Sequence[Target], now: int
         "INSERT INTO targets (id, kind, model, hardware, country, version, owned, created_at) "
         "VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET kind = excluded.kind, "
         "model = excluded.model, hardware = coalesce(excluded.hardware, hardware), "
-        "country = excluded.country, version = coalesce(version, excluded.version), owned = excluded.owned",
+        "country = coalesce(excluded.country, country), "
+        "version = coalesce(version, excluded.version), owned = excluded.owned",
         [(t.id, t.kind, t.model, t.hardware, t.country, t.version, int(t.owned), now) for t in targets],
     )
-    connection.executemany("DELETE FROM target_tags WHERE target = ?", [(t.id,) for t in targets])
-    connection.executemany(
-        "INSERT INTO target_tags (target, tag) VALUES (?, ?)",
-        [(t.id, tag) for t in targets for tag in sorted(set(t.tags))],
-    )
+    for target in targets:
+        if target.tags is not None:
+            set_tags(connection, target.id, target.tags)
     # The release it is known to run gives its sequence, where it is one of ours.
     connection.execute(
         "UPDATE targets SET sequence = r.sequence FROM releases r WHERE r.kind = targets.kind "
         "AND r.version = targets.version AND targets.sequence = 0"
+    )
+
+
+def set_tags(connection: sqlite3.Connection, target: str, tags: Sequence[str]) -> None:
+    """What this device is called by, for rollouts. Raises UnknownError."""
+    if connection.execute("SELECT 1 FROM targets WHERE id = ?", (target,)).fetchone() is None:
+        raise UnknownError(f"there is no device {target}")
+    connection.execute("DELETE FROM target_tags WHERE target = ?", (target,))
+    connection.executemany(
+        "INSERT INTO target_tags (target, tag) VALUES (?, ?)", [(target, tag) for tag in sorted(set(tags))]
+    )
+
+
+def describe(connection: sqlite3.Connection, target: str, country: str | None, hardware: str | None) -> None:
+    """Where it is and which revision it is of, where that is known (None: as it was)."""
+    connection.execute(
+        "UPDATE targets SET country = coalesce(?, country), hardware = coalesce(?, hardware) WHERE id = ?",
+        (country, hardware, target),
     )
 
 

@@ -32,6 +32,7 @@ from firmware_api.ddi import DdiSettings
 from firmware_api.ddi import application as ddi_application
 from firmware_api.ddi import prefix as ddi_prefix
 from firmware_api.office import Office
+from firmware_api.rollouts import Rollout
 from firmware_api.routes import application as firmware_application
 from firmware_api.store import FirmwareStore
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
@@ -970,7 +971,7 @@ async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
 async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
     """Releases and DDI, mounted with the pages; on a port of their own for devices with certificates."""
     settings, store = gateway.settings.firmware, FirmwareStore(gateway.settings.data_dir / "firmware")
-    office = Office(store, gateway.clock.now)
+    office = Office(store, gateway.clock.now, stopped=_rollout_stopped)
     ways = DdiSettings(
         tenant=settings.tenant,
         polling=settings.polling,
@@ -994,6 +995,10 @@ async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await office.close()
+
+
+def _rollout_stopped(rollout: Rollout) -> None:
+    log.warning("rollout_stopped", rollout=rollout.id, name=rollout.name, reason=rollout.reason)
 
 
 def _firmware_failed(error: Exception) -> None:

@@ -21,7 +21,7 @@ from gateway.flow.updates import HOUR_MS, Waiting
 from gateway.ports import Records
 from gateway.web.access import allow, who
 from gateway.web.api.firmware import device_out
-from gateway.web.context import CONTEXT
+from gateway.web.context import CONTEXT, Context
 from gateway.web.pages_owner import open_page
 from gateway.web.render import page, see, words_for
 from gateway.web.updates import FirmwareDesk
@@ -36,6 +36,7 @@ NOW_MS = 6 * HOUR_MS
 COLUMNS = ("scheduled", "waiting", "running", "silent", "finished", "failed", "canceled")
 MOVES = {"ready": ("start", "stop"), "running": ("pause", "stop"), "paused": ("resume", "stop")}
 SHOWN = 50
+STOPPED_MS = 7 * 24 * HOUR_MS
 
 
 def _office(request: web.Request) -> Office:
@@ -161,6 +162,17 @@ async def overview(request: web.Request) -> web.Response:
     return page(
         request, "operator_firmware.html", words, tab="firmware", view=view, toast=_toast(request, words)
     )
+
+
+async def stopped_rollouts(context: Context, words: Words, now: int) -> list[Shown]:
+    """Rollouts that stopped by themselves in the last days, for whoever opens the overview."""
+    if context.office is None:
+        return []
+    found = await context.office.read(lambda c: rollouts.stopped_since(c, now - STOPPED_MS))
+    return [
+        Shown(name=one.name, reason=one.reason or "", href=f"/operator/firmware/rollouts/{one.id}")
+        for one in found
+    ]
 
 
 def _toast(request: web.Request, words: Words) -> Shown | None:

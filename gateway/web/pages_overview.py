@@ -17,6 +17,7 @@ from gateway.domain.touchpoint import State
 from gateway.flow import clusters
 from gateway.ports import Records
 from gateway.web import charts, path, views
+from gateway.web.pages_firmware import stopped_rollouts
 from gateway.web.pages_operator import MOST_ROWS, Desk, open_desk, operator_only
 from gateway.web.words import Words
 
@@ -41,6 +42,7 @@ async def overview(request: web.Request) -> web.Response:
         clusters=[_cluster(one, at.words) for one in loaded.clusters[:MOST_ROWS]],
         rules=_rules(loaded.funnel, at),
         feedback=_feedback(loaded.feedback, at.words),
+        stopped=await stopped_rollouts(at.context, at.words, at.now),
     )
     return at.answer("operator_overview.html", "overview", view)
 

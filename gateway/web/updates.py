@@ -97,7 +97,12 @@ class FirmwareDesk:
             row = connection.execute("SELECT state FROM actions WHERE id = ?", (action,)).fetchone()
             if row is None or row["state"] != "running":
                 actions.confirm(
-                    connection, action, now, confirmed=True, details=(f"agreed by {by}",), window=window
+                    connection,
+                    action,
+                    now,
+                    confirmed=True,
+                    details=("forced by its date" if by == "forced" else "agreed by its owner",),
+                    window=window,
                 )
             actions.set_window(connection, action, window=window, held=held)
 

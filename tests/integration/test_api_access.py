@@ -132,6 +132,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", f"{API}/firmware/rollouts/{{rollout_id}}/resume"): S,
     ("POST", f"{API}/firmware/rollouts/{{rollout_id}}/stop"): S,
     ("GET", f"{API}/firmware/devices/{{device_id}}"): S,
+    ("PUT", f"{API}/firmware/devices/{{device_id}}"): S,
     ("POST", f"{API}/firmware/devices/{{device_id}}/token"): S,
     ("POST", f"{API}/firmware/devices/{{device_id}}/actions"): S,
     ("POST", f"{API}/firmware/devices/{{device_id}}/actions/{{action_id}}/cancel"): S,

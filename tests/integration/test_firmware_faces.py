@@ -50,7 +50,7 @@ class World:
         await self.carrier.step()
 
     async def rolled_out(self, release: Release, **plan: Any) -> int:
-        asked = rollouts.plan_of({**plan, "groups": [{"name": "all", "error": 100}]})
+        asked = rollouts.plan_of({"groups": [{"name": "all", "error": 100}], **plan})
 
         def work(connection: Any) -> int:
             number = rollouts.create(connection, "all", release.id, asked, self.works.now, "me")
@@ -340,6 +340,18 @@ async def test_a_rollout_is_tried_dry_made_steered_and_shown(world: World) -> No
     assert (await staff("GET", "firmware/rollouts/99")).status == 404
 
 
+async def test_a_rollout_that_stops_by_itself_stands_on_the_overview(world: World) -> None:
+    told: list[str] = []
+    world.office.stopped = lambda rollout: told.append(rollout.reason or "")
+    plan = {"groups": [{"name": "all", "error": 40}], "ask_owner": False}
+    await world.rolled_out(offered(world), **plan)
+    world.reports(FAILED)
+    await world.step()
+    await world.step()
+    assert told == ["all: 1 of 2 devices failed; that is 50.0 %, and 40 % stops it"]
+    assert "40 % stops it" in await world.shown("/operator", Role.OPERATOR)
+
+
 async def test_a_device_its_token_and_its_history(world: World) -> None:
     release, staff = offered(world), await world.lab.caller()
     token = await staff("POST", "firmware/devices/car-1/token")
@@ -352,6 +364,19 @@ async def test_a_device_its_token_and_its_history(world: World) -> None:
     number = given.body["actions"][0]["id"]
     assert (await staff("POST", f"firmware/devices/car-1/actions/{number}/cancel")).status == 409
     assert (await staff("GET", "firmware/devices/nobody")).status == 404
+
+
+async def test_what_rollouts_choose_by_is_said_and_stays(world: World) -> None:
+    release, staff = offered(world), await world.lab.caller()
+    said = {"tags": ["fleet", "berlin"], "country": "DE", "hardware": "b7"}
+    assert (await staff("PUT", "firmware/devices/car-1", said)).body["tags"] == ["berlin", "fleet"]
+    await world.carrier.register(await world.lab.read(lambda r: r.devices.page()))
+    found = await staff.get("firmware/devices/car-1")
+    assert (found["tags"], found["country"], found["hardware"]) == (["berlin", "fleet"], "DE", "b7")
+    plan = {"groups": [{"name": "ours", "query": {"tags": ["fleet"], "countries": ["DE"]}}]}
+    dry = await staff("POST", "firmware/rollouts/dry-run", {"name": "x", "release": release.id, "plan": plan})
+    assert dry.body["groups"][0]["devices"] == ["car-1"]
+    assert (await staff("PUT", "firmware/devices/nobody", {"tags": []})).status == 404
 
 
 async def test_only_after_sales_may(world: World) -> None:

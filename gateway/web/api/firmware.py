@@ -422,10 +422,22 @@ class FirmwareDeviceOut(Out):
     kind: str | None
     model: str | None
     hardware: str | None
+    country: str | None
+    tags: list[str]
     version: str | None
     polled: Moment | None
     attributes: dict[str, str]
     actions: list[ActionOut]
+
+
+class DescribedIn(In):
+    """What rollouts choose by, beside kind, model and installed version; what is left out stays."""
+
+    tags: Strings | None = None
+    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = Field(
+        None, description="ISO 3166-1 alpha-2."
+    )
+    hardware: Name | None = Field(None, description="Its hardware revision.")
 
 
 class TokenOut(Out):
@@ -457,6 +469,13 @@ def device_out(connection: sqlite3.Connection, device: str) -> FirmwareDeviceOut
         kind=row["kind"],
         model=row["model"],
         hardware=row["hardware"],
+        country=row["country"],
+        tags=[
+            tag
+            for (tag,) in connection.execute(
+                "SELECT tag FROM target_tags WHERE target = ? ORDER BY tag", (device,)
+            )
+        ],
         version=row["version"],
         polled=row["polled_at"],
         attributes=json.loads(row["attributes"]),
@@ -481,6 +500,19 @@ def device_out(connection: sqlite3.Connection, device: str) -> FirmwareDeviceOut
 async def get_firmware_device(call: Call, device_id: str) -> FirmwareDeviceOut:
     """Show what a device runs, and what it has reported."""
     return await reading(call, lambda c: device_out(c, device_id))
+
+
+@endpoints.put("/firmware/devices/{device_id}", *STAFF)
+async def describe_device(call: Call, device_id: str, body: DescribedIn) -> FirmwareDeviceOut:
+    """Say a device's tags, country and hardware revision."""
+
+    def work(connection: sqlite3.Connection) -> FirmwareDeviceOut:
+        if body.tags is not None:
+            targets.set_tags(connection, device_id, body.tags)
+        targets.describe(connection, device_id, body.country, body.hardware)
+        return device_out(connection, device_id)
+
+    return await writing(call, work)
 
 
 @endpoints.post("/firmware/devices/{device_id}/token", *STAFF)
