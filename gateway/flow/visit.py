@@ -223,20 +223,25 @@ def _end(records: Records, extra: ExtraWork, state: ExtraState, now: int, policy
     records.workshops.save_extra(ended)
     appointment = records.workshops.appointment(extra.appointment)
     if state is ExtraState.APPROVED and extra.minutes:
-        appointment = _prolong(records, appointment, extra.minutes)
+        appointment = _prolong(records, appointment, extra.minutes, now, policy)
     _extra_line(records, appointment, ended, f"extra_{state}", now, channel=extra.channel)
     book.changed(records, appointment, "extra_work_answered", now, policy)
     return ended
 
 
-def _prolong(records: Records, appointment: Appointment, minutes: int) -> Appointment:
-    """The job takes longer, if its bay is free so long; who comes next is not moved for it."""
-    longer = replace(appointment, end=appointment.end + minutes * MINUTE_MS)
+def _prolong(
+    records: Records, appointment: Appointment, minutes: int, now: int, policy: Policy
+) -> Appointment:
+    """The job takes longer, in everybody's calendar, if its bay is free so long; who comes next is not moved
+    for it."""
+    end = appointment.end + minutes * MINUTE_MS
+    longer = replace(appointment, end=end, sequence=appointment.sequence + 1)
     try:
         with records.savepoint():
             records.workshops.save_appointment(longer)
     except SlotTakenError:
         return appointment
+    book.changed(records, longer, "rescheduled", now, policy)
     return longer
 
 

@@ -164,6 +164,9 @@ async def test_extra_work_is_done_only_when_the_owner_says_so(world: World) -> N
     approved = await word(world, extra, True)
     assert (approved.state, approved.by, approved.channel) == (ExtraState.APPROVED, "jana", "page")
     assert (await the_visit(world)).end == THURSDAY_8 + 90 * MINUTE
+    event = await world.read(lambda r: r.calendars.event(extra.appointment))
+    assert event is not None
+    assert event.end == THURSDAY_8 + 90 * MINUTE  # calendars have it, too
     assert await word(world, extra, True) == approved
     with pytest.raises(ConflictError) as told:
         await word(world, extra, False)
