@@ -366,6 +366,8 @@ class CoffeeUnit(RunUnit):
             Meter(what="brew_unit", services=("clean-brew-unit",), begin=180, limit=280, cause="upkeep"),
             Meter(what="overhaul", services=("overhaul",), begin=9_700, limit=12_000),
         ]
+        if self.machine.model.milk and self.machine.cups < 10 and all(r.program != "milk" for r in part.runs):
+            self.needs.begin("milk_never_used", "state", ("milk-drinks",), scenario.start)
         if self._hours > 2.2:
             self.needs.begin("left_on", "state", ("switch-off-time",), scenario.start)
 

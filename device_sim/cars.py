@@ -471,6 +471,8 @@ class FullCarUnit(CarUnit):
             self.needs.state("abroad", ("travel", "toll"), at, true=abroad)
         if self.body.diesel:
             self.needs.state("soot", ("dpf-drive", "exhaust"), at, true=self.body.soot >= 65)
+        run_in = 1_450 <= self.car.odometer < 2_600
+        self.needs.state("running_in", ("running-in",), at, true=run_in)
         month = self.scenario.local(at).month
         self.needs.state(
             "summer_tyres",

@@ -194,7 +194,8 @@ FAULTS: dict[str, Fault] = {
     ),
     # --- refrigerators
     "refrigerant_loss": Fault(
-        kinds=FRIDGE, services=("cooling-circuit",), days=(60, 140), rate=0.06,
+        kinds=FRIDGE, services=("cooling-circuit",), eases=("fridge-place", "door-seal"),
+        days=(60, 140), rate=0.06,
         looks="the compressor runs more and more, then without a break; then it gets warm",
     ),
     "defrost_heater": Fault(
@@ -202,7 +203,7 @@ FAULTS: dict[str, Fault] = {
         looks="it defrosts twice, then four times as often",
     ),
     "condenser_dust": Fault(
-        kinds=FRIDGE, services=("clean-condenser",), days=(90, 180), rate=0.15,
+        kinds=FRIDGE, services=("clean-condenser",), eases=("fridge-place",), days=(90, 180), rate=0.15,
         looks="the condenser is up to 12 K warmer than it was, the compressor runs longer",
     ),
     "freezer_sensor": Fault(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import statistics
 import sys
 from bisect import bisect_right
@@ -87,7 +88,7 @@ def simulated(seed: int) -> Samples:
             if isinstance(said, Reading):
                 _note(samples, said)
             elif b"trip_started" in message.payload:
-                last[message.device] = fleet.next_at()
+                last[message.device] = json.loads(message.payload)["ts"]
             elif b"trip_ended" in message.payload and message.device in last:
                 samples["trip_minutes"].append(
                     (fleet.units[message.device].car.now - last[message.device] / 1000) / 60
@@ -137,7 +138,8 @@ def picture(name: str, real: Sequence[float], made: Sequence[float]) -> str:
         for share in (0, 0.25, 0.5, 0.75, 1)
     ]
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 250" font-family="sans-serif" font-size="12">'
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 250" font-family="sans-serif" '
+        'font-size="12">'
         f'<rect width="720" height="250" fill="#fff"/>{"".join(parts)}</svg>\n'
     )
 

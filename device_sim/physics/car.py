@@ -58,6 +58,8 @@ class CarModel:
     """l"""
     idle_speed: float = 740.0
     """rpm"""
+    shift: float = 1350.0
+    """rpm below which a lower gear is taken"""
     ratios: tuple[float, ...] = (118.0, 66.0, 44.0, 32.5, 26.0, 21.5)
     """rpm per km/h in each gear"""
     thermostat: float = 89.0
@@ -70,7 +72,7 @@ class CarModel:
 
 MODELS = {
     "Arden 5": CarModel(),
-    "Arden 3": CarModel(mass=1210, drag_area=0.60, pad_area=0.0165, tank=42, idle_speed=760),
+    "Arden 3": CarModel(mass=1210, drag_area=0.60, pad_area=0.0165, tank=42, idle_speed=720, shift=1180),
     "Corvo Kombi": CarModel(mass=1610, drag_area=0.70, pad_area=0.0205, tank=55, efficiency=0.36),
     "Lastra Van": CarModel(
         mass=2150, rolling=0.012, drag_area=1.05, pad_area=0.024, tank=70, efficiency=0.36
@@ -277,7 +279,9 @@ class Car:
         noise = rng.gauss(0.0, 18.0)
         if self.profile is None:
             return 0.0
-        gear = next((g for g in reversed(self.model.ratios) if g * speed >= 1350), self.model.ratios[0])
+        gear = next(
+            (g for g in reversed(self.model.ratios) if g * speed >= self.model.shift), self.model.ratios[0]
+        )
         return stepped(max(self.model.idle_speed, gear * speed) + noise, 1, 0, 7000)
 
     def _rest(self) -> float:

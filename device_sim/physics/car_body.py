@@ -197,7 +197,7 @@ class Body:
             * (1.35 - 0.35 * warm)
             * (1 - 0.8 * max(0.0, self.oil_lost - 0.9) * 10)
         )
-        load = stepped(noisy(rng, 21 + 62 * pull, 4), 0.1, 0, 100)
+        load = stepped(noisy(rng, 23 + 78 * pull, 4), 0.1, 0, 100)
         values: dict[str, object] = {
             "engine_run_time": float(int(min(ran, 65_535))),
             "module_voltage": stepped(noisy(rng, 13.78 - 1.6 * self.weak_charging, 0.16), 0.001, 0, 66),
