@@ -143,6 +143,20 @@ def _http_problem(error: web.HTTPException) -> Problem:
 # --- what pydantic finds ------------------------------------------------------------------------
 
 
+WRITTEN_AS = {
+    "quiet_from": "a local time, 21:30",
+    "quiet_to": "a local time, 07:00",
+    "email": "one address, name@example.com",
+    "language": "a language or a language of a region, de or en-GB",
+    "currency": "three letters, EUR",
+    "country": "two letters, DE",
+    "endpoint": "the address that the browser's PushSubscription gives, https://…",
+    "p256dh": "the browser's PushSubscription gives it: base64url of 65 bytes",
+    "auth": "the browser's PushSubscription gives it: base64url of 16 bytes",
+}
+"""{field: how it is written}, for those whose pattern says nothing to people."""
+
+
 def faults_of(error: ValidationError, model: type[BaseModel], *, in_query: bool = False) -> list[Fault]:
     """What pydantic refused, in words: which place, what is allowed, what was perhaps meant."""
     names = sorted(known_names(model))
@@ -182,4 +196,6 @@ def _words(entry: Any, place: Sequence[str], names: Sequence[str]) -> str:
             return f"{name}: {entry['ctx']['error']}"
         case "model_type" | "model_attributes_type":
             return f"{name}: a JSON object is expected."
+        case "string_pattern_mismatch" if name in WRITTEN_AS:
+            return f"{name}: write it as {WRITTEN_AS[name]}."
     return f"{name}: {entry['msg'][0].lower()}{entry['msg'][1:]}."

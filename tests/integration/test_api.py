@@ -603,3 +603,15 @@ async def test_a_service_plan_pays_for_what_it_contains_in_every_offer_from_now_
     refused = await system("PUT", "devices/car-1/cover", {"warranty_until": None, "plan": {"name": "x"}})
     assert (refused.status, "until is missing" in str(refused.body)) == (422, True)
     assert (await system("PUT", "devices/nobody/cover", {"warranty_until": None, "plan": None})).status == 404
+
+
+async def test_a_fault_says_how_it_is_written_and_quotes_no_pattern(lab: Lab) -> None:
+    await lab.owner("jana")
+    system = await lab.caller(Role.INTEGRATION)
+    for path, body, said in (
+        ("owners/jana/preferences", {"quiet_from": "25:00"}, "quiet_from: write it as a local time, 21:30."),
+        ("owners/jana", {"name": "Jana", "email": "a b@c"}, "email: write it as one address"),
+    ):
+        refused = await system("PUT", path, body)
+        assert refused.status == 422
+        assert said in refused.body["detail"]
