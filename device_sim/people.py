@@ -162,13 +162,15 @@ class Person(Agenda):
                 return {"action": "already_done"}
             self._have_it_done(matter, self._rng.uniform(2, 14))
             return {"action": "not_now"}
+        if self.acts.answer == "snooze" and not again:
+            return {"action": "snooze", "until": "next_week"}
         if self.acts.answer == "not_now" and again and self.acts.does:
             return {"action": "never"}
         if self.acts.does and not slots and matter["kind"] == "appointment" and self.acts.answer == "book":
             self._have_it_done(matter, self._rng.uniform(2, 8))  # they call us, and find a day
-        if self.acts.answer == "book" and slots:
+        if self.acts.answer in ("book", "snooze") and slots:
             return {"action": "book", "slot": slots[self._preferred(list(slots))]}
-        if self.acts.answer == "book":
+        if self.acts.answer in ("book", "snooze"):
             return {"action": "call_me" if matter["kind"] == "appointment" else "noted"}
         return {"action": self.acts.answer}
 

@@ -116,6 +116,7 @@ ACTS: Mapping[str, Callable[[random.Random], dict[str, Any]]] = {
         "does": 0.7,
     },
     "forgetful": lambda r: {"after": f"{r.randint(2, 8)}h", "ignores": 0.5, "does": 0.4},
+    "snoozes": lambda r: {"after": f"{r.randint(10, 90)}m", "answer": "snooze", "does": 0.7},
     "never": lambda r: {"sees": "nothing", "score": None, "does": 0.0},
     "declines": lambda r: {"after": f"{r.randint(1, 12)}h", "answer": "not_now", "does": 0.2, "score": 2},
     "elsewhere": lambda r: {"after": f"{r.randint(2, 30)}h", "answer": "elsewhere", "does": 0.8, "score": 3},

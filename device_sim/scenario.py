@@ -199,9 +199,9 @@ class ActsPart(Part):
     """played by the visitor in the live demo; headless they act as written here"""
     after: Duration = 12 * 60_000
     """time until they answer, the median: it is drawn with a spread"""
-    answer: Literal["book", "not_now", "already_done", "noted", "call_me", "elsewhere"] = "book"
-    """not_now also stands in when an action is not offered; elsewhere: they have it done by somebody who is
-    not known here, within two weeks, and say not_now"""
+    answer: Literal["book", "not_now", "snooze", "already_done", "noted", "call_me", "elsewhere"] = "book"
+    """snooze: next week, and then they book; not_now also stands in when an action is not offered; elsewhere:
+    they have it done by somebody who is not known here, within two weeks, and say not_now"""
     ignores: Annotated[float, Field(ge=0, le=1)] = 0.0
     """share of the touchpoints that they never answer"""
     does: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -469,8 +469,11 @@ class GroupPart(Part):
     places: dict[str, Annotated[float, Field(gt=0)]] = {"hamburg": 1.0}
     age: tuple[float, float] = (1.0, 8.0)
     """years in use at the beginning, from and to"""
-    people: dict[Literal["prompt", "slow", "forgetful", "never", "declines", "elsewhere"], float] = {
-        "prompt": 0.5, "slow": 0.28, "forgetful": 0.08, "never": 0.03, "declines": 0.05, "elsewhere": 0.06,
+    people: dict[
+        Literal["prompt", "slow", "forgetful", "snoozes", "never", "declines", "elsewhere"], float
+    ] = {
+        "prompt": 0.5, "slow": 0.24, "forgetful": 0.08, "snoozes": 0.04, "never": 0.03, "declines": 0.05,
+        "elsewhere": 0.06,
     }  # fmt: skip
     """how they act → weight"""
     workshops: list[Id] = []
