@@ -1,15 +1,19 @@
-"""After-sales uploads a release in a real browser, in pieces, and sees it; what is refused is said."""
+"""Updates in a real browser: a release is uploaded in pieces; the pages with something on them are sound."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browser_lab import WIDTHS, Watch, too_wide
 from firmware_lab import Works
 from gateway_lab import TOUCHPOINT
@@ -23,6 +27,34 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def works(tmp_path: Path) -> Works:
     return Works(tmp_path, time.time_ns() // 1_000_000)
+
+
+class Desk:
+    """The running pages, and the API as after-sales."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address = address
+        self.settings = {"data_dir": str(folder)}
+        self.secret = self.token("operator")
+
+    def token(self, role: str, *more: str) -> str:
+        words = ("token", "create", "--role", role, *more)
+        return touchpoint(*words, settings=self.settings).stdout.split()[-1]
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.address}/api/v1/{path}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.secret}", "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read())
+
+
+@pytest.fixture
+def desk(works: Works, address: str) -> Desk:
+    return Desk(address, works.folder)
 
 
 @pytest.fixture
@@ -42,14 +74,13 @@ def address(works: Works) -> Iterator[str]:
         end(process)
 
 
-def test_a_release_is_uploaded_with_its_progress(works: Works, address: str, browser: Browser) -> None:
-    settings = {"data_dir": str(works.folder)}
-    secret = touchpoint("token", "create", "--role", "operator", settings=settings).stdout.split()[-1]
+def test_a_release_is_uploaded_with_its_progress(works: Works, desk: Desk, browser: Browser) -> None:
+    address = desk.address
     manifest, (path,) = works.signed(os.urandom(12 << 20), "2.0.0", sequence=2, notes={"en": "Quieter"})
     wrong = works.folder / "wrong.sig"
     wrong.write_text("AAAA")
     context = browser.new_context(locale="en-GB", viewport={"width": 1440, "height": 900})
-    context.add_cookies([{"name": "session-operator", "value": secret, "url": address}])
+    context.add_cookies([{"name": "session-operator", "value": desk.secret, "url": address}])
     watch = Watch(urlsplit(address).netloc)
     watch.over(context)
     page = context.new_page()
@@ -70,3 +101,56 @@ def test_a_release_is_uploaded_with_its_progress(works: Works, address: str, bro
     refused = [said for said in watch.wrong if "422" not in said]
     assert not refused, refused
     context.close()
+
+
+@pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
+def test_pages_with_updates_on_them_are_sound(
+    works: Works, desk: Desk, browser: Browser, locale: str
+) -> None:
+    release = works.release(
+        b"firmware", "2.0.0", sequence=2, minutes=12, notes={"en": "Charges faster", "de": "Lädt schneller"}
+    )
+    desk.api("POST", "owners", {"id": "jana", "name": "Jana", "language": locale[:2]})
+    desk.api("POST", "devices", {"id": "car-1", "kind": "car", "model": "Arden 5", "owner": "jana"})
+    wait_until(
+        lambda: known(works, "SELECT 1 FROM targets WHERE owned"), "the device is known", 30, every=0.2
+    )
+    plan = {"groups": [{"name": "first"}], "forced_at": "2099-01-01T00:00:00Z", "security": True}
+    made = desk.api("POST", "firmware/rollouts", {"name": "November", "release": release.id, "plan": plan})
+    desk.api("POST", f"firmware/rollouts/{made['id']}/start")
+    asked = "SELECT 1 FROM actions WHERE consent = 'told'"
+    wait_until(lambda: known(works, asked), "the owner is asked", 30, every=0.2)
+    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)
+    owner = desk.token("owner", "--subject", "jana")
+    context.add_cookies(
+        [
+            {"name": "session-operator", "value": desk.secret, "url": desk.address},
+            {"name": "session-owner", "value": owner, "url": desk.address},
+        ]
+    )
+    watch, wrong = Watch(urlsplit(desk.address).netloc), []
+    watch.over(context)
+    page = context.new_page()
+    rollout = f"/operator/firmware/rollouts/{made['id']}"
+    for path in ("/me/updates", "/operator/firmware", rollout, "/operator/firmware/devices/car-1"):
+        page.goto(desk.address + path)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            wrong += [f"{path} scrolls to the side at {width} px"] * too_wide(page)
+            for fault in Axe().run(page).response["violations"]:
+                places = "; ".join(" ".join(node["target"]) for node in fault["nodes"][:2])
+                wrong.append(f"{path} at {width} px: {fault['id']}: {places}")
+        pictures = os.environ.get("TOUCHPOINT_TEST_PICTURES")
+        if pictures:
+            page.screenshot(path=Path(pictures) / f"{path.strip('/').replace('/', '-')}.png", full_page=True)
+    page.goto(f"{desk.address}/me/updates")
+    page.locator("input[value=now]").check()
+    page.locator("main form button").click()
+    page.wait_for_url("**said=update_agreed")
+    context.close()
+    assert wrong == []
+    assert watch.wrong == []
+
+
+def known(works: Works, question: str) -> bool:
+    return works.store.read(lambda c: c.execute(question).fetchone()) is not None

@@ -21,7 +21,7 @@ from firmware_api.uploads import Upload
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.web.access import STAFF, allow, who
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, fault_at, page
-from gateway.web.api.shapes import In, Moment, Out
+from gateway.web.api.shapes import In, Moment, MomentIn, Out
 from gateway.web.context import CONTEXT
 from gateway.web.problems import Problem
 
@@ -250,7 +250,7 @@ class PlanIn(In):
     mode: Literal["forced", "soft", "timeforced", "downloadonly"] = "forced"
     silence_h: float = Field(24, gt=0, description="Hours without a word that count as failure.")
     ask_owner: bool = Field(True, description="Products in use are updated when their owner agrees.")
-    forced_at: Moment | None = Field(None, description="A security fix: installed from then on anyway.")
+    forced_at: MomentIn | None = Field(None, description="A security fix: installed from then on anyway.")
     security: bool = False
 
 
