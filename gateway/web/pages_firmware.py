@@ -20,7 +20,7 @@ from gateway.flow import updates
 from gateway.flow.updates import HOUR_MS, Waiting
 from gateway.ports import Records
 from gateway.web.access import allow, who
-from gateway.web.api.firmware import device_out
+from gateway.web.api.firmware import FirmwareDeviceOut, device_out
 from gateway.web.context import CONTEXT, Context
 from gateway.web.pages_owner import open_page
 from gateway.web.render import page, see, words_for
@@ -210,6 +210,7 @@ def _rollout(one: Rollout, groups: list[Picture], versions: dict[int, str], word
                 size=words.number(group.size),
                 counts=[words.number(getattr(group, name)) for name in COLUMNS],
                 done=group.finished,
+                share=100 * group.finished // group.size if group.size else 0,
                 most=max(1, group.size),
             )
             for group in groups
@@ -266,10 +267,12 @@ async def device(request: web.Request) -> web.Response:
     """What a device runs, and what it has reported on every update."""
     office, words = _office(request), await words_for(request)
     wanted, now = request.match_info["device"], request.app[CONTEXT].clock.now()
+    known = await request.app[CONTEXT].database.read(lambda records: records.devices.find(wanted))
+    who(request).saw(known.owner if known else None, f"product:{wanted}", "check_product", device=wanted)
     try:
         one = await office.read(lambda c: device_out(c, wanted))
-    except UnknownError:
-        raise web.HTTPNotFound from None
+    except UnknownError:  # registered just now, or by nobody: nothing is known of it yet
+        one = FirmwareDeviceOut.nothing(wanted)
     actions = [
         Shown(
             version=action.version,

@@ -361,6 +361,9 @@ async def test_a_device_its_token_and_its_history(world: World) -> None:
     world.reports(FAILED)
     page = await world.shown("/operator/firmware/devices/car-1", Role.OPERATOR)
     assert "the flash is worn out" in page
+    assert "Nothing was installed" in await world.shown("/operator/firmware/devices/car-2", Role.OPERATOR)
+    seen = await world.lab.read(lambda r: [line.code for line in r.touchpoints.ledger(owner="jana")])
+    assert [code for code in seen if "look" in code or "saw" in code or "seen" in code], seen
     number = given.body["actions"][0]["id"]
     assert (await staff("POST", f"firmware/devices/car-1/actions/{number}/cancel")).status == 409
     assert (await staff("GET", "firmware/devices/nobody")).status == 404

@@ -429,6 +429,12 @@ class FirmwareDeviceOut(Out):
     attributes: dict[str, str]
     actions: list[ActionOut]
 
+    @classmethod
+    def nothing(cls, device: str) -> FirmwareDeviceOut:
+        """A product that was registered just now."""
+        unknown = dict.fromkeys(("kind", "model", "hardware", "country", "version", "polled"))
+        return cls(id=device, tags=[], attributes={}, actions=[], **unknown)
+
 
 class DescribedIn(In):
     """What rollouts choose by, beside kind, model and installed version; what is left out stays."""
@@ -499,6 +505,8 @@ def device_out(connection: sqlite3.Connection, device: str) -> FirmwareDeviceOut
 @endpoints.get("/firmware/devices/{device_id}", *STAFF)
 async def get_firmware_device(call: Call, device_id: str) -> FirmwareDeviceOut:
     """Show what a device runs, and what it has reported."""
+    known = await call.read(lambda records: records.devices.find(device_id))
+    call.who.saw(known.owner if known else None, f"product:{device_id}", "check_product", device=device_id)
     return await reading(call, lambda c: device_out(c, device_id))
 
 
