@@ -373,6 +373,7 @@ def shipped() -> tuple[Catalogue, Policy, Texts]:
     settings = load_settings(None, SETTINGS)
     signals = load_signals(signal_texts(settings.signals.paths))
     policy = make_policy(settings, load_rules(rule_texts(settings.rules.paths), signals))
+    policy = replace(policy, late_push_ms=TICK)  # trips end on ticks; looking each minute is half of the run
     return signals, policy, Texts({language: config.messages(language) for language in ("en", "de")})
 
 
@@ -825,6 +826,7 @@ class Play:
         self.judge.moved(touchpoint)
         match action:
             case "book":
+                self.judge.paid.add(touchpoint)  # what may follow is a reply, wherever they read of it first
                 self._plan_visit(records, touchpoint, dice)
             case "snooze":
                 self.judge.paid.add(touchpoint)
