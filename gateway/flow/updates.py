@@ -26,10 +26,10 @@ from gateway.domain.errors import InvalidError
 from gateway.domain.ids import derived_id
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
-from gateway.domain.touchpoint import LIVE, Answer, Finding, State, Touchpoint
+from gateway.domain.touchpoint import Answer, Finding, State, Touchpoint
 from gateway.flow import cases, decide, outgoing, respond
 from gateway.flow.directory import all_devices
-from gateway.ports import Clock, Database, Records
+from gateway.ports import ANYTHING, Clock, Database, Records
 
 HOUR_MS = 3_600_000
 EVERY_S = 5.0
@@ -108,6 +108,10 @@ class UpdateDesk(Protocol):
         """The owner was asked."""
         ...
 
+    async def ask_again(self, devices: Sequence[str]) -> None:
+        """These products may have other owners: what waits is to be asked again."""
+        ...
+
     async def of_devices(self, devices: Sequence[str]) -> list[Waiting]:
         """Updates of these products that wait or are agreed to."""
         ...
@@ -153,8 +157,10 @@ def _raise(records: Records, update: Waiting, what: str, now: int, policy: Polic
         "security": update.security,
         "forced_at": update.forced_at,
     }
+    known = records.devices.find(update.device)
+    owner = known.owner if known is not None else None
     finding = Finding(
-        id=derived_id("update", what, str(update.action), update.device),
+        id=derived_id("update", what, str(update.action), update.device, owner or ""),
         device=update.device,
         rule=update.rule if what == "offered" else f"{update.rule}-{what}",
         version=1,
@@ -166,8 +172,7 @@ def _raise(records: Records, update: Waiting, what: str, now: int, policy: Polic
     )
     if not records.touchpoints.add_finding(finding):
         return "suppress"
-    known = records.devices.find(update.device)
-    return decide.decide(records, finding, known.owner if known else None, now, policy)
+    return decide.decide(records, finding, owner, now, policy)
 
 
 # --- when -----------------------------------------------------------------------------------------
@@ -246,9 +251,8 @@ def settle(records: Records, update: Waiting, owner: str, now: int, policy: Poli
 
 
 def _matters(records: Records, update: Waiting) -> list[Touchpoint]:
-    finding = derived_id("update", "offered", str(update.action), update.device)
     return records.touchpoints.page(
-        device=update.device, finding=finding, states=(State.DEFERRED, State.OPEN), limit=5
+        device=update.device, rule=update.rule, states=(State.DEFERRED, State.OPEN), limit=5
     )
 
 
@@ -257,11 +261,10 @@ def _matters(records: Records, update: Waiting) -> list[Touchpoint]:
 
 def close(records: Records, update: Waiting, now: int, policy: Policy) -> None:
     """Say what is new, or open a case; what was still asked is not asked any more."""
-    for touchpoint in records.touchpoints.page(device=update.device, rule=update.rule, states=LIVE, limit=5):
-        if touchpoint.state in (State.DEFERRED, State.OPEN):
-            ended = replace(touchpoint, state=State.WITHDRAWN, closed_at=now)
-            records.touchpoints.save(ended)
-            outgoing.close_channels(records, ended, now)
+    for touchpoint in _matters(records, update):
+        ended = replace(touchpoint, state=State.WITHDRAWN, closed_at=now)
+        records.touchpoints.save(ended)
+        outgoing.close_channels(records, ended, now)
     known = records.devices.find(update.device)
     if known is None or known.owner is None:
         return
@@ -307,12 +310,23 @@ class Updates:
             await self.register(await self._database.read(all_devices))
             while True:
                 await self.step()
-                if feed.take():
-                    await self.register(await self._database.read(all_devices))
+                told = feed.take()
+                if any(subject == ANYTHING for subject, _ in told):
+                    await self.changed(set())
+                elif told:
+                    await self.changed({key for _, key in told})
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(feed.event().wait(), EVERY_S)
         finally:
             feed.close()
+
+    async def changed(self, devices: set[str]) -> None:
+        """Products were registered, changed, or have other owners; empty: nobody knows which."""
+        found = await self._database.read(
+            lambda r: [d for d in map(r.devices.find, devices) if d] if devices else all_devices(r)
+        )
+        await self.register(found)
+        await self._desk.ask_again([device.id for device in found])
 
     async def register(self, devices: Sequence[Device]) -> None:
         """The firmware part knows of these products."""

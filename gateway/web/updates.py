@@ -79,6 +79,16 @@ class FirmwareDesk:
         """The owner was asked."""
         await self._mark(action, ("asked",), "told")
 
+    async def ask_again(self, devices: Sequence[str]) -> None:
+        """These products may have other owners: what waits is to be asked again."""
+        await self._office.write(
+            lambda c: c.execute(
+                "UPDATE actions SET consent = 'asked' WHERE consent IN ('told', 'denied') AND open = 1 "
+                "AND state = 'waiting' AND target IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(devices)),),
+            )
+        )
+
     async def of_devices(self, devices: Sequence[str]) -> list[Waiting]:
         """Updates of these products that wait or are agreed to."""
         return await self._find(

@@ -259,6 +259,19 @@ async def test_an_update_that_is_cancelled_is_not_asked_any_more(world: World) -
     assert await world.chooses(when="now") == "update_gone"
 
 
+async def test_who_takes_a_product_over_is_asked_and_the_one_before_is_not_asked_twice(world: World) -> None:
+    await world.rolled_out(offered(world))
+    await world.carrier.changed({"car-1"})
+    await world.step()
+    assert len(await world.lab.read(lambda r: r.touchpoints.page(device="car-1"))) == 1
+    await world.lab.owner("paul")
+    await world.lab.write(lambda r: r.devices.transfer("car-1", "paul", world.lab.clock.now()))
+    await world.carrier.changed({"car-1"})
+    await world.step()
+    asked = await world.lab.read(lambda r: r.touchpoints.page(device="car-1", owner="paul"))
+    assert [one.rule for one in asked] == [f"update-{world.action()['release']}"]
+
+
 async def test_somebody_elses_update_cannot_be_chosen(world: World) -> None:
     await world.lab.owner("paul", "car-3")
     await world.rolled_out(offered(world))
