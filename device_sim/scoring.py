@@ -183,10 +183,15 @@ def _rounded(value: float | None, digits: int = 3) -> float | None:
 
 
 def scored(
-    scenario: Scenario, *, needs: Iterable[Need], findings: Sequence[Found], contacts: Sequence[Contact]
+    scenario: Scenario,
+    *,
+    needs: Iterable[Need],
+    findings: Sequence[Found],
+    contacts: Sequence[Contact],
+    until: int | None = None,
 ) -> Score:
-    """Hold what was found and told against what was so."""
-    begin, end = scenario.start + scenario.part.scored_after, scenario.end
+    """Hold what was found and told against what was so; `until` (ms) where it was played no further."""
+    begin, end = scenario.start + scenario.part.scored_after, until or scenario.end
     of_device: dict[str, list[Need]] = defaultdict(list)
     for need in needs:
         of_device[need.device].append(need)

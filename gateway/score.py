@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -87,6 +88,8 @@ class Conductor:
         self._gateway, self._clock, self._scenario, self._step = gateway, clock, scenario, step_ms
         self._fleet, self._seed = Fleet(scenario, seed), seed
         self._people: People | None = None
+        self.stopped = asyncio.Event()
+        """set when it is not to be played to its end"""
         self.contacts: list[Contact] = []
         self.messages = 0
 
@@ -123,7 +126,7 @@ class Conductor:
         sources = self._people.sources()
         for message in self._fleet.history():
             await self._take([(message.topic, message.payload)], self._clock.now())
-        while self._clock.now() < self._scenario.end:
+        while self._clock.now() < self._scenario.end and not self.stopped.is_set():
             until = min(self._clock.now() + self._step, self._scenario.end)
             sent = self._sent_until(until)
             self._clock.advance(until)
@@ -147,6 +150,11 @@ class Conductor:
         await self._clock.settled()
         await self._gateway.journal.commit("record", self._gateway.journal.head())
 
+    @property
+    def days(self) -> float:
+        """How far it was played."""
+        return round((self._clock.now() - self._scenario.start) / 86_400_000, 1)
+
     async def result(self) -> Score:
         """What came of it."""
         findings, services = await self._gateway.database.read(self._findings)
@@ -156,6 +164,7 @@ class Conductor:
             needs=needs,
             findings=findings,
             contacts=[dataclasses.replace(c, matters=services.get(c.touchpoint, ())) for c in self.contacts],
+            until=self._clock.now(),
         )
 
     def _findings(self, records: Records) -> tuple[list[Found], dict[str, tuple[tuple[str, str, str], ...]]]:
@@ -263,7 +272,8 @@ async def conducting(
 async def play(
     settings: configuration.Settings, scenario: Scenario, seed: int, step_ms: int, label: str
 ) -> tuple[Score, dict[str, Any]]:
-    """One rule set over one scenario; the score, and how it was taken."""
+    """One rule set over one scenario; the score, and how it was taken. SIGINT and SIGTERM end it early, with
+    the score so far."""
     began = told = time.monotonic()
 
     def tell(at: int, messages: int) -> None:
@@ -278,9 +288,15 @@ async def play(
     async with conducting(settings, scenario, seed, step_ms) as conductor:
         gc.collect()
         gc.freeze()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, conductor.stopped.set)
         await conductor.play(tell)
         result = await conductor.result()
-        how = {"messages": conductor.messages, "seconds": round(time.monotonic() - began, 1)}
+        how = {
+            "messages": conductor.messages,
+            "days": conductor.days,
+            "seconds": round(time.monotonic() - began, 1),
+        }
     return result, how
 
 

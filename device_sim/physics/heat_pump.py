@@ -4,7 +4,7 @@ Sources of the equations:
 
 * heat demand: Q = UA (T_room - T_outside) below the heating limit of 15 °C (EN 12831)
 * coefficient of performance: a share of Carnot's, COP = η T_hot / (T_hot - T_cold) in kelvin, with 6 K on the
-  cold and 4 K on the warm side for the exchangers; η is 0.36 to 0.45 (S. Wolf et al., field tests of the
+  cold and 4 K on the warm side for the exchangers; η is 0.44 to 0.53 (S. Wolf et al., field tests of the
   Fraunhofer ISE: annual figures of 3.1 for air and 4.1 for ground-source machines)
 * refrigerant: pressures of R290 by Antoine's equation; superheat rises as the charge falls
 * defrosting between -7 and 5 °C, most often at 0 to 2 °C, in proportion to the running time
@@ -27,7 +27,7 @@ class HeatPumpModel:
 
     capacity: float = 9.0
     """kW of heat"""
-    share: float = 0.40
+    share: float = 0.46
     """of Carnot's COP"""
     flow: float = 24.0
     """l/min of heating water"""
@@ -36,8 +36,8 @@ class HeatPumpModel:
 
 MODELS = {
     "Aerotherm 8": HeatPumpModel(),
-    "Aerotherm 12": HeatPumpModel(capacity=12.5, share=0.38, flow=31),
-    "Geotherm 10": HeatPumpModel(capacity=10, share=0.43, flow=27, brine=True),
+    "Aerotherm 12": HeatPumpModel(capacity=12.5, share=0.44, flow=31),
+    "Geotherm 10": HeatPumpModel(capacity=10, share=0.53, flow=27, brine=True),
 }
 
 

@@ -333,3 +333,9 @@ def test_sparkplug_is_a_birth_and_then_data() -> None:
     assert (metrics[0][13], metrics[1][14], metrics[2][15], metrics[3][11]) == (12.5, 1, b"off", 7)
     assert (8, b"bdSeq") not in fields(sparkplug(READING, 0, birth=True))
     assert b"bdSeq" in sparkplug(READING, 0, birth=True)
+
+
+def test_every_fault_habit_and_scenario_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    assert [name for name, fault in FAULTS.items() if fault.services and f"| {name} |" not in text] == []
+    assert [name for name in scenarios() if name not in text] == []

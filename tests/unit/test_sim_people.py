@@ -69,6 +69,10 @@ class Notebook:
         self.posted.append((who, path, dict(body)))
         return {}
 
+    async def put(self, who: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.posted.append((who, path, dict(body)))
+        return {}
+
     async def close(self) -> None: ...
 
 
@@ -80,8 +84,8 @@ class Displays:
 class Town:
     """A scenario that plays before a notebook."""
 
-    def __init__(self, *, live: bool = False) -> None:
-        self.scenario = Scenario.parse(CAST)
+    def __init__(self, *, live: bool = False, cast: str = CAST) -> None:
+        self.scenario = Scenario.parse(cast).peopled(7)
         self.api, self.displays = Notebook(), Displays()
         self.messages: list[Message] = []
         self.player = Player(self.scenario, 7, self._publish)
@@ -302,3 +306,115 @@ async def test_the_one_question_is_answered_on_its_own_scale(question: str, scor
     town.push("ida", "question")
     await town.until("2026-11-23 08:00")
     assert town.api.posted == [("ida", "/feedback/f1", {"score": score, "comment": "Good"})]
+
+
+# --- people as they are -------------------------------------------------------------------------------
+
+ACTING = CAST.replace("acts: {after: 10m, slot: last, score: 4, comment: Good}", "acts: {%s}")
+FULL = ACTING.replace(
+    "marks: {pad_wear_front: {value: 95, at: 2026-11-23 00:00}}",
+    "reports: full, begins: {pad_wear_front: 95}",
+)
+
+
+async def answers(acts: str, times: int = 2, **matter: Any) -> tuple[Town, list[Mapping[str, Any]]]:
+    town = Town(cast=FULL % acts)
+    town.matter(matters=[{"service": "brakes-front", "rule": "pads"}], service="brakes-front", **matter)
+    for time in range(times):
+        await town.until(f"2026-11-{23 + time} 08:00")
+        town.people.on_push("ida", {"about": "offer", "touchpoint": "t1"}, town.player.now)
+        town.people._persons["ida"]._answered.clear()
+        await town.until(f"2026-11-{23 + time} 12:00")
+    return town, [body for who, _, body in town.api.posted if who == "ida"]
+
+
+async def test_who_declines_says_not_now_and_then_never() -> None:
+    _, said = await answers("after: 10m, answer: not_now, does: 0.5")
+    assert [body["action"] for body in said] == ["not_now", "never"]
+
+
+async def test_who_snoozes_books_when_asked_again() -> None:
+    _, said = await answers("after: 10m, answer: snooze")
+    assert said == [{"action": "snooze", "until": "next_week"}, {"action": "book", "slot": "garage@1"}]
+
+
+async def test_who_goes_elsewhere_has_it_done_there() -> None:
+    town, said = await answers("after: 10m, answer: elsewhere, does: 1", times=1)
+    assert [body["action"] for body in said] == ["not_now"]
+    unit: Any = town.player.fleet.units["car-ida"]
+    assert unit.car.pad_front == 95
+    while town.player.fleet.next_at() < town.player.now + 15 * 86_400_000:
+        town.player.fleet.play()
+    assert unit.car.pad_front < 10
+
+
+async def test_who_ignores_everything_answers_nothing() -> None:
+    _, said = await answers("after: 10m, ignores: 1")
+    assert said == []
+
+
+async def test_what_owners_can_do_they_do_and_say_so() -> None:
+    town = Town(cast=FULL % "after: 10m, does: 1")
+    unit: Any = town.player.fleet.units["car-ida"]
+    unit.body.washer_fluid = 0.05
+    told = {"service": "washer-fluid", "rule": "washer-fluid-low"}
+    town.matter(matters=[told], service="washer-fluid", kind="hint", slots=[])
+    await town.until("2026-11-23 08:00")
+    town.push("ida")
+    await town.until("2026-11-24 12:00")
+    assert town.api.posted == [("ida", "/touchpoints/t1/answer", {"action": "already_done"})]
+    assert unit.body.washer_fluid == 1.0
+
+
+JOB = {
+    "id": "a1", "touchpoint": "t1", "device": "car-ida", "owner": "ida", "service": "brakes-front",
+    "state": "confirmed",
+    "start": "2026-11-24T08:00:00.000Z", "end": "2026-11-24T09:00:00.000Z",
+}  # fmt: skip
+
+
+async def worked(cast: str, job: Mapping[str, Any] = JOB) -> Town:
+    town = Town(cast=cast)
+    town.api.jobs = [dict(job)]
+    await town.until("2026-11-25 12:00")
+    return town
+
+
+async def test_a_workshop_on_strike_calls_its_jobs_off() -> None:
+    strike = "events: [{what: strike, at: 2026-11-23 00:00, lasts: 3d, workshops: [garage]}]\n"
+    town = await worked(CAST + strike)
+    assert ("garage", "/appointments/a1/cancel", {}) in town.api.posted
+    assert not any(path.endswith("/done") for _, path, _ in town.api.posted)
+
+
+async def test_who_does_not_come_is_a_no_show_and_nothing_is_mended() -> None:
+    town = await worked(FULL % "shows_up: 0")
+    assert ("garage", "/appointments/a1/no-show", {}) in town.api.posted
+    unit: Any = town.player.fleet.units["car-ida"]
+    assert unit.car.pad_front == 95
+
+
+async def test_a_botched_job_is_said_to_be_done_and_mends_nothing() -> None:
+    town = await worked((FULL % "after: 1h").replace("note: All well.", "note: All well.\n    botches: 1"))
+    assert any(path.endswith("/done") for _, path, _ in town.api.posted)
+    unit: Any = town.player.fleet.units["car-ida"]
+    assert unit.car.pad_front == 95
+
+
+@pytest.mark.parametrize(("counters", "path"), [(0, "confirm"), (1, "counter")])
+async def test_a_workshop_on_request_says_yes_or_another_time(counters: int, path: str) -> None:
+    cast = CAST.replace(
+        "note: All well.", f"note: All well.\n    books: on_request\n    counters: {counters}"
+    )
+    town = await worked(cast, JOB | {"state": "requested"})
+    assert any(posted == f"/appointments/a1/{path}" for _, posted, _ in town.api.posted)
+
+
+async def test_products_are_sold_and_consents_withdrawn() -> None:
+    cast = CAST.replace("slot: last,", "slot: last, withdraws: [{purpose: usage, at: 2026-11-24 10:00}],")
+    town = Town(cast=cast + "events: [{what: sale, at: 2026-11-24 09:00, devices: [car-ida], to: tom}]\n")
+    await town.until("2026-11-25 00:00")
+    assert town.api.posted == [
+        ("operator", "/devices/car-ida/owner", {"owner": "tom"}),
+        ("ida", "/owners/ida/consents/usage", {"granted": False}),
+    ]
