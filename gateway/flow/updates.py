@@ -28,8 +28,8 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import Answer, Finding, State, Touchpoint
 from gateway.flow import cases, decide, outgoing, respond
-from gateway.flow.directory import all_devices
-from gateway.ports import ANYTHING, Clock, Database, Records
+from gateway.flow.directory import ANYTHING, all_devices
+from gateway.ports import Clock, Database, Records
 
 HOUR_MS = 3_600_000
 EVERY_S = 5.0
