@@ -14,8 +14,8 @@ from typing import Any
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, pkcs7
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firmware_api import actions, ddi, releases, routes, signing, targets
@@ -206,3 +206,29 @@ def cpio(members: Mapping[str, bytes]) -> bytes:
         out.write(b"\0" * (-out.tell() % 4))
     out.write(b"\0" * (-out.tell() % 512))
     return out.getvalue()
+
+
+# --- certificates -----------------------------------------------------------------------------
+
+
+def certificate(folder: Path, name: str, issuer: Any = None) -> tuple[x509.Certificate, Any]:
+    """A certificate and its key, in `name`.pem; issued by itself, or by another."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = datetime(2020, 1, 1, tzinfo=UTC)
+    by, signer = issuer or (None, key)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin.replace(year=2049))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM) + pem)
+    return made, key

@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-from firmware_lab import NOW, Works, serving
+from firmware_lab import NOW, Works, certificate, serving
 
 from firmware_api import actions, releases, signing
 from firmware_api.ddi import DdiSettings
@@ -474,29 +468,6 @@ async def test_a_proxys_word_counts_only_where_it_is_said_to(tmp_path: Path) -> 
             client.headers = {}
             assert (await client.ask(X_Ssl_Client_Cn=DEVICE))[0] == status
             assert (await client.ask(X_Ssl_Client_Cn="car-2"))[0] == 401
-
-
-def certificate(folder: Path, name: str, issuer: Any = None) -> tuple[x509.Certificate, Any]:
-    """A certificate and its key, in `name`.pem; issued by itself, or by another."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    begin = datetime(2020, 1, 1, tzinfo=UTC)
-    by, signer = issuer or (None, key)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(by.subject if by else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin.replace(year=2049))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM) + pem)
-    return made, key
 
 
 async def test_a_certificate_proves_the_device_that_it_names(tmp_path: Path) -> None:
