@@ -61,7 +61,6 @@ class Offer:
     """ms of silence after which it counts as failed; None: never"""
     consent: bool = False
     """it waits until it is confirmed"""
-    weight: int = 0
 
 
 def assign(connection: sqlite3.Connection, target: str, offer: Offer, now: int) -> int:

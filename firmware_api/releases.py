@@ -255,8 +255,3 @@ def refresh_index(
     )
     connection.execute("DELETE FROM documents WHERE role = 'index' AND version < ?", (version,))
     return True
-
-
-def add_signatures(release: Release, more: bytes) -> bytes:
-    """The signatures of a release with others beside them."""
-    return b"\n".join(dict.fromkeys((*release.signature.split(), *more.split())))

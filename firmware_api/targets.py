@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from firmware_api.release import FirmwareError, UnknownError
@@ -74,16 +74,6 @@ def describe(connection: sqlite3.Connection, target: str, country: str | None, h
         "UPDATE targets SET country = coalesce(?, country), hardware = coalesce(?, hardware) WHERE id = ?",
         (country, hardware, target),
     )
-
-
-def forget(connection: sqlite3.Connection, targets: Collection[str]) -> None:
-    """These devices are erased, with everything they reported."""
-    for target in targets:
-        connection.execute(
-            "DELETE FROM action_log WHERE action IN (SELECT id FROM actions WHERE target = ?)", (target,)
-        )
-        for table in ("actions WHERE target", "target_tags WHERE target", "targets WHERE id"):
-            connection.execute(f"DELETE FROM {table} = ?", (target,))
 
 
 def issue_token(connection: sqlite3.Connection, target: str) -> str:
