@@ -131,7 +131,9 @@ def rule_of(rules: Mapping[str, RuleInfo], finding: Finding) -> RuleInfo | None:
     update = finding.evidence.get("update")
     if rule is None and isinstance(update, Mapping):
         purpose = "security_update" if update.get("security") else UPDATE.purpose
-        return replace(UPDATE, id=finding.rule, severity=finding.severity, purpose=purpose)
+        told = replace(UPDATE, id=finding.rule, severity=finding.severity, purpose=purpose)
+        by_hand = update.get("what") == "failed"
+        return replace(told, touchpoint_kind="appointment", service="diagnosis") if by_hand else told
     return rule
 
 

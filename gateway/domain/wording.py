@@ -228,10 +228,10 @@ def _recall(speaker: _Speaker, recalled: Mapping[str, Any]) -> _Said:
 
 def _update(speaker: _Speaker, update: Mapping[str, Any]) -> _Said:
     """New software: what it brings, how long it takes, from when it comes anyway; or that it is there."""
-    what = "installed" if update.get("what") == "installed" else "offered"
+    what = next((name for name in ("installed", "failed") if name == update.get("what")), "offered")
     security = "security" if update.get("security") and what == "offered" else what
     version, minutes, forced = update.get("version"), update.get("minutes"), update.get("forced_at")
-    said = [_in_language(speaker, update.get("notes"))]
+    said = [_in_language(speaker, update.get("notes")) if what != "failed" else ""]
     if what == "offered":
         if minutes:
             length = speaker.texts.duration(speaker.language, minutes)

@@ -2,7 +2,8 @@
 
 The firmware part offers (`Waiting`), this room asks the owner at the right moment, keeps the time they
 chose, holds the update back while something speaks against it, and says afterwards what is new; what failed
-becomes a case. It knows the firmware part only as an `UpdateDesk`.
+becomes a case, and what failed again a visit to a workshop. It knows the firmware part only as an
+`UpdateDesk`.
 
 What speaks against an update just now: the product is being driven, it has a visit at a workshop that day,
 its battery is low. A security fix with a date is installed from then on without being agreed to; the owner
@@ -40,6 +41,8 @@ LATEST_MS = 30 * DAY_MS
 """How far ahead a time may be chosen."""
 LOWEST: Mapping[str, float] = {"state_of_charge": 30.0, "battery_level": 30.0, "battery_voltage": 12.0}
 """Below this reading of a product's battery nothing is installed."""
+HANDS_AFTER = 2
+"""Failures of one release on one product after which a workshop is proposed: the air did not do it."""
 FRESH_MS = 7 * DAY_MS
 """A battery reading older than this says nothing."""
 VISITS = (
@@ -75,6 +78,8 @@ class Waiting:
     """driving, visit, battery: why not just now"""
     message: str | None = None
     """what the device said last"""
+    failures: int = 0
+    """how often this release failed on this product"""
 
     @property
     def rule(self) -> str:
@@ -288,6 +293,8 @@ def _failed(records: Records, update: Waiting, device: Device, owner: str, now: 
         now=now,
         policy=policy,
     )
+    if update.failures >= HANDS_AFTER:
+        _raise(records, update, "failed", now, policy)
 
 
 # --- the loop -------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.flow.updates import HOUR_MS, Product, Waiting
 
 _SELECT = (
-    "SELECT a.*, r.raw, r.version AS to_version, o.plan FROM actions a JOIN releases r ON r.id = a.release "
+    "SELECT a.*, r.raw, r.version AS to_version, o.plan, (SELECT count(*) FROM actions f WHERE "
+    "f.target = a.target AND f.release = a.release AND f.state = 'error') AS failures "
+    "FROM actions a JOIN releases r ON r.id = a.release "
     "LEFT JOIN rollouts o ON o.id = a.rollout WHERE "
 )
 _LIVE = "a.consent IN ('asked', 'told', 'denied', 'agreed') AND "
@@ -38,6 +40,7 @@ def _waiting(row: sqlite3.Row) -> Waiting:
         end=row["window_to"],
         held=row["held"],
         message=row["message"],
+        failures=row["failures"],
     )
 
 

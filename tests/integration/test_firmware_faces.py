@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from firmware_lab import Works
 from garage import TEXTS
-from web_lab import DAY, HOUR, NOW, Lab, web_lab
+from web_lab import DAY, HOUR, NORTH, NOW, Lab, web_lab
 
 from firmware_api import actions, rollouts
 from firmware_api.actions import Report
 from firmware_api.office import Office
 from firmware_api.releases import Release
 from gateway.domain.access import Role
-from gateway.domain.appointment import Appointment, AppointmentState
+from gateway.domain.appointment import Appointment, AppointmentState, Service
 from gateway.domain.case import CaseKind
 from gateway.domain.device import Facts
 from gateway.domain.touchpoint import State
@@ -165,6 +165,22 @@ async def test_an_update_that_fails_opens_one_case(world: World) -> None:
     await world.step()
     (case,) = await world.lab.read(lambda r: r.cases.page(kind=CaseKind.UPDATE_FAILED))
     assert (case.owner, case.device, case.text) == ("jana", "car-1", "the flash is worn out")
+
+
+async def test_what_fails_again_becomes_a_visit_to_a_workshop(world: World) -> None:
+    both = replace(NORTH, services=(*NORTH.services, Service(id="diagnosis", names={"en": "D"}, minutes=60)))
+    await world.lab.write(lambda r: r.workshops.put(both))
+    release = offered(world)
+    for _ in range(2):
+        await world.rolled_out(release)
+        await world.chooses(when="now")
+        world.reports(FAILED)
+        await world.step()
+    [matter] = await world.lab.read(
+        lambda r: r.touchpoints.page(device="car-1", rule=f"update-{release.id}-failed")
+    )
+    assert (matter.kind, matter.service) == ("appointment", "diagnosis")
+    assert "does not get into your" in await world.shown(f"/me/touchpoints/{matter.id}")
 
 
 async def drives(world: World, *, moving: bool, **latest: float) -> None:
