@@ -25,7 +25,7 @@ from rules.expressions import (
     cells_of,
     leaves,
 )
-from rules.windows import NEVER
+from rules.windows import NEVER, Window
 from rules.world import Codes, World
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ compared with a number alone."""
 _NEXT_QUARTER = f"at - at % {QUARTER} + {QUARTER}"
 
 _OVER = {
+    "count": "counted(s, {cell}, at)",
     "percentile": "{c}.percentile(at, {number})",
     "change": "{c}.change(at, V[{slot}])",
     "rate": "{c}.rate(at, V[{slot}], T[{slot}])",
@@ -78,6 +79,19 @@ def asked(state: DeviceState, cell: int) -> Any:
     if state.rows:
         state.bring(cell)
     return state.cells[cell]
+
+
+def counted(state: DeviceState, cell: int, at: int) -> int:
+    """How many readings a window has. While none of those that wait leaves it, they need not be taken."""
+    rows = state.rows
+    if rows and state.layout is not None and cell in state.layout.columns:
+        window = cast(Window, state.cells[cell])
+        edge = at - window.span - window.width
+        if at - window.span < rows[0] >= window.since and (not window.n or window.start > edge):
+            left = window.left(edge) if at >= window.expiry else 0
+            waiting = len(rows) // state.layout.width - state.ahead.get(cell, 0)
+            return window.past_n - left + window.n + waiting
+    return cast(int, asked(state, cell).count(at))
 
 
 def finite(number: float) -> float | None:
@@ -132,7 +146,7 @@ class Generator:
         self._asked: dict[str, str] = {}  # code → the variable that holds what it gave, not None
         self.names: dict[str, Any] = {
             "world": world, "finite": finite, "least": least,
-            "every": every, "some": some, "opposite": opposite, "asked": asked,
+            "every": every, "some": some, "opposite": opposite, "asked": asked, "counted": counted,
         }  # fmt: skip
 
     def true(self, expression: Expression) -> str:
@@ -355,7 +369,7 @@ class Generator:
     def _over(self, term: Over) -> str:
         slot, cell = self._slots[term.signal.name], self._cells[cells_of(term)[0]]
         form = _OVER.get(term.function, "{c}." + term.function + "(at)")
-        code = form.format(c=f"asked(s, {cell})", slot=slot, number=repr(term.number))
+        code = form.format(c=f"asked(s, {cell})", cell=cell, slot=slot, number=repr(term.number))
         if slot in self._local:
             code = code.replace(f"V[{slot}]", self._local[slot]).replace(f"T[{slot}]", "at")
         return code

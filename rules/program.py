@@ -628,6 +628,8 @@ def _room(window: Window, function: str, cuts: Sequence[float]) -> int:
         side = bisect_right(cuts, n)
         window.sides += (side,)
         return math.ceil(cuts[side]) - n - 1 if side < len(cuts) else TOGETHER
+    if window.stale:
+        window.renew()
     low, high = min(window.low, window.past_low), max(window.high, window.past_high)
     value = high if function == "max" else low if function == "min" else window._sum() / n if n else 0.0
     side = bisect_right(cuts, value)
@@ -761,7 +763,7 @@ def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> lis
     """The message waits for the windows; without any, only the newest is needed."""
     if layout.windows:
         row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
-        return [f"    rows = state.rows; rows.extend((ts{row}))"]
+        return [f"    rows = state.rows; rows.fromlist([ts{row}])"]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
     return [
         "    recent = state.recent; recent.append(ts)",

@@ -29,6 +29,10 @@ NEVER = 1 << 62
 FIRST = -NEVER
 """A time before all others. One object, so that looking at it touches no memory of a device's own."""
 
+FEW = 3
+"""Buckets closed or let go of together up to which the extremes are followed; with more they are looked for
+anew when they are asked for."""
+
 _ROUNDING = 1e-12
 """A spread smaller than this part of the mean is the rounding of numbers that are all the same."""
 
@@ -73,8 +77,8 @@ class Window:
 
     __slots__ = (
         "calm", "ceiling", "counts", "end", "expiry", "floor", "high", "highs", "low", "lows", "n",
-        "past_high", "past_low", "past_n", "past_total", "sides", "since", "span", "start", "starts", "total",
-        "totals", "width",
+        "past_high", "past_low", "past_n", "past_total", "sides", "since", "span", "stale", "start", "starts",
+        "total", "totals", "width",
     )  # fmt: skip
     columns: ClassVar[tuple[tuple[str, str, str, float], ...]] = (
         ("counts", "q", "n", 0), ("totals", "d", "total", 0.0),
@@ -104,6 +108,7 @@ class Window:
         self.past_n = 0
         self.past_total: float | None = 0.0  # None: to be summed anew
         self.past_low, self.past_high = _INFINITE, -_INFINITE
+        self.stale = False  # whether these two are to be looked for anew: see `renew`
         self._open(-NEVER, -NEVER)
         self.expiry = NEVER
 
@@ -209,8 +214,11 @@ class Window:
         if len(self.starts) > since:
             self.past_n += sum(self.counts[since:])
             self.past_total = None
-            self.past_low = min(self.past_low, min(self.lows[since:]))
-            self.past_high = max(self.past_high, max(self.highs[since:]))
+            if self.stale or len(self.starts) - since > FEW:
+                self.stale = True
+            else:
+                self.past_low = min(self.past_low, min(self.lows[since:]))
+                self.past_high = max(self.past_high, max(self.highs[since:]))
         if self.end > self.start and (self.start >= self.expiry or self.expiry == NEVER):
             self.expire(self.start)
 
@@ -294,6 +302,11 @@ class Window:
     def _drop(self, gone: int) -> None:
         """Let go of the oldest buckets. Where readings are rare it is one with every reading."""
         lows, highs = self.lows, self.highs
+        if self.stale or gone > FEW:
+            self.past_n -= sum(self.counts[:gone])
+            self.past_total, self.stale = None, True
+            self._forget(gone)
+            return
         if gone == 1:
             low, high, n = lows[0], highs[0], self.counts[0]
         else:
@@ -305,6 +318,16 @@ class Window:
             self.past_low = min(lows, default=_INFINITE)
         if high >= self.past_high:
             self.past_high = max(highs, default=-_INFINITE)
+
+    def renew(self) -> None:
+        """Look for the smallest and the largest of all closed buckets."""
+        self.past_low = min(self.lows, default=_INFINITE)
+        self.past_high = max(self.highs, default=-_INFINITE)
+        self.stale = False
+
+    def left(self, edge: int) -> int:
+        """How many readings the closed buckets hold that begin at this time at the latest."""
+        return sum(self.counts[: bisect_right(self.starts, edge)])
 
     def _forget(self, gone: int) -> None:
         del self.starts[:gone], self.counts[:gone], self.totals[:gone], self.lows[:gone], self.highs[:gone]
@@ -345,6 +368,8 @@ class Window:
         n = window.past_n + window.n
         if not n:
             return None
+        if window.stale:
+            window.renew()
         mean = window._sum() / n  # rounding must not bring it past readings that are all the same
         high = window.high if window.high > window.past_high else window.past_high
         if mean > high:
@@ -355,12 +380,16 @@ class Window:
     def min(self, at: int) -> float | None:
         """The smallest; None without a reading."""
         window = self if at < self.expiry else self.as_of(at)
+        if window.stale:
+            window.renew()
         low = window.low if window.low < window.past_low else window.past_low
         return None if low == _INFINITE else low
 
     def max(self, at: int) -> float | None:
         """The largest; None without a reading."""
         window = self if at < self.expiry else self.as_of(at)
+        if window.stale:
+            window.renew()
         high = window.high if window.high > window.past_high else window.past_high
         return None if high == -_INFINITE else high
 
@@ -386,8 +415,7 @@ class Window:
         """Work out anew what is kept of all closed buckets together."""
         self.past_n = sum(self.counts)
         self.past_total = None
-        self.past_low = min(self.lows, default=_INFINITE)
-        self.past_high = max(self.highs, default=-_INFINITE)
+        self.renew()
         self._expect()
 
 

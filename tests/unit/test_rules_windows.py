@@ -8,7 +8,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rules.windows import BUCKETS, Trend, Window, bucket_width
+from rules.windows import BUCKETS, Apart, Trend, Window, bucket_width
 
 SPANS = st.sampled_from([1_000, 61_000, 600_000, 86_400_000])
 READINGS = st.lists(
@@ -121,7 +121,7 @@ def test_readings_that_wait_change_nothing(
 
     def flush() -> None:
         if times:
-            waiting.extend(times, values)
+            waiting.extend(times, values, Apart(times))
         del times[:], values[:]
 
     for number, (step, value, asked) in enumerate(readings):
@@ -136,6 +136,7 @@ def test_readings_that_wait_change_nothing(
         if asked:
             flush()
             assert waiting.avg(ts) == at_once.avg(ts)
+            assert (waiting.min(ts), waiting.max(ts)) == (at_once.min(ts), at_once.max(ts))
     flush()
-    assert waiting.max(ts) == at_once.max(ts)
+    assert (waiting.min(ts), waiting.max(ts)) == (at_once.min(ts), at_once.max(ts))
     assert waiting.save() == at_once.save()
