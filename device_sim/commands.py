@@ -131,7 +131,7 @@ def _broker(arguments: argparse.Namespace) -> Broker:
 async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
     scenario = Scenario.load(arguments.scenario)
     if arguments.out is not None:
-        return _written(scenario, arguments.seed, arguments.out)
+        return _written(scenario, arguments.seed, arguments.out, arguments.jobs)
     scenario = scenario.peopled(arguments.seed)
     async with Devices(_broker(arguments), [device["id"] for device in scenario.devices]) as devices:
         player = Player(scenario, arguments.seed, devices.publish)
@@ -151,7 +151,7 @@ async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
     }
 
 
-def _written(scenario: Scenario, seed: int, folder: Path) -> Mapping[str, Any]:
+def _written(scenario: Scenario, seed: int, folder: Path, jobs: int) -> Mapping[str, Any]:
     """As files, as fast as it can be played."""
     began = told = time.monotonic()
 
@@ -162,7 +162,7 @@ def _written(scenario: Scenario, seed: int, folder: Path) -> Mapping[str, Any]:
             print(f"{scenario.local(ts):%a %d %b %Y}  {rows} readings", file=sys.stderr)
 
     try:
-        counts = write(scenario, seed, folder, told=tell)
+        counts = write(scenario, seed, folder, jobs=jobs, told=tell)
     except OSError as error:
         raise ReplayError(f"{folder} cannot be written: {error.strerror}") from error
     seconds = round(time.monotonic() - began, 1)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import heapq
 import io
 import json
+import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 from device_sim.fleet import Fleet
 from device_sim.needs import Need
@@ -117,7 +121,12 @@ def _cell(value: Any) -> str:
 
 
 def write(
-    scenario: Scenario, seed: int, folder: Path, *, told: Callable[[int, int], None] = lambda *_: None
+    scenario: Scenario,
+    seed: int,
+    folder: Path,
+    *,
+    jobs: int = 1,
+    told: Callable[[int, int], None] = lambda *_: None,
 ) -> dict[str, Any]:
     """Play a scenario without anybody who acts, and write what its devices sent:
 
@@ -125,45 +134,116 @@ def write(
     events.csv        device, ts, kind: `need:<what>` where something begins to be due, `failure:<what>` where
                       it breaks or is overdue
     devices.csv       device, kind, model, time_zone, owner
+
+    With several `jobs` the devices are shared out among processes; the files are the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scenario = scenario.peopled(seed)
-    fleet = Fleet(scenario, seed)
-    for unit in fleet.units.values():
-        unit.spoken = True
     columns = Columns(_signals(scenario))
     rows = 0
+    needs: list[Need] = []
+    parts = [Part(scenario, seed, columns, number, jobs) for number in range(jobs)]
+    streams = [part.lines(needs) if jobs == 1 else part.elsewhere(needs) for part in parts]
     with packed(folder / "readings.csv.gz") as file:
         file.write(",".join(columns.header()) + "\n")
-        for device, ts, signals in readings(fleet):
-            if missing := columns.missing(signals):
-                raise RuntimeError(f"{device}: {', '.join(missing)} are in no column")
-            file.write(columns.row(device, ts, signals) + "\n")
+        for at, _, line in heapq.merge(*streams, key=itemgetter(0, 1)):
+            file.write(line)
             rows += 1
             if rows % 50_000 == 0:
-                told(ts, rows)
-    needs = [need for unit in fleet.units.values() for need in unit.needs.all]
+                told(at, rows)
     _write_csv(folder / "events.csv", ["device", "ts", "kind"], list(events(needs)))
     _write_csv(
         folder / "devices.csv",
         ["device", "kind", "model", "time_zone", "owner"],
         [[d.id, d.kind, d.model, scenario.part.time_zone, d.owner] for d in scenario.part.devices],
     )
-    return {"rows": rows, "devices": len(fleet.units), "needs": len(needs)}
+    return {"rows": rows, "devices": len(scenario.part.devices), "needs": len(needs)}
 
 
-def readings(fleet: Fleet) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """(device, ts, signals) as the fleet sends them, up to the scenario's end."""
+Line: TypeAlias = tuple[int, int, str]
+"""(ms at which it was sent, the device's place in the scenario, the line)"""
+AT_ONCE = 1_000
+"""Lines that one process hands to another together."""
+
+
+class Part:
+    """Every `of`-th device of a scenario."""
+
+    def __init__(self, scenario: Scenario, seed: int, columns: Columns, number: int, of: int) -> None:
+        whole = scenario.part.devices
+        self._places = {device.id: place for place, device in enumerate(whole)}
+        mine = scenario.part.model_copy(update={"devices": whole[number::of]})
+        self._scenario, self._seed, self._columns = Scenario(mine), seed, columns
+
+    def lines(self, needs: list[Need]) -> Iterator[Line]:
+        """In order of time and place; its needs are added at the end."""
+        fleet = Fleet(self._scenario, self._seed)
+        for unit in fleet.units.values():
+            unit.spoken = True
+        row, missing = self._columns.row, self._columns.missing
+        for at, device, ts, signals in readings(fleet):
+            if unknown := missing(signals):
+                raise RuntimeError(f"{device}: {', '.join(unknown)} are in no column")
+            yield at, self._places[device], row(device, ts, signals) + "\n"
+        needs += [need for unit in fleet.units.values() for need in unit.needs.all]
+
+    def elsewhere(self, needs: list[Need]) -> Iterator[Line]:
+        """The same, from a process of its own."""
+        forked = multiprocessing.get_context("fork")
+        here, there = forked.Pipe(duplex=False)
+        process = forked.Process(target=self._send, args=(there,), daemon=True)
+        process.start()
+        there.close()
+        try:
+            while (sent := here.recv())[0] == "lines":
+                yield from sent[1]
+            needs += sent[1]
+        except EOFError as error:
+            raise RuntimeError("a process that played devices has ended early") from error
+        finally:
+            here.close()
+            process.terminate()
+            process.join()
+
+    def _send(self, there: Connection) -> None:
+        needs: list[Need] = []
+        gathered: list[Line] = []
+        for line in self.lines(needs):
+            gathered.append(line)
+            if len(gathered) == AT_ONCE:
+                there.send(("lines", gathered))
+                gathered = []
+        there.send(("lines", gathered))
+        there.send(("needs", needs))
+
+
+def readings(fleet: Fleet) -> Iterator[tuple[int, str, int, Mapping[str, Any]]]:
+    """(ms at which it was sent, device, ts, signals) as the fleet sends them, up to the scenario's end; of
+    one moment in the order of the devices."""
     end = fleet.scenario.end
     for message in fleet.history():
-        yield from _items(message.device, message.payload)
-    while fleet.next_at() <= end:
+        for device, ts, signals in _items(message.device, message.payload):
+            yield fleet.scenario.start, device, ts, signals
+    order = {device: number for number, device in enumerate(fleet.units)}
+    now: list[tuple[int, tuple[int, str, int, Mapping[str, Any]]]] = []
+    last = fleet.scenario.start
+    while (at := fleet.next_at()) <= end:
+        if at != last:
+            yield from (row for _, row in sorted(now, key=itemgetter(0)))
+            now, last = [], at
         for message in fleet.play():
-            said: Any = message.payload
-            if isinstance(said, Reading):
-                yield message.device, said.ts, said.signals
-            elif message.topic.endswith(TELEMETRY):
-                yield from _items(message.device, message.payload)
+            if message.topic.endswith(TELEMETRY):
+                device = message.topic.split("/")[2]
+                place = order.get(device, len(order))
+                now += [(place, (at, *row)) for row in _rows(device, message.payload)]
+    yield from (row for _, row in sorted(now, key=itemgetter(0)))
+
+
+def _rows(device: str, said: Any) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    if isinstance(said, Reading):
+        yield device, said.ts, said.signals
+    else:
+        yield from _items(device, said)
 
 
 def _items(device: str, payload: bytes) -> Iterator[tuple[str, int, dict[str, Any]]]:

@@ -7,6 +7,7 @@ command that needs them, so that `--help` and small commands answer at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -437,6 +438,9 @@ def _simulating(commands: Subcommands) -> None:
     run.add_argument("--until", type=positive, metavar="SECONDS", help="end after so many seconds")
     run.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write readings, truth and register as files instead"
+    )
+    run.add_argument(
+        "--jobs", type=count, default=os.cpu_count() or 1, help="processes for --out (default: one a core)"
     )
     replay = actions.add(
         "replay",

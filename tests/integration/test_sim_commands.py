@@ -37,7 +37,7 @@ def listening(broker: Mosquitto) -> Iterator[list[tuple[str, Any]]]:
 
 
 def arguments(broker: str, **more: Any) -> argparse.Namespace:
-    return argparse.Namespace(broker=broker, username="", password="", **more)
+    return argparse.Namespace(broker=broker, username="", password="", **{"out": None, "jobs": 1, **more})
 
 
 def test_replaying_publishes_every_row_in_order(
@@ -91,4 +91,4 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert replay(arguments(nobody, file=tmp_path / "none.csv", speed="max")) == 2
     assert "no connection to" in capsys.readouterr().err
     assert run(arguments(nobody, scenario="nowhere", seed=7, speed=1.0, until=1.0)) == 2
-    assert "shipped: first-story, small-fleet" in capsys.readouterr().err
+    assert "shipped: bad-rollout, border-trip" in capsys.readouterr().err

@@ -131,7 +131,7 @@ def test_devices_send_signals_of_the_catalogue_within_their_range() -> None:
 
 
 def test_a_year_s_file_is_the_same_twice_and_the_backtest_can_read_it(tmp_path: Path) -> None:
-    counts = [tidy.write(mixed(12), 5, tmp_path / name) for name in ("a", "b")]
+    counts = [tidy.write(mixed(12), 5, tmp_path / name, jobs=jobs) for name, jobs in (("a", 1), ("b", 3))]
     assert counts[0] == counts[1]
     for name in ("readings.csv.gz", "events.csv", "devices.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
