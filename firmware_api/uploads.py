@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware_api.office import Office
@@ -58,7 +58,10 @@ async def begin(office: Office, sha256: str, size: int, by: str) -> Upload:
 
 
 async def find(office: Office, upload: str) -> Upload:
-    """How far an upload is. Raises UnknownError."""
+    """How far an upload is. Raises UnknownError.
+
+    What has arrived whole and was not verified, because the process died in between, is verified now.
+    """
 
     def work(connection: sqlite3.Connection) -> tuple[sqlite3.Row | None, bool]:
         row = connection.execute("SELECT * FROM uploads WHERE id = ?", (upload,)).fetchone()
@@ -73,8 +76,18 @@ async def find(office: Office, upload: str) -> Upload:
     row, stored = await office.read(work)
     if row is None:
         raise UnknownError(f"there is no upload {upload}")
-    offset = row["size"] if stored else await asyncio.to_thread(_size, _part(office, upload))
-    return Upload(id=upload, sha256=row["sha256"], size=row["size"], offset=offset)
+    part = _part(office, upload)
+    offset = row["size"] if stored else await asyncio.to_thread(_size, part)
+    held = Upload(id=upload, sha256=row["sha256"], size=row["size"], offset=offset)
+    if stored or offset < held.size:
+        return held
+    try:
+        await asyncio.to_thread(_admit, office, part, held)
+    except ArtifactError:
+        return replace(held, offset=0)
+    except FileNotFoundError:  # somebody else has asked at the same time, and it is in its place by now
+        return held
+    return held
 
 
 def _size(path: Path) -> int:

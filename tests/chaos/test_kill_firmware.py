@@ -18,7 +18,7 @@ import pytest
 from firmware_lab import Works
 from real_parts import end, free_port, listens, wait_until
 
-from firmware_api import actions, releases, rollouts
+from firmware_api import actions, releases, rollouts, signing
 from firmware_api.actions import Offer
 from firmware_api.rollouts import plan_of
 from firmware_api.targets import Target
@@ -72,6 +72,29 @@ signing.upload(FirmwareStore(Path(folder)), Path(manifest), [Path(artifact)], in
 """
 
 
+PIECES = """
+import asyncio, sys, time
+from pathlib import Path
+from firmware_api import uploads
+from firmware_api.office import Office
+from firmware_api.store import FirmwareStore
+folder, path, sha256 = sys.argv[1:]
+async def pieces(offset):
+    with open(path, "rb") as file:
+        file.seek(offset)
+        while piece := file.read(1 << 20):
+            yield piece
+async def main():
+    office = Office(FirmwareStore(Path(folder)), lambda: time.time_ns() // 1_000_000)
+    print("begun", flush=True)
+    found = await uploads.begin(office, sha256, Path(path).stat().st_size, "me")
+    await uploads.append(office, found.id, found.offset, pieces(found.offset))
+    await office.close()
+uploads.FLUSH = 1 << 20
+asyncio.run(main())
+"""
+
+
 @pytest.fixture
 def works(tmp_path: Path) -> Works:
     return Works(tmp_path)
@@ -108,6 +131,20 @@ def test_no_half_artifact_is_ever_served(works: Works) -> None:
                 works.store.write(lambda c, t=table: c.execute(f"DELETE FROM {t}"))
         assert works.store.read(lambda c: c.execute("SELECT count(*) FROM artifacts").fetchone()[0]) == 0
         assert works.store.read(releases.current) == []
+
+
+def test_an_upload_by_pieces_goes_on_where_it_was_killed(works: Works) -> None:
+    dice, content = random.Random(SEED), os.urandom(48 << 20)
+    manifest, (path,) = works.signed(content, "2.0.0", sequence=2)
+    sha256 = hashlib.sha256(content).hexdigest()
+    for _ in range(KILLS * 2):
+        killed(PIECES, works.store.folder, path, sha256, after=dice.uniform(0, 0.1))
+        stored = works.store.read(lambda c: c.execute("SELECT count(*) FROM artifacts").fetchone()[0])
+        assert not stored or hashlib.sha256(works.store.artifact(sha256).read_bytes()).hexdigest() == sha256
+    subprocess.run([sys.executable, "-c", PIECES, works.store.folder, path, sha256], check=True)
+    assert works.store.artifact(sha256).read_bytes() == content
+    assert signing.upload(works.store, manifest, [], works.now).manifest.version == "2.0.0"
+    assert list((works.store.folder / "incoming").glob("upload-*")) == []
 
 
 def test_no_device_is_assigned_twice_and_none_forgotten(works: Works) -> None:
