@@ -413,18 +413,22 @@ def priority(case: Case, so_far: SoFar) -> Decision | None:
 
 
 def _rivals(case: Case) -> list[Touchpoint]:
-    """What of the same purse waits for room, or for another reason that ends within a day."""
+    """Who stands in line beside this one."""
     assert case.owner_id is not None
     own = case.touchpoint.id if case.touchpoint else None
-    soon = case.now + DAY_MS
+    return [t for t in _in_line(case.records, case.owner_id, case.purse, case.now) if t.id != own]
+
+
+def _in_line(records: Records, owner: str, purse: str, now: int) -> list[Touchpoint]:
+    """What of a purse waits for room, or for another reason that ends within a day; the most important
+    first."""
     return sorted(
         (
             t
-            for t in case.records.touchpoints.deferred_for_owner(case.owner_id)
-            if t.id != own
-            and _pays(t)
-            and budget.purse_of(t.purpose) == case.purse
-            and (t.waits_for in FOR_ROOM or (t.wake_at or 0) <= soon)
+            for t in records.touchpoints.deferred_for_owner(owner)
+            if _pays(t)
+            and budget.purse_of(t.purpose) == purse
+            and (t.waits_for in FOR_ROOM or (t.wake_at or 0) <= now + DAY_MS)
         ),
         key=_importance,
     )
@@ -740,15 +744,9 @@ def line_up(
 ) -> None:
     """What waits for room in an owner's budget, in the order of importance: each gets the time at which there
     is room for it, and a line where that is another one than before."""
-    waiting = sorted(
-        (
-            t
-            for t in records.touchpoints.deferred_for_owner(owner)
-            if t.waits_for in FOR_ROOM and budget.purse_of(t.purpose) == purse
-        ),
-        key=_importance,
-    )
-    for ahead, touchpoint in enumerate(waiting):
+    for ahead, touchpoint in enumerate(_in_line(records, owner, purse, now)):
+        if touchpoint.waits_for not in FOR_ROOM:
+            continue  # takes a place, but not yet
         room = budget.room(records, owner, purse, now, policy, ahead=ahead)
         at = now if room is None else room
         if touchpoint.expires_at is not None and touchpoint.expires_at <= at != budget.NEVER:
@@ -889,7 +887,7 @@ def _expire(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) 
 
 def _next_in_line(records: Records, ended: Touchpoint, now: int, policy: Policy) -> None:
     """Its place is another one's, if it had one."""
-    if ended.waits_for in FOR_ROOM:
+    if ended.waits_for is not None:
         line_up(records, ended.owner, budget.purse_of(ended.purpose), now, policy)
 
 

@@ -362,12 +362,26 @@ async def test_the_last_room_is_left_to_what_is_more_important_and_comes_soon(wo
     assert await world.found("light", began_ts=old, evidence={"oil_level": 5, "ts": old}) == "defer"
     assert await world.found("descale-due", "washer") == "defer"
     assert (await world.codes())[-1] == "not_sent_budget_after"
+    assert (await world.touchpoint()).wake_at == world.now + 7 * DAY  # now would be at once, for ever
     facts = Facts(device="car", last_seen=world.now, latest={"oil_level": (world.now, 5)})
     await world.write(lambda records: records.devices.put_facts([facts]))
     world.go_to(world.now + HOUR)
     await world.timers()
     states = {t.rule: t.state for t in await world.touchpoints()}
     assert states == {"light": State.OPEN, "descale-due": State.DEFERRED}
+
+
+async def test_the_room_is_free_when_what_was_to_come_soon_is_over(world: World) -> None:
+    knows(world, hint("light", severity="warning", signals=("oil_level",)))
+    await world.wishes(weekly_budget=1)
+    old = world.now - 20 * DAY
+    await world.found("light", began_ts=old, evidence={"oil_level": 5, "ts": old})
+    light = (await world.touchpoint()).finding
+    await world.found("descale-due", "washer")
+    await over(world, light)
+    assert (await world.codes())[-1] == "moved_up"
+    await world.timers()
+    assert (await world.touchpoint()).state is State.OPEN
 
 
 async def test_what_is_shown_on_the_page_alone_costs_nothing_and_disturbs_nobody(night: World) -> None:
