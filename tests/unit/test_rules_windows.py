@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rules.generate import counted
 from rules.windows import BUCKETS, Apart, Trend, Window, bucket_width
 
 SPANS = st.sampled_from([1_000, 61_000, 600_000, 86_400_000])
@@ -140,3 +143,30 @@ def test_readings_that_wait_change_nothing(
     flush()
     assert (waiting.min(ts), waiting.max(ts)) == (at_once.min(ts), at_once.max(ts))
     assert waiting.save() == at_once.save()
+
+
+def falling() -> Window:
+    """A minute of which the first ten seconds have a reading each, the first the largest."""
+    window = Window(60_000)
+    for second in range(10):
+        window.add(second * 1000, 100.0 - second, second * 1000)
+    return window
+
+
+def test_extremes_that_leave_together_with_others_are_forgotten() -> None:
+    window = falling()
+    assert window.max(9_000) == 100
+    window.add(65_000, 1.0, 65_000)
+    assert (window.min(65_000), window.max(65_000)) == (1, 95)
+
+
+def test_what_waits_is_counted_without_being_taken() -> None:
+    waiting, times = falling(), [30_000, 64_000]
+    rows = array("d", [number for ts in times for number in (ts, 1.0)])
+    layout = SimpleNamespace(columns={0: 1}, width=2)
+    state = cast(Any, SimpleNamespace(cells=[waiting], rows=rows, layout=layout, ahead={}))
+    for at in (64_000, 65_000, 69_999):
+        taken = falling()
+        taken.extend(times, [1.0, 1.0])
+        assert counted(state, 0, at) == taken.count(at)
+    assert waiting.count(9_000) == 10
