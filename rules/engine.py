@@ -355,6 +355,7 @@ class Engine:
             if series is not None:
                 series.closed()
         state.bounds = None
+        state.view, state.plan = None, self._other  # a signal that is set back counts as one that came
         touched = {rule for slot in slots for rule in program.guarded_of[slot] + program.general_of[slot]}
         program.turn(state, now, slots, touched)
         for rule in program.rules:

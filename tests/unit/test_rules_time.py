@@ -33,6 +33,19 @@ def program(rules: RuleSet, kind: str = "van") -> Program:
     return Engine(rules)._programs[kind]
 
 
+# --- restarts
+
+
+def test_what_was_set_back_before_it_ever_came_is_waited_for_alike_after_a_restart() -> None:
+    rules = ruleset(rule("age(speed) > '5s'"))
+    engine, other = Engine(rules), Engine(rules)
+    engine.readings(1, NOON, "van-1", "van", [(NOON, {"temperature": 1})])
+    engine.reset(2, NOON, "van-1", ["speed"])
+    for device, state in engine.dirty():
+        other.restore(device, state)
+    assert other.next_due() == engine.next_due() is not None
+
+
 # --- repetitions
 
 
