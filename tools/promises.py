@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import heapq
 import json
 import multiprocessing
@@ -1012,10 +1013,20 @@ def _all(towns: Sequence[Town], jobs: int) -> Iterator[Result]:
         yield from pool.map(play, towns)
 
 
+@contextlib.contextmanager
+def _only_errors() -> Iterator[None]:
+    """What the gateway logs meanwhile, less what is no error."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
 def play(town: Town) -> Result:
     """One town, from the first day to the last."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
-    with tempfile.TemporaryDirectory() as scratch:
+    with _only_errors(), tempfile.TemporaryDirectory() as scratch:
         folder = town.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         with patch.object(ids, "uuid_utils", _numbered(f"{town.seed}/{town.numbers[0]}")):
