@@ -132,7 +132,7 @@ class RunningGateway(GatewayProcess):
             return {fault["what"]: fault["detail"] for fault in answer.body["wrong"]}
         return {}
 
-    def until_wrong(self, what: str, seconds: float = 30) -> str:
+    def until_wrong(self, what: str, seconds: float = 90) -> str:
         """The detail, once health names this part."""
         wait_until(lambda: what in self.wrong(), f"health names the {what}", seconds, every=0.05)
         return self.wrong()[what]
