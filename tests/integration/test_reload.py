@@ -59,7 +59,7 @@ class Edited(RunningGateway):
         return {rule["id"]: rule["version"] for rule in self.all("rules")}
 
     def until_shown(self, **rules: int) -> None:
-        wait_until(lambda: self.shown() == rules, f"the rules are {rules}", 30, every=0.05)
+        wait_until(lambda: self.shown() == rules, f"the rules are {rules}", 100, every=0.05)
 
     def reports(self, *readings: tuple[int, float], signal: str = "pad_wear_front") -> None:
         """(ms before now, value) of the car's."""
