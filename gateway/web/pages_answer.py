@@ -19,7 +19,8 @@ from gateway.flow import asking, reports, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, around, rights, views
 from gateway.web.access import EVERYONE, allow
-from gateway.web.pages_owner import free_times, open_page
+from gateway.web.owner_page import open_page
+from gateway.web.pages_touchpoint import free_times
 from gateway.web.render import see
 from gateway.web.words import Words
 

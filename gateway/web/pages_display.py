@@ -20,7 +20,8 @@ from gateway.ports import Records
 from gateway.web import answering, charts, rights, views
 from gateway.web.access import allow, local_path
 from gateway.web.context import Context
-from gateway.web.pages_owner import open_page, take_answer
+from gateway.web.owner_page import open_page
+from gateway.web.pages_touchpoint import take_answer
 from gateway.web.render import page, see
 from gateway.web.words import Words
 

@@ -22,7 +22,7 @@ from gateway.ports import Records
 from gateway.web.access import allow, who
 from gateway.web.api.firmware import FirmwareDeviceOut, device_out
 from gateway.web.context import CONTEXT, Context
-from gateway.web.pages_owner import open_page
+from gateway.web.owner_page import open_page
 from gateway.web.render import page, see, words_for
 from gateway.web.updates import FirmwareDesk
 from gateway.web.words import Words

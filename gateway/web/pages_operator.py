@@ -20,8 +20,8 @@ from gateway.ports import Records
 from gateway.web import reached, rights, views
 from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
-from gateway.web.pages_owner import product_view
 from gateway.web.pages_people import reasons
+from gateway.web.pages_product import product_view
 from gateway.web.render import page, see, words_for
 from gateway.web.words import Words
 

@@ -24,7 +24,7 @@ from gateway.ports import Records
 from gateway.web import looking, rights
 from gateway.web.access import allow, public, set_session, who
 from gateway.web.context import CONTEXT, Context
-from gateway.web.pages_owner import open_page
+from gateway.web.owner_page import open_page
 from gateway.web.render import message, page, see, words_for
 from gateway.web.sign_in import KEEPER, SESSION_MS
 from gateway.web.words import Words

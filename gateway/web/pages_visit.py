@@ -15,7 +15,7 @@ from gateway.flow import asking, book, respond, visit
 from gateway.ports import Records
 from gateway.web import rights, views, visit_parts
 from gateway.web.access import allow
-from gateway.web.pages_owner import open_page
+from gateway.web.owner_page import open_page
 from gateway.web.render import see
 
 routes = web.RouteTableDef()

@@ -22,14 +22,18 @@ from gateway.web import (
     pages_firmware,
     pages_following,
     pages_link,
+    pages_me,
     pages_operator,
     pages_overview,
     pages_owner,
     pages_people,
+    pages_product,
     pages_recalls,
     pages_rules,
     pages_start,
+    pages_touchpoint,
     pages_visit,
+    pages_visits,
     pages_week,
     pages_workshop,
     render,
@@ -44,8 +48,9 @@ from gateway.web.access import (
     marked_routes,
     public,
 )
-from gateway.web.api import SUBJECTS, firmware
+from gateway.web.api import SUBJECTS
 from gateway.web.context import CONTEXT, Context
+from gateway.web.limits import Limiter, limits_middleware, say
 from gateway.web.looking import looking
 from gateway.web.problems import Problem, problem_of
 
@@ -53,6 +58,10 @@ PAGES = (
     pages_start,
     pages_deliveries,
     pages_owner,
+    pages_touchpoint,
+    pages_product,
+    pages_visits,
+    pages_me,
     pages_answer,
     pages_link,
     pages_people,
@@ -101,7 +110,6 @@ def make_app(context: Context) -> web.Application:
     app = _frame(context)
     for endpoints in SUBJECTS:
         app.add_routes(endpoints.routes())
-    app.add_routes([firmware.CONTENT])
     app.add_routes(openapi.routes)
     app.add_routes([web.get("/static/{path:.+}", static)])
     render.setup(app, context)
@@ -125,10 +133,14 @@ def make_ops_app(context: Context) -> web.Application:
 
 def _frame(context: Context) -> web.Application:
     keeper = Gatekeeper(context.database, context.clock, public_url=context.public_url)
-    app = web.Application(client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper), looking])
+    limits = limits_middleware(Limiter(context.requests_per_minute))
+    app = web.Application(
+        client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper), limits, looking]
+    )
     app[CONTEXT] = context
     app[sign_in.KEEPER] = keeper
     app.on_response_prepare.append(_secure(https=keeper.https))
+    app.on_response_prepare.append(say)
     app.add_routes(health.routes)
     metrics.setup(app)
     return app
