@@ -338,6 +338,13 @@ def calendar(
         closed=not spans and not loaded.bookings,
         hours=[Shown(row=grid.row(ms), text=words.when(ms, "time")) for ms in grid.full_hours()],
         bays=[Shown(name=bay, blocks=found) for bay, found in blocks.items()],
+        agenda=[
+            Shown(bay=bay, block=block)
+            for bay, block in sorted(
+                ((bay, block) for bay, found in blocks.items() for block in found),
+                key=lambda pair: int(pair[1].row),
+            )
+        ],
     )
 
 
@@ -403,7 +410,8 @@ def _bay(
 
 def _free(start: int, end: int, grid: _Grid, words: Words) -> Shown:
     place = {"row": grid.row(start), "span": grid.span(start, end), "tone": "free", "href": None}
-    return Shown(**place, time="", title="", who=words("workshop.free"), icon=None, selected=False)
+    span = f"{words.when(start, 'time')}–{words.when(end, 'time')}"
+    return Shown(**place, time=span, title="", who=words("workshop.free"), icon=None, selected=False)
 
 
 def _away(start: int, end: int, grid: _Grid, words: Words) -> Shown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from types import SimpleNamespace as Shown
 
-from gateway.domain import slots
+from gateway.domain import moments, slots
 from gateway.domain.appointment import Service, Workshop
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
@@ -43,7 +43,7 @@ def itself(workshop: Workshop, words: Words, today: date, policy: Policy) -> Sho
                 text=" · ".join(
                     part
                     for part in (
-                        e.date,
+                        _said(date.fromisoformat(e.date), workshop, words),
                         ", ".join(f"{a}–{b}" for a, b in e.hours) or words("workshop.closed_title"),
                         e.reason or "",
                     )
@@ -54,7 +54,7 @@ def itself(workshop: Workshop, words: Words, today: date, policy: Policy) -> Sho
             if e.date >= today.isoformat()
         ],
         holidays=[
-            f"{day.isoformat()}: {name}"
+            f"{_said(day, workshop, words)}: {name}"
             for day, name in sorted(_holidays(workshop, today, words.language).items())
             if day >= today
         ][:3],
@@ -64,6 +64,11 @@ def itself(workshop: Workshop, words: Words, today: date, policy: Policy) -> Sho
         services=[_needs(s, words) for s in workshop.services],
         today=today.isoformat(),
     )
+
+
+def _said(day: date, workshop: Workshop, words: Words) -> str:
+    """A date in words, with its year: exceptions may lie far ahead."""
+    return words.when(moments.instants(day, 12 * 60, workshop.time_zone)[0], "full")
 
 
 def _needs(s: Service, words: Words) -> Shown:

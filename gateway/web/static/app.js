@@ -235,6 +235,7 @@
   const first = document.querySelector("[data-clock]");
   if (first) { base = { now: Number(first.dataset.now), at: performance.now(), speed: Number(first.dataset.speed ?? 1) }; }
   setInterval(paint, 250);
+  document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone they scroll
   ready();
   if (stream) follow();
 })();
