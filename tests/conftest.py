@@ -2,11 +2,17 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from real_parts import ROOT, Influx, Mosquitto, VictoriaMetrics, end, free_port, listens, need, wait_until
+
+# Compiled once for all the processes that tests start, also where the environment says not to keep what was
+# compiled: each of them would take seconds longer.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture

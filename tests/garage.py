@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
+
+from prepared_store import put_store
 
 import config
 from gateway.adapters.clock import VirtualClock
@@ -285,26 +286,11 @@ class World:
         return [row for row in reversed(rows) if row.channel == channel]
 
 
-_empty: list[bytes] = []
-
-
-async def _prepared() -> bytes:
-    """A prepared database file; made once, for its schema takes longer than most tests."""
-    if not _empty:
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "domain.db"
-            database = SqlDatabase(f"sqlite:///{path}", now=lambda: 0)
-            await database.prepare()
-            await database.close()
-            _empty.append(path.read_bytes())
-    return _empty[0]
-
-
 @asynccontextmanager
 async def open_world(folder: Path, start: int = MONDAY_MORNING) -> AsyncIterator[World]:
     """Jana, who agreed to maintenance, safety and usage messages, her products, and the workshop."""
     clock = VirtualClock(start)
-    (folder / "domain.db").write_bytes(await _prepared())
+    await put_store(folder / "domain.db")
     database = SqlDatabase(f"sqlite:///{folder / 'domain.db'}", now=clock.now)
 
     def populate(records: Records) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from prepared_store import put_store
 
 import config
 from gateway.adapters.clock import VirtualClock
@@ -227,8 +228,8 @@ def catalogue() -> Catalogue:
 async def web_lab(folder: Path, **changes: Any) -> AsyncIterator[Lab]:
     """Everything open; `changes` replace parts of the context."""
     clock = VirtualClock(NOW)
+    await put_store(folder / "domain.db")
     database = SqlDatabase(f"sqlite:///{folder}/domain.db", now=clock.now)
-    await database.prepare()
     announced: list[list[Mapping[str, Any]]] = []
 
     async def announce() -> None:
