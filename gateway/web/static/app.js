@@ -48,6 +48,7 @@
     root.lang = page.documentElement.lang;
     hideSeenPushes(page);
     for (const kept of page.querySelectorAll("#offline")) kept.hidden = true;
+    for (const old of document.querySelectorAll("#as-of, #unsent")) old.hidden = true;
     patch(document.body, page.body);
     ready();
   }
@@ -127,7 +128,11 @@
       lastPath = location.pathname;
       channel?.postMessage({ kind: "acted" });
     } catch {
-      form.submit();
+      const unsent = document.getElementById("unsent");
+      if (navigator.onLine || !unsent) return form.submit();
+      unsent.hidden = false; // nothing was sent, and the page says so
+      button?.removeAttribute("aria-busy");
+      button?.setAttribute("aria-pressed", "false");
     }
   }
   let lastPath = location.pathname;
@@ -238,4 +243,10 @@
   document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone they scroll
   ready();
   if (stream) follow();
+  // The worker keeps the owner's pages for when there is no connection.
+  if (location.pathname.startsWith("/me") && "serviceWorker" in navigator) {
+    const fresh = !navigator.serviceWorker.controller;
+    navigator.serviceWorker.register("/static/sw.js", { scope: "/" }).then(() => navigator.serviceWorker.ready)
+      .then((worker) => { if (fresh) worker.active.postMessage({ keep: location.pathname }); }, () => {});
+  }
 })();

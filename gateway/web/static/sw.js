@@ -1,4 +1,4 @@
-// Shows what a push says, and lets it be answered where it stands.
+// Shows what a push says, and lets it be answered where it stands; keeps the owner's pages as they were last seen.
 "use strict";
 const OFFLINE = {
   en: "You are offline: your answer has not been sent. Choose again when you are back.",
@@ -54,4 +54,55 @@ async function open(path) {
 async function tell(said, outcome) {
   if (!said.id) return;
   await fetch("/me/deliveries/" + said.id + "/" + outcome, { method: "POST", credentials: "same-origin" }).catch(() => {});
+}
+
+// --- without a connection: the pages as they were last seen, each with its time ---
+const KEPT = "touchpoint-pages", PARTS = "touchpoint-parts";
+const OWN = /^\/me(\/(products|visits|touchpoints|updates|ledger|you|calendar)(\/[^/.]+)?)?$/;
+const MOST = 40; // of each; what was kept first goes first
+
+self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
+self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+self.addEventListener("message", (event) => { // the page that brought us here was read before we could keep it
+  if (event.data?.keep && OWN.test(event.data.keep)) event.waitUntil(fetch(event.data.keep).then((answer) => keep(event.data.keep, answer)));
+});
+self.addEventListener("fetch", (event) => {
+  const { request } = event, url = new URL(request.url);
+  if (url.origin !== self.location.origin) return;
+  if (request.method === "POST" && url.pathname === "/sign-out") event.waitUntil(caches.delete(KEPT));
+  if (request.method !== "GET") return;
+  if (url.pathname.startsWith("/static/")) event.respondWith(part(request));
+  else if (OWN.test(url.pathname) && !url.searchParams.has("lang")) event.respondWith(page(event, request, url.pathname));
+});
+async function page(event, request, path) {
+  try {
+    const answer = await fetch(request);
+    if (answer.type === "opaqueredirect") event.waitUntil(caches.delete(KEPT)); // nobody is signed in any more
+    else event.waitUntil(keep(path, answer.clone()));
+    return answer;
+  } catch (error) {
+    const kept = request.mode === "navigate" && ((await caches.match(path, { cacheName: KEPT })) || (await caches.match("/me", { cacheName: KEPT })));
+    if (!kept) throw error;
+    const text = (await kept.text()).replace('id="as-of" hidden', 'id="as-of"'); // says from when it is
+    return new Response(text, { headers: { "Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": kept.headers.get("Content-Security-Policy") } });
+  }
+}
+async function keep(path, answer) {
+  if (!answer.ok || answer.redirected || !(answer.headers.get("Content-Type") || "").startsWith("text/html")) return;
+  const pages = await caches.open(KEPT), text = await answer.clone().text();
+  await pages.put(path, answer);
+  await few(pages);
+  const parts = await caches.open(PARTS);
+  for (const [, src] of text.matchAll(/(?:href|src)="(\/static\/[^"]+)"/g)) if (!(await parts.match(src))) await parts.add(src);
+  await few(parts);
+}
+async function few(cache) {
+  const all = await cache.keys();
+  await Promise.all(all.slice(0, Math.max(0, all.length - MOST)).map((old) => cache.delete(old)));
+}
+// What carries a version never changes; of the rest the newest, or the one that was kept.
+async function part(request) {
+  const kept = await caches.match(request, { cacheName: PARTS });
+  if (kept && new URL(request.url).search) return kept;
+  return fetch(request).catch((error) => { if (kept) return kept; throw error; });
 }
