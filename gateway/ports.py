@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from gateway.domain.access import Token
+from gateway.domain.access import Role, Token
+from gateway.domain.accounts import Account, Passkey, Proof, ProofKind
 from gateway.domain.appointment import Appointment, AppointmentState, BusyTime, ExtraWork, Hold, Workshop
 from gateway.domain.calendars import (
     CalendarEvent,
@@ -211,6 +212,10 @@ class Owners(Protocol):
 
     def get(self, owner_id: str) -> Owner:
         """Raises NotFoundError."""
+        ...
+
+    def by_email(self, address: str) -> list[Owner]:
+        """Everybody with this address, whatever its case."""
         ...
 
     def update(self, owner: Owner) -> None:
@@ -813,12 +818,76 @@ class Tokens(Protocol):
     def add(self, token: Token) -> None: ...
     def by_hash(self, token_hash: str) -> Token | None: ...
     def page(self) -> list[Token]: ...
+    def sessions(self, role: Role, *, account: str | None = None, subject: str | None = None) -> list[Token]:
+        """Sessions that were not revoked, newest first: an account's, or all of a subject."""
+        ...
+
     def revoke(self, token_id: str, at: int) -> bool: ...
     def remembered(self, key: str) -> tuple[str, int, str] | None:
         """(fingerprint of the request, status, body) kept under an Idempotency-Key."""
         ...
 
     def remember(self, key: str, fingerprint: str, status: int, body: str, at: int) -> None: ...
+
+
+class Accounts(Protocol):
+    """Who signs in: accounts, passkeys, what was handed out and has to come back, and tries."""
+
+    def add(self, account: Account) -> None:
+        """Raises ConflictError when the name is taken."""
+        ...
+
+    def get(self, account_id: str) -> Account:
+        """Raises NotFoundError."""
+        ...
+
+    def find(self, account_id: str) -> Account | None: ...
+    def by_name(self, name: str) -> Account | None: ...
+    def page(self, role: Role | None = None, subject: str | None = None) -> list[Account]:
+        """By name; owners' accounts only when `role` says so."""
+        ...
+
+    def save(self, account: Account) -> None:
+        """All its fields but id, role, created."""
+        ...
+
+    def count_step(self, account_id: str, step: int) -> bool:
+        """Note the step of a one-time code; False when this one or a later one was used before."""
+        ...
+
+    def spend_recovery(self, account_id: str, code_hash: str) -> bool:
+        """Use up a recovery code; False when it is none of those that are left."""
+        ...
+
+    def add_passkey(self, passkey: Passkey) -> None:
+        """Raises ConflictError for one that is known."""
+        ...
+
+    def passkey(self, passkey_id: str) -> Passkey | None: ...
+    def passkeys(self, account_id: str) -> list[Passkey]: ...
+    def used_passkey(self, passkey_id: str, sign_count: int, at: int) -> None: ...
+    def drop_passkey(self, account_id: str, passkey_id: str) -> bool: ...
+    def add_proof(self, proof: Proof) -> None:
+        """Stored, and what ended long ago is forgotten. One of the same hash is replaced."""
+        ...
+
+    def proof(self, proof_hash: str) -> Proof | None: ...
+    def use_proof(self, proof_id: str, at: int) -> bool:
+        """Used up: of two at the same instant one gets it."""
+        ...
+
+    def drop_proofs(self, kind: ProofKind, about: str) -> None: ...
+    def count_try(self, key: str, window_ms: int, at: int) -> int:
+        """Count one more try under `key`, in a window that begins with the first; gives how many it has."""
+        ...
+
+    def tries(self, key: str, window_ms: int, at: int) -> int:
+        """How many were counted in the running window."""
+        ...
+
+    def forgive_try(self, key: str, *, every: bool = False) -> None:
+        """Take one try back, or every one."""
+        ...
 
 
 class RuleSets(Protocol):
@@ -1129,6 +1198,7 @@ class Records(Protocol):
     analytics: Analytics
     quarantine: Quarantine
     tokens: Tokens
+    accounts: Accounts
     rule_sets: RuleSets
     webhooks: Webhooks
     mail_addresses: MailAddresses

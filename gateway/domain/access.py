@@ -44,6 +44,12 @@ class Token:
     created: int
     expires: int
     revoked: int | None = None
+    account: str | None = None
+    """of a session: the account that it was opened for; None where a token opened it"""
+    way: str | None = None
+    """of a session: how it was opened (accounts.Way)"""
+    browser: str | None = None
+    """of a session: which browser, in few words"""
 
     @property
     def opened_by(self) -> str | None:
@@ -69,6 +75,9 @@ def issue_token(
     now: int,
     random: Callable[[int], bytes],
     opened_by: Token | None = None,
+    account: str | None = None,
+    way: str | None = None,
+    browser: str | None = None,
 ) -> tuple[Token, str]:
     """A new token and its secret, which is shown once and kept nowhere.
 
@@ -89,5 +98,8 @@ def issue_token(
         subject=subject or None,
         created=now,
         expires=expires,
+        account=account,
+        way=way,
+        browser=browser,
     )
     return token, secret

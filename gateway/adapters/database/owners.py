@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
@@ -30,6 +32,11 @@ _SUBSCRIBED = Prepared(
 )
 
 
+def _row(owner: Owner) -> dict[str, Any]:
+    email_key = owner.email.strip().casefold() if owner.email else None
+    return _OWNER.row(owner, search=search_text(owner.name, owner.id), email_key=email_key)
+
+
 class SqlOwners:
     """See `gateway.ports.Owners`."""
 
@@ -38,7 +45,7 @@ class SqlOwners:
         self._connection = transaction.connection
 
     def add(self, owner: Owner) -> None:
-        row = _OWNER.row(owner, search=search_text(owner.name, owner.id))
+        row = _row(owner)
         if not self._on.insert_once(tables.owners, row, "id"):
             raise ConflictError(
                 f"There is an owner {owner.id} already.", _OWNER.by_id(self._connection, owner.id)
@@ -50,8 +57,13 @@ class SqlOwners:
             raise NotFoundError(f"There is no owner {owner_id}.")
         return owner
 
+    def by_email(self, address: str) -> list[Owner]:
+        c = tables.owners.c
+        query = _OWNER.select.where(c.email_key == address.strip().casefold())
+        return _OWNER.all(self._connection, query.order_by(c.id))
+
     def update(self, owner: Owner) -> None:
-        row = _OWNER.row(owner, search=search_text(owner.name, owner.id))
+        row = _row(owner)
         row.pop("created")
         statement = sa.update(tables.owners).where(tables.owners.c.id == owner.id).values(row)
         if not self._connection.execute(statement).rowcount:

@@ -13,12 +13,29 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Transaction
+from gateway.domain.accounts import ProofKind
 from gateway.domain.times import rfc3339
 
 Which = Callable[[str], sa.ColumnElement[bool]]
 """owner's id → which rows of a table are theirs"""
 
-SECRETS = frozenset({"hash", "token_hash", "auth", "p256dh", "secrets", "search"})
+SECRETS = frozenset(
+    {
+        "hash",
+        "token_hash",
+        "auth",
+        "p256dh",
+        "secrets",
+        "search",
+        "email_key",
+        "password",
+        "totp",
+        "totp_new",
+        "totp_step",
+        "recovery",
+        "public_key",
+    }
+)
 """Columns that open doors, or repeat others for searching; they are nobody's to take along."""
 _PAGE = 500
 
@@ -69,6 +86,18 @@ def _sessions(owner: str) -> sa.ColumnElement[bool]:
     return sa.and_(tokens.c.role == "owner", tokens.c.subject == owner)
 
 
+def _account(owner: str) -> sa.ColumnElement[bool]:
+    accounts = tables.metadata.tables["accounts"]
+    return sa.and_(accounts.c.role == "owner", accounts.c.subject == owner)
+
+
+def _proofs(owner: str) -> sa.ColumnElement[bool]:
+    proofs, accounts = tables.metadata.tables["proofs"], tables.metadata.tables["accounts"]
+    mine = sa.select(accounts.c.id).where(_account(owner))
+    told = (ProofKind.LINK, ProofKind.CODE)
+    return sa.or_(sa.and_(proofs.c.kind.in_(told), proofs.c.about == owner), proofs.c.about.in_(mine))
+
+
 PERSONAL: Mapping[str, Which] = {
     "owners": _column("owners", "id"),
     "preferences": _column("preferences"),
@@ -76,6 +105,9 @@ PERSONAL: Mapping[str, Which] = {
     "push_subscriptions": _column("push_subscriptions"),
     "mail_addresses": _addresses,
     "tokens": _sessions,
+    "accounts": _account,
+    "passkeys": _under("passkeys", "account", "accounts"),
+    "proofs": _proofs,
     "links": _column("links"),
     "calendar_feeds": _feeds,
     "devices": _column("devices"),
@@ -123,6 +155,7 @@ IMPERSONAL = frozenset(
         "rule_errors",
         "rule_paces",
         "rule_sets",
+        "sign_in_tries",
         "stale_days",
         "webhooks",
         "workshops",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.accounts import SqlAccounts
 from gateway.adapters.database.analytics import SqlAnalytics
 from gateway.adapters.database.calendars import SqlCalendars
 from gateway.adapters.database.cases import SqlCases
@@ -31,6 +32,7 @@ from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
 from gateway.ports import (
+    Accounts,
     Analytics,
     Attachments,
     Calendars,
@@ -77,6 +79,7 @@ class SqlRecords:
     analytics: Analytics
     quarantine: Quarantine
     tokens: Tokens
+    accounts: Accounts
     rule_sets: RuleSets
     webhooks: Webhooks
     mail_addresses: MailAddresses
@@ -104,6 +107,7 @@ class SqlRecords:
         self.analytics = SqlAnalytics(transaction)
         self.quarantine = SqlQuarantine(transaction)
         self.tokens = SqlTokens(transaction)
+        self.accounts = SqlAccounts(transaction)
         self.rule_sets = SqlRuleSets(transaction)
         self.webhooks = SqlWebhooks(transaction)
         self.mail_addresses = SqlMailAddresses(transaction)

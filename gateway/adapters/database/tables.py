@@ -16,6 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from gateway.domain.access import Role
+from gateway.domain.accounts import ProofKind, Rank
 from gateway.domain.appointment import (
     AppointmentState,
     ExtraState,
@@ -115,6 +116,8 @@ owners = sa.Table(
     _json("wishes", Mapping[str, Any]),
     _ms("created"),
     _text("search"),  # name and id, case folded
+    _text("email_key", null=True),  # the address, case folded
+    sa.Index("owners_email", "email_key"),
 )
 
 consents = sa.Table(
@@ -795,7 +798,72 @@ tokens = sa.Table(
     _ms("created"),
     _ms("expires"),
     _ms("revoked", null=True),
+    _text("account", null=True),
+    _text("way", null=True),
+    _text("browser", null=True),
     sa.Index("tokens_hash", "hash", unique=True),
+    sa.Index("tokens_account", "account"),
+    sa.Index("tokens_subject", "role", "subject"),
+)
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    _id(),
+    sa.Column("role", Coded(Role), nullable=False),
+    _text("subject", null=True),
+    _text("name"),
+    _text("called"),
+    sa.Column("rank", Coded(Rank), nullable=False),
+    _ms("created"),
+    _ms("ended", null=True),
+    _text("password", null=True),
+    _text("totp", null=True),
+    _text("totp_new", null=True),
+    _whole("totp_step"),
+    _json("recovery", tuple[str, ...]),
+    sa.Index("accounts_name", "name", unique=True),
+    sa.Index("accounts_subject", "role", "subject"),
+)
+
+passkeys = sa.Table(
+    "passkeys",
+    metadata,
+    _id(),
+    _text("account", sa.ForeignKey("accounts.id")),
+    sa.Column("public_key", sa.LargeBinary, nullable=False),
+    _whole("sign_count"),
+    _text("label"),
+    _flag("synced"),
+    _ms("created"),
+    _ms("used", null=True),
+    sa.Index("passkeys_account", "account"),
+)
+
+proofs = sa.Table(
+    "proofs",
+    metadata,
+    _id(),
+    _text("hash"),
+    sa.Column("kind", Coded(ProofKind), nullable=False),
+    _text("about"),
+    _json("data", Mapping[str, Any]),
+    _ms("created"),
+    _ms("expires"),
+    _ms("used", null=True),
+    sa.Index("proofs_hash", "hash", unique=True),
+    sa.Index("proofs_about", "kind", "about"),
+    sa.Index("proofs_expires", "expires"),
+)
+
+sign_in_tries = sa.Table(
+    "sign_in_tries",
+    metadata,
+    _text("key"),
+    _ms("began"),
+    _whole("count"),
+    sa.PrimaryKeyConstraint("key"),
+    sa.Index("sign_in_tries_began", "began"),
 )
 
 remembered = sa.Table(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
-from gateway.domain.access import Token
+from gateway.domain.access import Role, Token
 from gateway.domain.errors import ConflictError
 
 _TOKEN = Shape(Token, tables.tokens)
@@ -32,6 +32,12 @@ class SqlTokens:
     def page(self) -> list[Token]:
         c = tables.tokens.c
         return _TOKEN.all(self._connection, _TOKEN.select.order_by(c.created.desc(), c.id))
+
+    def sessions(self, role: Role, *, account: str | None = None, subject: str | None = None) -> list[Token]:
+        c = tables.tokens.c
+        theirs = c.account == account if subject is None else c.subject == subject
+        query = _TOKEN.select.where(c.role == role, theirs, c.way.is_not(None), c.revoked.is_(None))
+        return _TOKEN.all(self._connection, query.order_by(c.created.desc(), c.id))
 
     def revoke(self, token_id: str, at: int) -> bool:
         c = tables.tokens.c
