@@ -27,8 +27,8 @@ from rules.cells import Peer, PeerGroup, Usage
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Layout, Program, RunningRule
-from rules.readings import Known, Value, plain
-from rules.state import WARMED, DeviceState, carry, restore, save
+from rules.readings import LARGEST, Known, Value, plain
+from rules.state import EMPTY, WARMED, DeviceState, carry, restore, save
 from rules.windows import FIRST, NEVER, Series, Window
 from rules.world import PREFIX, World
 
@@ -625,9 +625,13 @@ class Engine:
         """Whether rules see these values as they came, and none was measured before a job was done."""
         program = state.program
         for slot, raw in out:
+            if ts < state.times[slot]:
+                return False
+            if raw.__class__ is float and program.numbers[slot] and -LARGEST < raw < LARGEST:
+                continue
             value = program.usable[slot](raw)
             as_it_came = program.numbers[slot] or value is raw or raw.__class__ is list
-            if value is None or not as_it_came or ts < state.times[slot]:
+            if value is None or not as_it_came:
                 return False
         return True
 
@@ -643,7 +647,9 @@ class Engine:
             state.forget()
         self._take(state, position, received, ts, signals, late=False)
 
-    def _moved(self, state: DeviceState, ts: int, out: Sequence[tuple[int, Value]]) -> set[int]:
+    def _moved(
+        self, state: DeviceState, position: int, ts: int, out: Sequence[tuple[int, Value]]
+    ) -> set[int]:
         """A message that waits for the windows by now: the rules that it can have changed, since these
         signals are beyond their bounds, or windows have lost something."""
         program, layout, touched = state.program, cast(Layout, state.layout), set[int]()
@@ -651,18 +657,47 @@ class Engine:
             guard = state.guards[slot]
             if program.numbers[slot]:
                 if not guard[0] <= raw < guard[1]:
-                    self._cross(state, slot, cast(float, raw), touched)
+                    self._crossed(state, slot, cast(float, raw), position, ts, touched)
             elif guard != raw:
                 value = program.usable[slot](raw)
                 self._cross(state, slot, value, touched)
                 state.values[slot] = value
-        state.unpack()
-        if not layout.plain:
+        if layout.looks:
+            state.unpack()
             self._look(state, ts, layout, {slot for slot, _ in out}, touched)
-        state.tighten()
+            state.tighten()
+        else:
+            state.rebound([slot for slot, _ in out])
         if len(state.rows) >= state.limit:
             state.flush()
         return touched
+
+    def _crossed(
+        self, state: DeviceState, slot: int, number: float, position: int, ts: int, touched: set[int]
+    ) -> None:
+        """A number has left its guard. Rules that are this one comparison, and have to wait for their `for`,
+        begin or cease to wait at once."""
+        known, first = state.values[slot], state.guards[slot] is EMPTY
+        crossed = state.program.cross(state, slot, number)
+        state.values[slot] = number
+        if first or state.open:
+            touched.update(crossed)
+            touched.update(r for r in state.open if slot in state.program.rules[r].clear_cuts)
+            return
+        rules, pending, wait = state.program.rules, state.pending, NEVER
+        rising, start = number > cast(float, known), (ts, position)
+        for each in crossed:
+            rule = rules[each]
+            if rule.above is None:
+                touched.add(each)
+            elif rule.above is not rising:
+                pending.pop(each, None)
+            elif each not in pending:
+                pending[each] = start
+                if rule.for_ms < wait:
+                    wait = rule.for_ms
+        if ts + wait < state.wake:
+            self._expect(state, min(ts + wait, state.due), ts + wait)
 
     def _look(
         self, state: DeviceState, ts: int, layout: Layout, out: Collection[int], touched: set[int]

@@ -772,6 +772,18 @@ def _with_number(term: Compare) -> tuple[Term | None, str, tuple[float, ...]]:
     return left, operator, begins
 
 
+def side(expression: Expression) -> bool | None:
+    """Whether it is true exactly from one number on of one signal's last value (True), or below it (False);
+    None if there is more to it."""
+    term = expression.term
+    if not isinstance(term, Compare):
+        return None
+    left, operator, begins = _with_number(term)
+    if not isinstance(left, Last) or left.span is not None or len(begins) != 1:
+        return None
+    return operator in (">=", ">")
+
+
 LEVELS = ("avg", "min", "max", "count")
 """Functions of which a reading can be told not to change on which side of a number they are."""
 

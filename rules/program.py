@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
-from rules.expressions import Call, Cell, Expression, Term, leaves
+from rules.expressions import Call, Cell, Expression, Term, leaves, side
 from rules.generate import Generator, Test, Wake
 from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
@@ -59,6 +61,7 @@ OFFSETS = tuple(range(8_192))
 """Receive times less ts, ms, as shared objects: a number of its own a device would be memory to touch."""
 
 _NAMES = "    s = state; V = state.values; T = state.times; C = state.cells; at = ts"
+_TOUCH = "touched = touched or set(); touched"
 _AGE = re.compile(r"C\[\d+\]\.age\(at\)")
 
 _ROUNDING = 1e-9
@@ -83,6 +86,7 @@ class RunningRule:
     ends_silence: bool  # any message can change it
     loose: set[int]  # its signals, if it is evaluated with each of their readings; else guards tell when
     signals: tuple[int, ...]  # slots of all it mentions
+    above: bool | None  # waits for its `for` while one value is at a threshold or above; or below; None: more
     evidence: tuple[tuple[str, int], ...]  # name and slot of the signals of `when`
     cells: tuple[int, ...]  # slots of what it needs of the past
     clear_cuts: Mapping[int, tuple[float, ...]]  # by signal slot, of `clear`
@@ -122,6 +126,8 @@ class Layout:
     bounds: tuple[
         tuple[int, bool, bool], ...
     ]  # of each signal: slot, whether a number, whether it has a Series
+    places: Mapping[int, int]  # by signal: where its bounds stand
+    looks: bool  # windows have to be looked at besides
     others: tuple[int, ...]  # windows of other signals, which lose something by time
     mentioning: frozenset[int]  # rules that mention one of the signals
 
@@ -300,6 +306,7 @@ class Program:
         both = expressions_of(rule)
         mentioned = dict.fromkeys(self.slots[name] for e in both for name in e.signals)
         cuts = rule.clear.cuts if rule.clear is not None else {}
+        clocked = any(e.clocked for e in both)
         silences = (leaf for e in both for leaf in leaves(e.term) if isinstance(leaf, Call))
         return RunningRule(
             rule=rule,
@@ -312,10 +319,11 @@ class Program:
             over=functions[f"over{slot}"],
             wake=functions[f"wake{slot}"],
             timed=any(e.timed for e in both),
-            clocked=any(e.clocked for e in both),
+            clocked=clocked,
             ends_silence=any(leaf.function == "silent" for leaf in silences),
             loose=set(),
             signals=tuple(mentioned),
+            above=None if clocked or not rule.for_ms else side(rule.when),
             evidence=tuple((name, self.slots[name]) for name in rule.when.signals),
             cells=tuple(dict.fromkeys(self.cell_slots[cell] for e in both for cell in e.cells)),
             clear_cuts={self.slots[name]: values for name, values in cuts.items()},
@@ -580,6 +588,10 @@ class Program:
             windows=windows,
             columns={cell: column for column, slot in windows for cell in self.queued[slot]},
             bounds=tuple((slot, self.numbers[slot], bool(self.shared[slot])) for slot in slots),
+            places=dict(
+                zip(slots, accumulate([1 + self.numbers[s] for s in slots], initial=0), strict=False)
+            ),
+            looks=bool(others) or any(self.shared[slot] for slot in slots),
             others=others,
             mentioning=frozenset(r.slot for r in self.rules if not set(slots).isdisjoint(r.signals)),
         )
@@ -701,6 +713,7 @@ def _generate(
         **generator.names,
         **calls,
         "offsets": OFFSETS,
+        "pack": struct.Struct(f"{layout.width}d").pack,
     }
     exec(compile("\n".join(source), "<plan>", "exec"), scope)
     return cast(Plan, scope["plan"])
@@ -741,7 +754,7 @@ def _guards(program: Program, layout: Layout, known: list[tuple[int, int]]) -> l
         f"    state.offset = offsets[offset] if 0 <= offset < {len(OFFSETS)} else offset",
         f"    state.packed = {layout.slots}",
         *_kept(program, layout, known),
-        "    if not quiet: touched = moved(state, ts, out)",
+        "    if not quiet: touched = moved(state, position, ts, out)",
         *(["    elif len(rows) >= state.limit: state.flush()"] if layout.windows else []),
         *(
             f"    state.own({cell}).add(ts, {_number(program, number, slot)}, ts)"
@@ -763,7 +776,7 @@ def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> lis
     """The message waits for the windows; without any, only the newest is needed."""
     if layout.windows:
         row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
-        return [f"    rows = state.rows; rows.fromlist([ts{row}])"]
+        return [f"    rows = state.rows; rows.frombytes(pack(ts{row}))"]
     numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
     return [
         "    recent = state.recent; recent.append(ts)",
@@ -788,7 +801,6 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
     return [
         _NAMES,
         "    O = state.open; P = state.pending",
-        "    if touched is None: touched = set()",
         "    try:",
         *(line for phase in phases for line in _turned(phase, generator)),
         "        if O or P:",
@@ -798,7 +810,7 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
         *(line for rule in rules for line in _idle(program, rule, generator)),
         "            pass",
         "    except Exception:",  # to be counted where rules are evaluated one by one
-        f"        touched.update({rules})",
+        f"        {_TOUCH}.update({rules})",
     ]
 
 
@@ -815,13 +827,14 @@ def _ages_once(lines: list[str]) -> list[str]:
 def _idle(program: Program, rule: int, generator: Generator) -> list[str]:
     """Whether a rule of which nothing is noted is true."""
     when = generator.true(program.rules[rule].rule.when)
-    return [f"            if {when}: touched.add({rule})"]
+    return [f"            if {when}: {_TOUCH}.add({rule})"]
 
 
 def _other(program: Program, rule: int, generator: Generator) -> list[str]:
     """Whether what is noted of a rule has changed."""
     when, over = generator.true(program.rules[rule].rule.when), over_code(generator, program.rules[rule].rule)
-    return [f"            if (({over}) if {rule} in O else {when} is not ({rule} in P)): touched.add({rule})"]
+    changed = f"({over}) if {rule} in O else {when} is not ({rule} in P)"
+    return [f"            if ({changed}): {_TOUCH}.add({rule})"]
 
 
 def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
@@ -830,7 +843,7 @@ def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
         f"        on = {generator.truth(phase.term)}",
         f"        if on is not {c}.on:",
         f"            state.own({phase.cell}).turn(ts, on)",
-        f"            touched.update({sorted(phase.rules)})",
+        f"            {_TOUCH}.update({sorted(phase.rules)})",
     ]
 
 

@@ -11,7 +11,7 @@ alone, is read, too.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import sub
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -228,6 +228,22 @@ class DeviceState(_Hot):
         self.bounds = tuple(bounds)
         self.limit = most * layout.width
         return self.bounds
+
+    def rebound(self, moved: Sequence[int]) -> None:
+        """The same where only these signals' guards have moved, and no window is compared with a level."""
+        if self.bounds is None:
+            self.tighten()
+            return
+        layout, numbers = cast("Layout", self.layout), self.program.numbers
+        bounds: list[Any] = [*self.bounds]
+        for slot in moved:
+            at = layout.places[slot]
+            if numbers[slot]:
+                bounds[at], bounds[at + 1] = self.guards[slot]
+            else:
+                bounds[at] = self.guards[slot]
+        ends = tuple(bounds)
+        self.bounds = self.program.shared_bounds(ends) if layout.plain else ends
 
     @property
     def passed(self) -> int:

@@ -13,8 +13,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import reduce
-from itertools import accumulate, pairwise
-from operator import add, sub
+from itertools import accumulate, pairwise, repeat
+from operator import add, mul, sub, truediv
 from typing import Any, ClassVar
 
 BUCKETS = 60
@@ -462,6 +462,9 @@ class Trend(Window):
         if apart is not None and apart.gap >= self.width and times[0] >= self.end and times[0] >= self.since:
             self._take_apart(apart, values)
             return
+        if self.n and times[-1] < self.end and self.since <= times[0]:
+            self._take_many_of(times, values)
+            return
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, square, moment = self.n, self.total, self.square, self.moment
         low, high = self.low, self.high
@@ -492,6 +495,16 @@ class Trend(Window):
         self.n, self.total, self.low, self.high = n, total, low, high
         self.square, self.moment = square, moment
         self._closed(closed)
+
+    def _take_many_of(self, times: Sequence[float], values: Sequence[float]) -> None:
+        """Readings of the open bucket that is not empty, in the same steps as one after the other."""
+        n, totals = self.n, [*accumulate(values, initial=self.total)]
+        means = [*map(truediv, totals, range(n, n + len(totals)))]
+        steps = map(mul, map(sub, values, means), map(sub, values, means[1:]))
+        self.square = reduce(add, steps, self.square)
+        self.moment = reduce(add, map(sub, times, repeat(self.start)), self.moment)
+        self.n, self.total = n + len(values), totals[-1]
+        self.low, self.high = min(self.low, min(values)), max(self.high, max(values))
 
     def _ones(self, starts: array[int], times: Sequence[float], values: array[float]) -> None:
         super()._ones(starts, times, values)

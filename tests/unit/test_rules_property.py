@@ -148,6 +148,47 @@ def test_short_cuts_change_nothing(rules: RuleSet, log: list[Entry]) -> None:
     assert run(engine_of(rules), log) == run(Thorough(rules, geography=Atlas()), log)
 
 
+@st.composite
+def waiting(draw: st.DrawFn) -> RuleSet:
+    """Single comparisons with a `for`, as most rules are; now and then with a `clear`, or without a `for`."""
+    texts = []
+    for number in range(draw(st.integers(1, 6))):
+        more = {"for_": draw(st.sampled_from(["5s", "30s", "30s", "2m", "0s"]))}
+        if draw(st.integers(0, 3)) == 0:
+            more["clear"] = f'"speed {draw(COMPARE)} {draw(LIMITS)}"'
+        name = draw(st.sampled_from(["speed", "temperature"]))
+        texts.append(rule(f"{name} {draw(COMPARE)} {draw(LIMITS)}", id=f"rule-{number}", **more))
+    return ruleset(*texts)
+
+
+LEVELS = st.sampled_from([0, 9.99, 10, 19.5, 20, 20.25, 50, 79.0, 80, 81])
+STEADY = st.lists(
+    st.tuples(
+        st.sampled_from([1, 1, 3, 7, 40]),
+        st.one_of(
+            *[
+                st.tuples(LEVELS, LEVELS).map(
+                    lambda v: ("readings", "van-1", [(0, {"speed": v[0], "temperature": v[1]})])
+                )
+            ]
+            * 6,
+            st.just(("tick", "van-1", None)),
+            st.just(("reset", "van-1", ["speed"])),
+        ),
+    ),
+    min_size=8,
+    max_size=60,
+)
+
+
+@given(waiting(), STEADY)
+@settings(max_examples=200, deadline=None)
+def test_thresholds_that_begin_to_wait_at_once_are_found_as_if_evaluated(
+    rules: RuleSet, log: list[Entry]
+) -> None:
+    assert run(engine_of(rules), log) == run(Thorough(rules, geography=Atlas()), log)
+
+
 @given(rule_sets(), LOGS, st.data())
 @settings(max_examples=150, deadline=None)
 def test_restarts_change_nothing(rules: RuleSet, log: list[Entry], data: st.DataObject) -> None:
