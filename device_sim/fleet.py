@@ -144,7 +144,8 @@ class Fleet:
         order = self._heap[0][1]
         unit = self._listed[order]
         said = unit.play()
-        self._put_back(unit.next_at(), order)
+        # Even where it stands in the heap twice: the other entry may be later than what it does next.
+        heapq.heapreplace(self._heap, (unit.next_at(), order))
         return said
 
     def away(self, device: str, start: int, end: int) -> None:
@@ -157,10 +158,19 @@ class Fleet:
         if device in self.units:
             self.units[device].repair(service, at)
 
+    def cut(self, device: str, begin: int, end: int) -> None:
+        """A device loses its network from begin to end (ms): its broker says so, and it catches up after."""
+        self.units[device].cut(begin, end)
+        for entry in self._without_network(self.units[device], begin, end):
+            heapq.heappush(self._agenda, entry)
+
     def _network(self, unit: Unit) -> None:
-        order = self._order[unit.id]
-        self._agenda.append((self.scenario.start, order, unit.id, "online"))
+        self._agenda.append((self.scenario.start, self._order[unit.id], unit.id, "online"))
         for begin, end, _ in unit.gaps():
-            if begin + KEEPALIVE_MS < end:
-                self._agenda.append((begin + KEEPALIVE_MS, order, unit.id, "offline"))
-            self._agenda.append((end, order, unit.id, "online"))
+            self._agenda += self._without_network(unit, begin, end)
+
+    def _without_network(self, unit: Unit, begin: int, end: int) -> Iterator[tuple[int, int, str, str]]:
+        order = self._order[unit.id]
+        if begin + KEEPALIVE_MS < end:
+            yield begin + KEEPALIVE_MS, order, unit.id, "offline"
+        yield end, order, unit.id, "online"

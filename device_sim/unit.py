@@ -157,7 +157,15 @@ class Unit:
         if self.used is not None and use.end > self.scenario.start:
             self.used(use.end)
 
+    def report(self, at: int) -> Said:
+        """What it says of itself at `at`, besides its plan."""
+        return self._stand(at)
+
     # --- network
+
+    def cut(self, begin: int, end: int) -> None:
+        """Take it off the network from begin to end (ms); what it has to say meanwhile it keeps."""
+        self._gaps = sorted([*self._gaps, (begin, end, False)])
 
     def _gap(self, at: int) -> tuple[int, int, bool] | None:
         return next((gap for gap in self._gaps if gap[0] <= at < gap[1]), None)

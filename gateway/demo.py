@@ -30,6 +30,7 @@ from device_sim.people import People
 from device_sim.player import Player
 from device_sim.push import PushService
 from device_sim.scenario import Scenario
+from device_sim.visitor import ACTS
 from gateway.adapters.clock import VirtualClock
 from gateway.app import Gateway, opened, running, set_up_logging, until_stopped
 from gateway.domain.access import Role, issue_token
@@ -108,6 +109,8 @@ class Director:
         self._pace: str = "story"
         self._linger_until = 0.0
         self._skipped: set[str] = set()
+        self._guided = True
+        self._happened: Mapping[str, Any] | None = None
         self._pushes: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
         self.people: People | None = None
@@ -254,12 +257,16 @@ class Director:
             return 0.0
         if self._pace != "story":
             return float(self._pace)
+        if not self._guided:
+            return self._speed
         if self.waiting() or time.monotonic() < self._linger_until:
             return WAITING_PACE
         return STORY_PACE if self._hero()["moment"] is None else self._speed
 
     def waiting(self) -> str | None:
         """What the story waits for: "answer" or "feedback" of the visitor, else None."""
+        if not self._guided:
+            return None
         hero = self._hero()
         step = None
         if hero["moment"] is not None and hero["answer"] is None:
@@ -273,7 +280,7 @@ class Director:
 
     def _waiting_pace_began(self) -> bool:
         """Whether the moment just played is one to slow down at."""
-        if self._pace != "story":
+        if self._pace != "story" or not self._guided:
             return False
         hero = self._hero()
         for step in ("finding", "booked", "done"):
@@ -295,6 +302,9 @@ class Director:
             "mode": {"pause": "paused", "story": "story"}.get(self._pace, "fixed"),
             "pace": self._pace,
             "waiting": self.waiting(),
+            "guided": self._guided,
+            "happened": self._happened,
+            "acts": list(ACTS),
             "steps": [
                 {
                     "key": step,
@@ -320,9 +330,31 @@ class Director:
         self._changed.set()
 
     async def act(self, action: str) -> None:
-        """ "next": go on to the story's next step without waiting for the visitor."""
-        if action != "next":
-            raise InvalidError(f'action: {action!r} is unknown; there is "next"')
+        """See gateway.web.context.Demo.act; InvalidError for what is none of these."""
+        if action in ACTS:
+            self._make_happen(action)
+        elif action in ("skip", "guide"):
+            self._guide(action == "guide")
+        elif action == "next":
+            self._go_on()
+        else:
+            known = ", ".join(("next", "skip", "guide", *ACTS))
+            raise InvalidError(f"action: {action!r} is unknown; there are {known}")
+        self._changed.set()
+
+    def _make_happen(self, action: str) -> None:
+        """It happens in the next second of the story, which then goes slowly enough to be followed."""
+        whose, happens = ACTS[action]
+        happens(self._player.fleet, HERO[whose], self._clock.now() + 1000)
+        self._happened = {"what": action, "at": self._clock.now()}
+        if not 0 < self.pace() <= WAITING_PACE:
+            self._pace = f"{WAITING_PACE:.0f}"
+
+    def _guide(self, guided: bool) -> None:
+        self._guided, self._linger_until = guided, 0.0
+        self._pace = "story" if guided else f"{WAITING_PACE:.0f}"
+
+    def _go_on(self) -> None:
         waiting = self.waiting()
         if waiting is not None:
             self._skipped.add(waiting)
@@ -330,7 +362,6 @@ class Director:
                 self.people.take_over(HERO["owner"], self._clock.now())
         self._linger_until = 0.0
         self._pace = "story"
-        self._changed.set()
 
     async def close(self) -> None:
         """End the people's connections."""

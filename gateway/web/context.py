@@ -24,7 +24,8 @@ class Demo(Protocol):
     def state(self) -> Mapping[str, Any]:
         """{"now": ms, "speed": float, "mode": "story"|"fixed"|"paused", "pace": str, "waiting": str | None,
         "steps": [{"key", "at": ms|None, "done": bool, "now": bool}], "cast": {"owner": id, "car": id,
-        "appliance": id, "workshop": id}, "pushes": [{"at", "owner", "title", "body", "touchpoint"}]}.
+        "appliance": id, "workshop": id}, "pushes": [{"at", "owner", "title", "body", "touchpoint"}],
+        "guided": bool, "acts": [str], "happened": {"what": one of acts, "at": ms} | None}.
         Step keys: reading, finding, moment, answer, booked, done, feedback."""
         ...
 
@@ -33,7 +34,8 @@ class Demo(Protocol):
         ...
 
     async def act(self, action: str) -> None:
-        """What a visitor makes happen: "next" goes on without waiting for them. Raises InvalidError."""
+        """What a visitor makes happen: "next" goes on without waiting for them, "skip" leaves the story,
+        "guide" comes back to it; else one of `acts` happens to the hero's product. Raises InvalidError."""
         ...
 
     async def wait_changed(self) -> None:
@@ -74,6 +76,8 @@ class Context:
     """countries and wall clocks, as the rules ask for them"""
     check_webhook: Callable[[str], str | None] | None = None
     """why an endpoint's address may not be sent to; None where it may"""
+    requests_per_minute: int = 0
+    """what one token may ask of the API; 0: as much as it wants"""
     firmware: web.Application | None = None
     ddi: tuple[str, web.Application] | None = None
     """what devices poll for updates, and where it is mounted"""

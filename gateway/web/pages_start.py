@@ -46,6 +46,14 @@ BAYS_SHOWN = 3
 DAYS_BACK = 14
 """So long a booking that is over stays on the page."""
 STORY_LINES = 5
+ACT_ICONS = {
+    "wear_pads": "car",
+    "break_pump": "washing_machine",
+    "cross_border": "pin",
+    "lose_network": "muted",
+}
+HAPPENED_SHOWN_MS = 2 * HOUR_MS
+"""For so long the page says what the visitor made happen."""
 ROLES = (("owner", "user", "/me"), ("workshop", "wrench", "/workshop"), ("operator", "grid", "/operator"))
 
 
@@ -155,6 +163,9 @@ async def _demo(context: Context, words: Words) -> Shown:
         pace_words=_pace_words(state, words),
         paces=[_pace(key, icon, text, state, words) for key, icon, text in PACES],
         prompt=_prompt(state, words),
+        guided=state["guided"],
+        acts=[(act, words(f"start.act_{act}"), ACT_ICONS.get(act, "play")) for act in state["acts"]],
+        happened=_happened(state, words, now),
         car=await _product(context, loaded.car, words, now, panel=False),
         appliance=await _product(context, loaded.appliance, words, now, panel=True),
         workshop=workshop,
@@ -282,9 +293,21 @@ def _prompt(state: Mapping[str, Any], words: Words) -> Shown:
     """What the story waits for: the visitor's tap; else how it goes on."""
     waiting = state.get("waiting")
     key = f"start.wait_{waiting}"
-    if not waiting or not words.has(key):
-        return Shown(text=words(f"start.runs_{state['mode']}"), action=None, button="")
-    return Shown(text=words(key), action="next", button=words("start.next"))
+    if waiting and words.has(key):
+        return Shown(text=words(key), action="next", button=words("start.next"))
+    if state["mode"] != "story" or not state["guided"]:
+        runs = state["mode"] if state["guided"] else "free"
+        return Shown(text=words(f"start.runs_{runs}"), action=None, button="")
+    step = next((s["key"] for s in state["steps"] if s["now"]), "begin")
+    return Shown(text=words(f"start.told_{step}"), action=None, button="")
+
+
+def _happened(state: Mapping[str, Any], words: Words, now: int) -> str:
+    """What the visitor made happen, and what comes of it."""
+    last = state["happened"]
+    if last is None or now - last["at"] > HAPPENED_SHOWN_MS:
+        return ""
+    return words(f"start.did_{last['what']}", time=words.when(last["at"], "time"))
 
 
 def _steps(state: Mapping[str, Any], loaded: Shown, words: Words, now: int) -> list[Shown]:
