@@ -257,6 +257,7 @@ class Web(Section):
 
 
 class Firmware(Section):
+    requests_per_minute: Annotated[int, Field(ge=0, le=10_000_000)]
     """How devices fetch updates (DDI)."""
 
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$"), Allowed("letters, digits, _ and -")]

@@ -47,6 +47,11 @@ MOST_ENTRIES = 1_000
 MOST_MESSAGES = 50
 MESSAGE_MOST = 1_024
 """Characters."""
+UNCHECKED = "unchecked"
+"""Why a product in use does not install in the first moment: nobody has looked yet at what speaks against
+it."""
+_DUE = "iif({held} IS NULL, max({now}, coalesce({end}, 0)) + due_after, NULL)"
+"""By when a sign of life is due. While we hold an update back ourselves its device need not speak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +75,13 @@ def assign(connection: sqlite3.Connection, target: str, offer: Offer, now: int) 
     """
     check_fit(connection, target, offer.release)
     supersede(connection, target)
-    state = State.WAITING if offer.consent and not auto_confirmed(connection, target) else State.RUNNING
+    device = connection.execute("SELECT auto_confirm, owned FROM targets WHERE id = ?", (target,)).fetchone()
+    asks = offer.consent and device["auto_confirm"] is None
+    state = State.WAITING if asks else State.RUNNING
     due = now + offer.due_after if offer.due_after and state is State.RUNNING else None
     row = connection.execute(
         "INSERT INTO actions (target, release, state, open, mode, forced_at, due_after, due_at, consent, "
-        "created_at, begun_at) VALUES (?,?,?,1,?,?,?,?,?,?,?) RETURNING id",
+        "held, created_at, begun_at) VALUES (?,?,?,1,?,?,?,?,?,?,?,?) RETURNING id",
         (
             target,
             offer.release,
@@ -83,7 +90,8 @@ def assign(connection: sqlite3.Connection, target: str, offer: Offer, now: int) 
             offer.forced_at,
             offer.due_after,
             due,
-            "asked" if state is State.WAITING else None,
+            "asked" if asks else "agreed" if device["owned"] else None,
+            UNCHECKED if device["owned"] and not asks else None,
             now,
             now,
         ),
@@ -98,12 +106,6 @@ def supersede(connection: sqlite3.Connection, target: str) -> None:
         "WHERE target = ? AND state IN ('waiting', 'running')",
         (target,),
     )
-
-
-def auto_confirmed(connection: sqlite3.Connection, target: str) -> bool:
-    """Whether the device confirms by itself."""
-    row = connection.execute("SELECT auto_confirm FROM targets WHERE id = ?", (target,)).fetchone()
-    return row is not None and row["auto_confirm"] is not None
 
 
 def check_fit(connection: sqlite3.Connection, target: str, release: int) -> None:
@@ -215,10 +217,10 @@ def _end(connection: sqlite3.Connection, row: sqlite3.Row, state: State, said: R
 
 
 def _alive(connection: sqlite3.Connection, row: sqlite3.Row, now: int) -> None:
+    due = _DUE.format(held="held", now=":now", end="window_to")
     connection.execute(
-        "UPDATE actions SET silent = 0, fetched = 1, due_at = max(?, coalesce(window_to, 0)) + due_after "
-        "WHERE id = ?",
-        (now, row["id"]),
+        f"UPDATE actions SET silent = 0, fetched = 1, due_at = {due} WHERE id = :id",
+        {"now": now, "id": row["id"]},
     )
 
 
@@ -323,10 +325,13 @@ def confirm(
     details: Sequence[str] = (),
     code: int | None = None,
     window: tuple[int, int] | None = None,
+    consent: str = "yes",
 ) -> None:
     """The owner or the device says yes (then it is offered, in `window` if one was chosen) or no (it goes on
     waiting). Raises GoneError, UnknownError when nothing waits."""
-    row = connection.execute("SELECT * FROM actions WHERE id = ?", (action,)).fetchone()
+    row = connection.execute(
+        "SELECT a.*, t.owned FROM actions a JOIN targets t ON t.id = a.target WHERE a.id = ?", (action,)
+    ).fetchone()
     if row is None:
         raise UnknownError(f"there is no action {action}")
     if not row["open"]:
@@ -339,29 +344,35 @@ def confirm(
     if not confirmed:
         connection.execute("UPDATE actions SET consent = 'denied' WHERE id = ?", (action,))
         return
-    begin, end = window or (None, None)
+    held = UNCHECKED if row["owned"] else None
     connection.execute(
-        "UPDATE actions SET state = 'running', consent = 'agreed', window_from = ?, window_to = ?, "
-        "revision = revision + 1, due_at = max(?, coalesce(?, 0)) + due_after WHERE id = ?",
-        (begin, end, now, end, action),
+        "UPDATE actions SET state = 'running', consent = ?, held = ?, revision = revision + 1 WHERE id = ?",
+        (consent, held, action),
     )
+    set_window(connection, action, now, window=window, held=held, anew=True)
 
 
 def set_window(
     connection: sqlite3.Connection,
     action: int,
+    now: int,
     *,
     window: tuple[int, int] | None,
     held: str | None,
-    mode: str | None = None,
+    anew: bool = False,
 ) -> None:
-    """When a running action may be installed, and why not just now; the device sees it at its next poll."""
+    """When a running action may be installed, and why not just now; the device sees it at its next poll.
+
+    Its silence is counted from then on, and not while it is held; saying the same again changes nothing,
+    unless it is meant `anew`.
+    """
     begin, end = window or (None, None)
+    due = _DUE.format(held=":held", now=":now", end=":end")
     connection.execute(
-        "UPDATE actions SET window_from = ?, window_to = ?, held = ?, mode = coalesce(?, mode), "
-        "revision = revision + 1 WHERE id = ? AND state = 'running' "
-        "AND (window_from IS NOT ? OR window_to IS NOT ? OR held IS NOT ? OR mode IS NOT coalesce(?, mode))",
-        (begin, end, held, mode, action, begin, end, held, mode),
+        "UPDATE actions SET window_from = :begin, window_to = :end, held = :held, silent = 0, "
+        f"due_at = {due}, revision = revision + 1 WHERE id = :action AND state = 'running' AND (:anew "
+        "OR window_from IS NOT :begin OR window_to IS NOT :end OR held IS NOT :held)",
+        {"begin": begin, "end": end, "held": held, "now": now, "action": action, "anew": anew},
     )
 
 

@@ -25,7 +25,7 @@ from firmware_api import actions, targets
 from firmware_api.actions import GoneError, QuotaError, Report, State
 from firmware_api.office import Office
 from firmware_api.release import ConflictError, UnknownError
-from firmware_api.sending import send
+from firmware_api.sending import names, send
 
 HAL = "application/hal+json"
 LEGACY_PARTS = {"application": "bApp", "runtime": "jvm"}
@@ -377,7 +377,7 @@ def _json(request: web.Request, fields: Any) -> web.Response:
     """As HAL unless plain JSON is asked for; 304 where the client holds the same."""
     raw = msgspec.json.encode(fields)
     etag = f'"{hashlib.blake2b(raw, digest_size=12).hexdigest()}"'
-    if request.headers.get("If-None-Match") == etag:
+    if names(request.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={"ETag": etag})
     asked = request.headers.get("Accept", "")
     kind = "application/json" if "application/json" in asked and HAL not in asked else HAL

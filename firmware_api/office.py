@@ -1,14 +1,15 @@
 """Firmware as one running process holds it: the store, the lines to its database, and what has to be looked
 after.
 
-What is looked after, every few seconds: rollouts take their next step; and from time to time the index is
-signed anew before it expires, artifacts are read back, and what was half uploaded is thrown away.
+What is looked after, every few seconds: rollouts take their next step, and the index is signed anew before
+it expires; beside it, since it may take hours: artifacts are read back, and what was half uploaded is thrown
+away.
 """
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from firmware_api import releases, rollouts
@@ -32,8 +33,6 @@ class Office:
     """UTC ms"""
     read: Line = field(init=False)
     write: Line = field(init=False)
-    stopped: Callable[[rollouts.Rollout], None] = lambda rollout: None
-    """told once of every rollout that stopped by itself"""
     _hour: int = -1
 
     def __post_init__(self) -> None:
@@ -46,27 +45,34 @@ class Office:
         await self.write.close()
 
     async def step(self) -> None:
-        """Look after everything once."""
+        """Rollouts take their next step; once an hour the index is looked at."""
         now = self.clock()
-        await self.write(lambda c: rollouts.step(c, now))
-        for rollout in await self.write(lambda c: rollouts.stopped_by_themselves(c, now)):
-            self.stopped(rollout)
         if now // HOURLY_MS != self._hour:
+            key = await asyncio.to_thread(self.store.index_key)
+            await self.write(lambda c: releases.refresh_index(c, now, key))
             self._hour = now // HOURLY_MS
-            await self._hourly(now)
+        await self.write(lambda c: rollouts.step(c, now))
 
-    async def _hourly(self, now: int) -> None:
-        key = await asyncio.to_thread(self.store.index_key)
-        await self.write(lambda c: releases.refresh_index(c, now, key))
+    async def tidy(self) -> None:
+        """Read back what was not read for a week, throw away what was half uploaded."""
+        now = self.clock()
         await asyncio.to_thread(self.store.scrub, now, now - SCRUBBED_EVERY_MS)
         await asyncio.to_thread(self.store.sweep, time.time() - HALF_UPLOADS_S)
 
     async def keep(self, failed: Callable[[Exception], None]) -> None:
         """Look after everything until cancelled; `failed` is told what could not be done, and it is tried
         again."""
-        while True:
-            try:
-                await self.step()
-            except (sqlite3.Error, OSError) as error:
-                failed(error)
-            await asyncio.sleep(STEP_S)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_again(self.step, STEP_S, failed), name="firmware-steps")
+            both.create_task(_again(self.tidy, HOURLY_MS / 1000, failed), name="firmware-tidy")
+
+
+async def _again(
+    work: Callable[[], Awaitable[None]], every_s: float, failed: Callable[[Exception], None]
+) -> None:
+    while True:
+        try:
+            await work()
+        except (sqlite3.Error, OSError) as error:
+            failed(error)
+        await asyncio.sleep(every_s)

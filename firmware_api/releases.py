@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from firmware_api import rollouts
 from firmware_api.release import (
     ArtifactError,
     ConflictError,
@@ -206,7 +207,13 @@ def withdraw(
     connection: sqlite3.Connection, release: int, why: str, now: int, key: Ed25519PrivateKey
 ) -> None:
     """No device gets it any more: those that have not begun are spared it, the others are asked to stop."""
+    _end(connection, release, why, now)
+    refresh_index(connection, now, key, always=True)
+
+
+def _end(connection: sqlite3.Connection, release: int, why: str, now: int) -> None:
     connection.execute("UPDATE releases SET withdrawn = ? WHERE id = ? AND withdrawn IS NULL", (why, release))
+    rollouts.release_ended(connection, release, why, now, by_itself=why == EXPIRED)
     connection.execute(
         "UPDATE actions SET state = 'canceled', open = 0, closed_at = ?, due_at = NULL, message = ? "
         "WHERE release = ? AND (state IN ('scheduled', 'waiting') OR (state = 'running' AND fetched = 0))",
@@ -217,12 +224,6 @@ def withdraw(
         "WHERE release = ? AND state = 'running'",
         (why, release),
     )
-    connection.execute(
-        "UPDATE rollouts SET state = 'stopped', reason = ?, changed_at = ? "
-        "WHERE release = ? AND state IN ('ready', 'running', 'paused')",
-        (f"the release was {why}", now, release),
-    )
-    refresh_index(connection, now, key, always=True)
 
 
 def refresh_index(
@@ -237,7 +238,7 @@ def refresh_index(
         return False
     for release in current(connection):
         if release.manifest.expires <= now:
-            connection.execute("UPDATE releases SET withdrawn = ? WHERE id = ?", (EXPIRED, release.id))
+            _end(connection, release.id, EXPIRED, now)
             always = True
     held = _document(connection, "index")
     before = None if held is None else Index.from_bytes(held["raw"])

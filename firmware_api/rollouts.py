@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from firmware_api.actions import MODES
+from firmware_api.actions import MODES, UNCHECKED
 from firmware_api.release import ConflictError, Manifest, ManifestError, UnknownError
 
 MOST_AT_ONCE = 2_000
@@ -27,6 +27,7 @@ MOST_AT_ONCE = 2_000
 MOST_GROUPS = 50
 HOUR_MS = 3_600_000
 OPEN_STATES = ("ready", "running", "paused")
+BY_ITSELF = "stopped by itself"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,8 @@ class Plan:
     """products that somebody uses are updated when their owner agrees"""
     forced_at: int | None = None
     """a security fix: UTC ms from which it is installed without being agreed to; the owner is told before"""
+    notice_h: float = 72.0
+    """hours from asking an owner that pass at least before it is forced"""
     security: bool = False
     """what is said to owners: it closes a security hole"""
 
@@ -89,6 +92,12 @@ class Plan:
             raise ManifestError(f"groups: 1 to {MOST_GROUPS}")
         if self.mode not in MODES or self.silence_h <= 0:
             raise ManifestError(f"mode: {', '.join(MODES)}; silence_h: above 0")
+        if self.notice_h < 0:
+            raise ManifestError("notice_h: from 0")
+        if self.forced_at is None and self.mode == "timeforced":
+            raise ManifestError("forced_at: timeforced needs to know from when on")
+        if self.forced_at is not None and self.ask_owner and not self.security:
+            raise ManifestError("forced_at: without their yes owners get security fixes only; say security")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -127,6 +136,8 @@ class Rollout:
     plan: Plan
     reason: str | None
     """why it stopped"""
+    cause: Mapping[str, Any]
+    """the same for other languages: `code`, and what belongs to it; empty while it has not stopped"""
     created_at: int
     by: str
     changed_at: int
@@ -250,7 +261,8 @@ def create(connection: sqlite3.Connection, name: str, release: int, plan: Plan, 
                 for one in devices
             ],
         )
-    _note(connection, number, now, "made", f"{sum(map(len, chosen))} devices, by {by}")
+    size = sum(map(len, chosen))
+    _note(connection, number, now, "made", f"{size} devices, by {by}", devices=size, by=by)
     return int(number)
 
 
@@ -282,6 +294,7 @@ def _rollout(row: sqlite3.Row) -> Rollout:
         state=row["state"],
         plan=Plan.from_json(row["plan"]),
         reason=row["reason"],
+        cause=json.loads(row["cause"] or "{}"),
         created_at=row["created_at"],
         by=row["by_whom"],
         changed_at=row["changed_at"],
@@ -320,14 +333,18 @@ def _count(group: dict[str, Any], state: str | None, silent: int, devices: int) 
 def notes(connection: sqlite3.Connection, rollout: int, most: int = 50) -> list[dict[str, Any]]:
     """What became of it, the newest first."""
     rows = connection.execute(
-        "SELECT at, what, text FROM rollout_log WHERE rollout = ? ORDER BY rowid DESC LIMIT ?",
+        "SELECT at, what, text, data FROM rollout_log WHERE rollout = ? ORDER BY rowid DESC LIMIT ?",
         (rollout, most),
     )
-    return [dict(row) for row in rows]
+    return [dict(row) | {"data": json.loads(row["data"])} for row in rows]
 
 
-def _note(connection: sqlite3.Connection, rollout: int, now: int, what: str, text: str) -> None:
-    connection.execute("INSERT INTO rollout_log VALUES (?, ?, ?, ?)", (rollout, now, what, text))
+def _note(
+    connection: sqlite3.Connection, rollout: int, now: int, what: str, text: str, **data: object
+) -> None:
+    connection.execute(
+        "INSERT INTO rollout_log VALUES (?, ?, ?, ?, ?)", (rollout, now, what, text, json.dumps(data))
+    )
 
 
 MOVES = {
@@ -339,9 +356,7 @@ MOVES = {
 """How a rollout is steered: from which states, to which."""
 
 
-def steer(
-    connection: sqlite3.Connection, rollout: int, move: str, now: int, by: str, reason: str = ""
-) -> Rollout:
+def steer(connection: sqlite3.Connection, rollout: int, move: str, now: int, by: str) -> Rollout:
     """start, pause, resume or stop. Raises UnknownError, ConflictError where that cannot follow."""
     held = get(connection, rollout)
     before, after = MOVES[move]
@@ -350,25 +365,32 @@ def steer(
     if held.state not in before:
         raise ConflictError(f"rollout {rollout} is {held.state}; {move} does not follow")
     if after == "stopped":
-        _stop(connection, rollout, now, reason or f"stopped by {by}")
+        _stop(connection, rollout, now, Why(f"stopped by {by}", {"code": "by", "by": by}))
     else:
         connection.execute(
             "UPDATE rollouts SET state = ?, changed_at = ? WHERE id = ?", (after, now, rollout)
         )
-    _note(connection, rollout, now, move, f"by {by}")
+    _note(connection, rollout, now, move, f"by {by}", by=by)
     return get(connection, rollout)
 
 
-def _stop(connection: sqlite3.Connection, rollout: int, now: int, reason: str) -> None:
+@dataclass(frozen=True)
+class Why:
+    """Why a rollout stops: in English, and as data for other languages."""
+
+    text: str
+    cause: Mapping[str, Any]
+
+
+def _stop(connection: sqlite3.Connection, rollout: int, now: int, why: Why) -> None:
     """Who has not begun is spared it; who is in the middle is left to finish."""
     connection.execute(
-        "UPDATE rollouts SET state = 'stopped', reason = ?, changed_at = ? WHERE id = ?",
-        (reason, now, rollout),
+        "UPDATE rollouts SET state = 'stopped', reason = ?, cause = ?, changed_at = ? WHERE id = ?",
+        (why.text, json.dumps(why.cause), now, rollout),
     )
     connection.execute(
         "UPDATE actions SET state = 'canceled', open = 0, closed_at = ?, due_at = NULL, message = ? "
-        "WHERE rollout = ? AND silent = 0 "
-        "AND (state IN ('scheduled', 'waiting') OR (state = 'running' AND fetched = 0))",
+        "WHERE rollout = ? AND (state IN ('scheduled', 'waiting') OR (state = 'running' AND fetched = 0))",
         (now, "the rollout was stopped", rollout),
     )
 
@@ -392,7 +414,7 @@ def _step(connection: sqlite3.Connection, rollout: Rollout, now: int) -> int:
         why = _too_many(group, held)
         if why is not None:
             _stop(connection, rollout.id, now, why)
-            _note(connection, rollout.id, now, "stopped by itself", why)
+            _note(connection, rollout.id, now, BY_ITSELF, why.text, **why.cause)
             return 0
     begun = 0
     for place, (group, held) in enumerate(zip(rollout.plan.groups, groups, strict=True)):
@@ -409,23 +431,26 @@ def _step(connection: sqlite3.Connection, rollout: Rollout, now: int) -> int:
     return begun
 
 
-def _too_many(group: Group, held: Picture) -> str | None:
+def _too_many(group: Group, held: Picture) -> Why | None:
     """Why a group stops the rollout; None while it does not."""
     if not held.counted or held.state == "scheduled":
         return None
-    share = 100 * held.failed / held.counted
+    share, counts = 100 * held.failed / held.counted, {"group": group.name, "of": held.counted}
     if held.failed and share >= group.error:
         silent = f", {held.silent} of them silent" if held.silent else ""
-        return (
+        text = (
             f"{group.name}: {held.failed} of {held.counted} devices failed{silent}; "
             f"that is {share:.1f} %, and {group.error:g} % stops it"
         )
+        counts |= {"failed": held.failed, "silent": held.silent, "share": share, "limit": group.error}
+        return Why(text, counts | {"code": "failed_silent" if held.silent else "failed"})
     over = held.finished + held.failed - held.silent
     if over == held.counted and 100 * held.finished < group.success * held.counted:
-        return (
+        text = (
             f"{group.name}: {held.finished} of {held.counted} devices succeeded, "
             f"{group.success:g} % were needed"
         )
+        return Why(text, counts | {"finished": held.finished, "limit": group.success, "code": "few"})
     return None
 
 
@@ -438,7 +463,8 @@ def _begin_group(connection: sqlite3.Connection, rollout: int, place: int, held:
         "UPDATE rollout_groups SET state = 'running', begun_at = ? WHERE rollout = ? AND place = ?",
         (now, rollout, place),
     )
-    _note(connection, rollout, now, "group begun", f"{held.name}: {held.size} devices")
+    text = f"{held.name}: {held.size} devices"
+    _note(connection, rollout, now, "group begun", text, group=held.name, devices=held.size)
 
 
 def _end_group(connection: sqlite3.Connection, rollout: int, place: int, now: int) -> None:
@@ -497,12 +523,21 @@ def _offer(connection: sqlite3.Connection, rollout: Rollout, rows: Sequence[sqli
         (devices, ids),
     )
     asks = "t.owned = 1 AND t.auto_confirm IS NULL" if rollout.plan.ask_owner else "0"
+    # A product in use is looked at before it installs (`held`), whether or not anybody is asked.
     connection.execute(
         f"UPDATE actions SET open = 1, begun_at = :now, state = iif({asks}, 'waiting', 'running'), "
-        f"consent = iif({asks}, 'asked', NULL), due_at = iif({asks}, NULL, :now + due_after) FROM targets t "
+        f"consent = iif({asks}, 'asked', iif(t.owned, 'agreed', NULL)), "
+        f"held = iif(t.owned AND NOT ({asks}), :unchecked, NULL), "
+        f"forced_at = iif({asks}, max(forced_at, :now + :notice), forced_at), "
+        f"due_at = iif({asks}, NULL, :now + due_after) FROM targets t "
         "WHERE actions.id IN (SELECT value FROM json_each(:ids)) AND t.id = actions.target "
         "AND actions.state = 'scheduled'",
-        {"ids": ids, "now": now},
+        {
+            "ids": ids,
+            "now": now,
+            "unchecked": UNCHECKED,
+            "notice": round(rollout.plan.notice_h * HOUR_MS),
+        },
     )
 
 
@@ -510,18 +545,37 @@ def stopped_since(connection: sqlite3.Connection, since: int) -> list[Rollout]:
     """Rollouts that stopped by themselves since then."""
     rows = connection.execute(
         "SELECT * FROM rollouts r WHERE state = 'stopped' AND changed_at >= ? AND EXISTS "
-        "(SELECT 1 FROM rollout_log l WHERE l.rollout = r.id AND l.what = 'stopped by itself') "
+        "(SELECT 1 FROM rollout_log l WHERE l.rollout = r.id AND l.what = ?) "
         "ORDER BY id DESC LIMIT 5",
-        (since,),
+        (since, BY_ITSELF),
     )
     return [_rollout(row) for row in rows]
 
 
-def stopped_by_themselves(connection: sqlite3.Connection, now: int) -> list[Rollout]:
-    """Rollouts that stopped by themselves and that nobody was told of yet; told from now on."""
+def untold(connection: sqlite3.Connection) -> list[Rollout]:
+    """Rollouts that ended, stopped by themselves or whole, and that the operator was not told of yet."""
     rows = connection.execute(
-        "SELECT * FROM rollouts r WHERE state = 'stopped' AND told_at IS NULL AND EXISTS "
-        "(SELECT 1 FROM rollout_log l WHERE l.rollout = r.id AND l.what = 'stopped by itself')"
+        "SELECT * FROM rollouts r WHERE told_at IS NULL AND (state = 'finished' OR state = 'stopped' "
+        "AND EXISTS (SELECT 1 FROM rollout_log l WHERE l.rollout = r.id AND l.what = ?)) "
+        "ORDER BY id LIMIT 50",
+        (BY_ITSELF,),
     ).fetchall()
-    connection.executemany("UPDATE rollouts SET told_at = ? WHERE id = ?", [(now, row["id"]) for row in rows])
     return [_rollout(row) for row in rows]
+
+
+def told(connection: sqlite3.Connection, rollout: int, now: int) -> None:
+    """The operator was told."""
+    connection.execute("UPDATE rollouts SET told_at = ? WHERE id = ? AND told_at IS NULL", (now, rollout))
+
+
+def release_ended(
+    connection: sqlite3.Connection, release: int, why: str, now: int, *, by_itself: bool
+) -> None:
+    """Nobody gets this release any more: its rollouts stop."""
+    reason = Why(f"the release {'has' if by_itself else 'was'} {why}", {"code": why})
+    rows = connection.execute(
+        "SELECT id FROM rollouts WHERE release = ? AND state IN ('ready', 'running', 'paused')", (release,)
+    ).fetchall()
+    for row in rows:
+        _stop(connection, row["id"], now, reason)
+        _note(connection, row["id"], now, BY_ITSELF if by_itself else "stop", reason.text, **reason.cause)

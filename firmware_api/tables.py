@@ -109,6 +109,12 @@ VERSIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX action_log_action ON action_log (action, id);
     """,
+    """
+    -- what was said in English, as JSON to be said in any language
+    ALTER TABLE rollouts ADD COLUMN cause TEXT;
+    UPDATE rollouts SET told_at = changed_at WHERE state IN ('finished', 'stopped') AND told_at IS NULL;
+    ALTER TABLE rollout_log ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+    """,
 )
 """Schema by version, each leading from the one before to itself; `PRAGMA user_version` says which holds."""
 

@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 
 from firmware_api.office import Office
@@ -108,22 +109,29 @@ async def append(office: Office, upload: str, offset: int, pieces: AsyncIterator
     part = _part(office, upload)
     file = await asyncio.to_thread(open, part, "ab", 0)
     try:
-        if os.fstat(file.fileno()).st_size != offset:
-            raise ConflictError("somebody else is sending it")
         async for gathered in _gather(pieces):
-            offset += len(gathered)
-            if offset > held.size:
+            if offset + len(gathered) > held.size:
                 raise ArtifactError(f"more than the {held.size} bytes that were announced")
-            await asyncio.to_thread(file.write, gathered)
+            await asyncio.to_thread(_write, file, offset, gathered)
+            offset += len(gathered)
         await asyncio.to_thread(os.fsync, file.fileno())
     except ArtifactError:
-        await asyncio.to_thread(part.unlink)
+        await asyncio.to_thread(part.unlink, missing_ok=True)
         raise
     finally:
         file.close()
     if offset == held.size:
         await asyncio.to_thread(_admit, office, part, held)
     return await find(office, upload)
+
+
+def _write(file: FileIO, offset: int, gathered: bytes) -> None:
+    """Whoever goes on from the end goes on; one whose connection was given up in the meantime does not.
+    Raises ConflictError."""
+    if os.fstat(file.fileno()).st_size != offset:
+        raise ConflictError("somebody else is sending it")
+    while gathered:
+        gathered = gathered[file.write(gathered) :]
 
 
 async def _gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

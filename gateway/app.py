@@ -606,6 +606,7 @@ class Gateway:
             signals=self.in_force.rules.catalogue,
             counters=self.counters,
             public_url=self.settings.public_url,
+            requests_per_minute=self.settings.web.requests_per_minute,
             kind_of=self.directory.by_pattern,
             checks=(self.check_broker, self.check_workers, self.check_timeseries),
             vapid_public_key=self.vapid.public_key,

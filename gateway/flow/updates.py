@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
+
+import structlog
 
 from gateway.domain.appointment import AppointmentState
 from gateway.domain.case import CaseKind
 from gateway.domain.device import Device, Facts
-from gateway.domain.errors import InvalidError
+from gateway.domain.errors import ConflictError, InvalidError, NotFoundError
 from gateway.domain.ids import derived_id
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy
@@ -32,9 +35,13 @@ from gateway.flow import cases, decide, outgoing, respond
 from gateway.flow.directory import ANYTHING, all_devices
 from gateway.ports import Clock, Database, Records
 
+log = structlog.get_logger()
+
 HOUR_MS = 3_600_000
 EVERY_S = 5.0
 AT_ONCE = 50
+LOOKED_AT = 500
+"""Products in one reading."""
 NIGHT = (2, 5)
 """Hours of the night that are proposed, in the owner's zone."""
 LATEST_MS = 30 * DAY_MS
@@ -88,6 +95,25 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A rollout that has ended, as the operator is told of it."""
+
+    rollout: int
+    name: str
+    release: str
+    """kind and version"""
+    state: str
+    """stopped or finished"""
+    reason: str
+    """why it stopped, in English"""
+    cause: Mapping[str, Any]
+    """the same for other languages, a text under pages.firmware.cause by its `code`"""
+    devices: int
+    finished: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Product:
     """A registered product, as the firmware part is told of it."""
 
@@ -121,14 +147,23 @@ class UpdateDesk(Protocol):
         """Updates of these products that wait or are agreed to."""
         ...
 
+    async def said_yes(self, limit: int) -> list[Waiting]:
+        """Agreed to, on a page or on the device itself, and the matter may still be asked."""
+        ...
+
+    async def settled(self, action: int) -> None:
+        """The matter is asked nowhere any more."""
+        ...
+
     async def agree(
-        self, action: int, window: tuple[int, int] | None, by: str, held: str | None = None
+        self, action: int, window: tuple[int, int] | None, held: str | None = None, *, forced: bool = False
     ) -> None:
         """Install it, in that time, but not while `held`. Raises ConflictError when it is over."""
         ...
 
-    async def due(self, now: int) -> list[Waiting]:
-        """Agreed to, and their time has come or is over; and those that are forced from now on."""
+    async def due(self, now: int, after: int, limit: int) -> list[Waiting]:
+        """Agreed to, and their time has come or is over; and those that are forced from now on, whose owners
+        have been told. Those behind the action `after`."""
         ...
 
     async def hold(self, action: int, held: str | None, window: tuple[int, int] | None) -> None:
@@ -141,6 +176,14 @@ class UpdateDesk(Protocol):
 
     async def closed(self, action: int) -> None:
         """Whoever had to be told was."""
+        ...
+
+    async def ended_rollouts(self) -> list[Ended]:
+        """Rollouts that ended, by themselves or whole, and that nobody was told of yet."""
+        ...
+
+    async def rollout_told(self, rollout: int) -> None:
+        """The operator was told."""
         ...
 
 
@@ -248,11 +291,20 @@ def checked(records: Records, update: Waiting, window: tuple[int, int], now: int
     return begin, end
 
 
-def settle(records: Records, update: Waiting, owner: str, now: int, policy: Policy) -> None:
-    """The owner has chosen a time: the matter is closed on every channel."""
+def settle(
+    records: Records, update: Waiting, owner: str, now: int, policy: Policy, channel: str = "page"
+) -> None:
+    """The owner has said when, or yes on the device: the matter is closed on every channel."""
     for touchpoint in _matters(records, update):
-        said = Answer(action="noted", channel="page", at=now, by=owner, comment=f"update {update.version}")
+        said = Answer(action="noted", channel=channel, at=now, by=owner, comment=f"update {update.version}")
         respond.answer(records, touchpoint.id, said, now, policy)
+
+
+def settle_on_device(records: Records, update: Waiting, now: int, policy: Policy) -> None:
+    """Somebody has said yes, on the device where the page has not closed the matter."""
+    known = records.devices.find(update.device)
+    if known is not None and known.owner is not None:
+        settle(records, update, known.owner, now, policy, channel="display")
 
 
 def _matters(records: Records, update: Waiting) -> list[Touchpoint]:
@@ -282,6 +334,9 @@ def close(records: Records, update: Waiting, now: int, policy: Policy) -> None:
 
 def _failed(records: Records, update: Waiting, device: Device, owner: str, now: int, policy: Policy) -> None:
     data: dict[str, Any] = {"version": update.version, "action": update.action, "said": update.message or ""}
+    opened = records.cases.page(kind=CaseKind.UPDATE_FAILED, device=device.id, limit=100)
+    if any(case.data.get("action") == update.action for case in opened):
+        return  # before somebody ended this process
     cases.open_case(
         records,
         kind=CaseKind.UPDATE_FAILED,
@@ -303,7 +358,17 @@ def _failed(records: Records, update: Waiting, device: Device, owner: str, now: 
 class Updates:
     """Carries matters between the firmware part and the owners."""
 
-    def __init__(self, desk: UpdateDesk, database: Database, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self,
+        desk: UpdateDesk,
+        database: Database,
+        clock: Clock,
+        policy: Policy,
+        tell: Callable[[Records, Ended, int], None] = lambda records, ended, now: None,
+    ) -> None:
+        """`tell` queues what the operator is told of a rollout that has ended, once however often it is
+        called."""
+        self._tell = tell
         self._desk = desk
         self._database = database
         self._clock = clock
@@ -355,24 +420,49 @@ class Updates:
         for update in await self._desk.asked(AT_ONCE):
             await self._database.write(self._work(ask, update))
             await self._desk.told(update.action)
-        for update in await self._desk.due(self._clock.now()):
-            await self._due(update)
+        for update in await self._desk.said_yes(AT_ONCE):
+            await self._database.write(self._work(settle_on_device, update))
+            await self._desk.settled(update.action)
+        await self._look()
         for update in await self._desk.ended(AT_ONCE):
             await self._database.write(self._work(close, update))
             await self._desk.closed(update.action)
+        for rollout in await self._desk.ended_rollouts():
+            log.warning("rollout_ended", rollout=rollout.rollout, state=rollout.state, reason=rollout.reason)
+            await self._database.write(self._news(rollout))
+            await self._desk.rollout_told(rollout.rollout)
+
+    def _news(self, rollout: Ended) -> Callable[[Records], None]:
+        now = self._clock.now()
+        return lambda records: self._tell(records, rollout, now)
 
     def _work(self, work: Any, update: Waiting) -> Any:
         now = self._clock.now()
         return lambda records: work(records, update, now, self._policy)
 
-    async def _due(self, update: Waiting) -> None:
-        """Its time has come: hold it while something speaks against it; a time that has gone by comes again a
-        day later; what is forced needs no yes."""
-        now = self._clock.now()
-        held = await self._database.read(lambda records: speaks_against(records, update.device, now))
-        if update.state == "waiting":
-            return await self._desk.agree(update.action, None, "forced", held)
+    async def _look(self) -> None:
+        """All whose time has come, some at a time: hold them while something speaks against it."""
+        now, after = self._clock.now(), 0
+        while found := await self._desk.due(now, after, LOOKED_AT):
+            after = found[-1].action
+            held = await self._database.read(
+                partial(_against, devices=[one.device for one in found], now=now)
+            )
+            for update, why in zip(found, held, strict=True):
+                await self._due(update, why, now)
+
+    async def _due(self, update: Waiting, held: str | None, now: int) -> None:
+        """Its time has come; a time that has gone by comes again a day later; what is forced needs no yes."""
         window = None if update.begin is None or update.end is None else (update.begin, update.end)
+        if update.state == "waiting":
+            with contextlib.suppress(ConflictError, NotFoundError):  # stopped in this moment
+                await self._desk.agree(update.action, None, held, forced=True)
+            return
         while window is not None and window[1] <= now:
             window = window[0] + DAY_MS, window[1] + DAY_MS
-        await self._desk.hold(update.action, held, window)
+        if (held, window and window[0]) != (update.held, update.begin):
+            await self._desk.hold(update.action, held, window)
+
+
+def _against(records: Records, devices: Sequence[str], now: int) -> list[str | None]:
+    return [speaks_against(records, device, now) for device in devices]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
@@ -12,27 +13,58 @@ from typing import Any
 import jinja2
 from aiohttp import web
 from markupsafe import Markup, escape
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from gateway.domain.access import Role
 from gateway.web.access import public
 from gateway.web.api import ENDPOINTS
 from gateway.web.api.endpoint import BODY_MOST, PREFIX, Endpoint
+from gateway.web.examples import curl, example_of
 from gateway.web.problems import MEDIA_TYPE, Fault
 
 REF = "#/components/schemas/{model}"
 PROBLEMS = {
-    "400": "The request is not well formed.",
+    "400": "The request is not well formed: its body is no JSON, or a header cannot be read.",
     "401": "No valid bearer token.",
     "403": "The token's role may not do this.",
     "404": "There is no such thing, or it is somebody else's.",
     "409": "It contradicts what holds (`holds`), or the slot is gone (`next_slots`).",
+    "410": "It was there once, and is over.",
+    "412": "It is not what the condition (If-Match, If-None-Match) names.",
     "413": f"The body is larger than {BODY_MOST // 1024} KiB.",
-    "415": "The body is not JSON.",
+    "415": "The body is in none of the formats that are taken here.",
     "422": "Something in the request cannot be taken; `errors` names every place.",
+    "429": "Too many requests of this token; go on after `Retry-After` seconds.",
     "503": "A store cannot be used right now; try again after `Retry-After` seconds.",
 }
+
+HEADERS: Mapping[str, dict[str, Any]] = {
+    "ETag": {
+        "description": "Changes when what is shown does; for If-None-Match, and for If-Match of a change.",
+        "schema": {"type": "string"},
+        "example": '"q1ZcbhVBkdKxXO6cZ5wq"',
+    },
+    "RateLimit-Policy": {
+        "description": "A token may ask q requests in w seconds (draft-ietf-httpapi-ratelimit-headers).",
+        "schema": {"type": "string"},
+        "example": '"api";q=6000;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of it (r) and for how many seconds that holds (t).",
+        "schema": {"type": "string"},
+        "example": '"api";r=5990;t=42',
+    },
+    "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}, "example": 5},
+    "Idempotency-Replayed": {
+        "description": "true: this key was sent before, and this is what was answered then.",
+        "schema": {"type": "string", "const": "true"},
+    },
+}
+RATE = {name: {"$ref": f"#/components/headers/{name}"} for name in ("RateLimit-Policy", "RateLimit")}
+TAGGED = {"ETag": {"$ref": "#/components/headers/ETag"}}
+RETRY = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+REPLAYED = {"Idempotency-Replayed": {"$ref": "#/components/headers/Idempotency-Replayed"}}
 
 Models = Mapping[Any, dict[str, Any]]
 """{(model, mode): reference}, as pydantic gives it"""
@@ -43,11 +75,14 @@ routes = web.RouteTableDef()
 class ProblemOut(BaseModel):
     """What is refused, and why (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[Fault] = []
+    type: str = Field(
+        description="urn:touchpoint:problem:… for what a program may want to tell apart, else about:blank.",
+        examples=["urn:touchpoint:problem:invalid-request"],
+    )
+    title: str = Field(examples=["The request cannot be taken"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["time_zone: 'Europe/Berlln' is no IANA time zone, such as Europe/Berlin."])
+    errors: list[Fault] = Field([], description="Every place that is wrong, all at once.")
 
 
 @functools.cache
@@ -55,11 +90,13 @@ def document() -> dict[str, Any]:
     """The OpenAPI document."""
     wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = [(ProblemOut, "serialization")]
     wanted += [(e.body, "validation") for e in ENDPOINTS if e.body is not None]
+    wanted += [(m, "validation") for e in ENDPOINTS for m in e.accepts.values() if is_model(m)]
     wanted += [(e.answer, "serialization") for e in ENDPOINTS if e.answer is not None]
     models, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=REF)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(PREFIX + endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, models)
+    _put_examples(paths, definitions["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,15 +110,44 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
-            "responses": {
-                code: {
-                    "description": text,
-                    "content": {MEDIA_TYPE: {"schema": models[ProblemOut, "serialization"]}},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "`touchpoint token create` makes one; its role says what it may do.",
                 }
-                for code, text in PROBLEMS.items()
             },
+            "headers": HEADERS,
+            "responses": {code: _problem(code, models) for code in PROBLEMS},
         },
+    }
+
+
+def _put_examples(paths: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any]) -> None:
+    """An example with every body and answer, and the command that sends it."""
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            parts = [operation["responses"][code] for code in operation["responses"] if code.startswith("2")]
+            for part in (operation.get("requestBody", {}), *parts):
+                for content in part.get("content", {}).values():
+                    if content.get("schema"):
+                        content["example"] = example_of(content["schema"], known)
+            operation["x-codeSamples"] = [
+                {"lang": "Shell", "source": curl(method.upper(), path, operation, known)}
+            ]
+
+
+def is_model(thing: Any) -> bool:
+    """Whether it is a model, and not plain bytes."""
+    return isinstance(thing, type) and issubclass(thing, BaseModel)
+
+
+def _problem(code: str, models: Models) -> dict[str, Any]:
+    named = {**RATE, **RETRY} if code in ("429", "503") else RATE
+    return {
+        "description": PROBLEMS[code],
+        "headers": named,
+        "content": {MEDIA_TYPE: {"schema": models[ProblemOut, "serialization"]}},
     }
 
 
@@ -96,10 +162,21 @@ def _operation(endpoint: Endpoint, models: Models) -> dict[str, Any]:
         "responses": {str(endpoint.status): _answer(endpoint, models)}
         | {code: {"$ref": f"#/components/responses/{code}"} for code in _refusals(endpoint)},
     }
+    if endpoint.method == "GET" and endpoint.media == "application/json":
+        operation["responses"]["304"] = {"description": "You have it already.", "headers": TAGGED}
     if endpoint.body is not None:
-        schema = models[endpoint.body, "validation"]
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = _body({"application/json": endpoint.body}, models)
+    elif endpoint.accepts:
+        operation["requestBody"] = _body(endpoint.accepts, models)
     return operation
+
+
+def _body(accepts: Mapping[str, Any], models: Models) -> dict[str, Any]:
+    content: dict[str, dict[str, Any]] = {
+        media: {"schema": models[model, "validation"]} if is_model(model) else {"schema": {}}
+        for media, model in accepts.items()
+    }
+    return {"required": True, "content": content}
 
 
 def _path_parameters(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
@@ -142,6 +219,8 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
             "description": "Why staff look at an owner's data; the owner's ledger says it.",
             "schema": {"type": "string", "maxLength": 200},
         }
+    if endpoint.shown_by is not None or (endpoint.method == "GET" and endpoint.answer is not None):
+        yield from _conditions(endpoint)
     if endpoint.method == "POST":
         yield {
             "name": "Idempotency-Key",
@@ -152,24 +231,50 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
         }
 
 
+def _conditions(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
+    """What may stand before a change, or spare an answer that is known."""
+    schema = {"type": "string", "pattern": CONDITION}
+    if endpoint.method == "GET":
+        said = "An ETag: if it is still that, the answer is 304 without a body."
+        yield {
+            "name": "If-None-Match",
+            "in": "header",
+            "required": False,
+            "description": said,
+            "schema": schema,
+        }
+        return
+    said = "The ETag that GET gave here: if it is not that any more, nothing is done, and 412 says so."
+    yield {"name": "If-Match", "in": "header", "required": False, "description": said, "schema": schema}
+
+
+CONDITION = r'^(\*|(W/)?"[!#-~]*"(, ?(W/)?"[!#-~]*")*)$'
+
+
 def _answer(endpoint: Endpoint, models: Models) -> dict[str, Any]:
+    headers = {
+        **RATE,
+        **(TAGGED if endpoint.answer is not None and endpoint.method in ("GET", "PUT") else {}),
+        **(REPLAYED if endpoint.method == "POST" else {}),
+    }
     if endpoint.media != "application/json":
-        return {"description": endpoint.summary, "content": {endpoint.media: {}}}
+        return {"description": endpoint.summary, "headers": headers, "content": {endpoint.media: {}}}
     if endpoint.answer is None:
-        return {"description": "Done."}
+        return {"description": "Done.", "headers": headers}
     schema = models[endpoint.answer, "serialization"]
     return {
         "description": (endpoint.answer.__doc__ or "").strip().partition("\n")[0],
+        "headers": headers,
         "content": {"application/json": {"schema": schema}},
     }
 
 
 def _refusals(endpoint: Endpoint) -> list[str]:
-    with_body = endpoint.body is not None
+    with_body = endpoint.body is not None or bool(endpoint.accepts)
     conditions = {
-        "400": with_body or endpoint.method == "POST",
-        "404": bool(endpoint.arguments) or endpoint.query is not None,
         "409": endpoint.method != "GET",
+        "410": endpoint.method != "GET",
+        "412": endpoint.method != "POST",
         "413": with_body,
         "415": with_body,
     }
@@ -190,15 +295,19 @@ async def describe(_: web.Request) -> web.Response:
 @public
 async def docs(_: web.Request) -> web.Response:
     """The same for people."""
-    html = _template().render(api=document(), groups=_groups())
-    return web.Response(text=html, content_type="text/html", headers={"Cache-Control": "no-cache"})
+    return web.Response(text=_page(), content_type="text/html", headers={"Cache-Control": "no-cache"})
+
+
+@functools.cache
+def _page() -> str:
+    return _template().render(api=document(), groups=_groups())
 
 
 @functools.cache
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "api")
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
-    environment.globals.update(resolve=resolve, kind_of=kind_of, marked=marked)
+    environment.globals.update(resolve=resolve, linked=linked, marked=marked, pretty=pretty)
     return environment.get_template("docs.html")
 
 
@@ -221,6 +330,26 @@ def resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 def marked(text: str) -> Markup:
     """A docstring's text, with what stands between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def pretty(example: Any) -> str:
+    """An example as people read JSON."""
+    return json.dumps(example, ensure_ascii=False, indent=2)
+
+
+def linked(schema: Mapping[str, Any]) -> Markup:
+    """A schema's type in a few words, objects with a link to them."""
+    objects = document()["components"]["schemas"]
+
+    def link(found: re.Match[str]) -> str:
+        name = found[0]
+        return f'<a href="#{name}">{name}</a>' if name in objects and _listed(objects[name]) else name
+
+    return Markup(re.sub(r"\w+", link, str(escape(kind_of(schema)))))
+
+
+def _listed(schema: Mapping[str, Any]) -> bool:
+    return bool(schema.get("properties") or schema.get("enum"))
 
 
 def kind_of(schema: Mapping[str, Any]) -> str:

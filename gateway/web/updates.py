@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from firmware_api import actions, targets
+from firmware_api import actions, releases, rollouts, targets
 from firmware_api.office import Office
 from firmware_api.release import FirmwareError, UnknownError
 from firmware_api.targets import Target
 from gateway.domain.errors import ConflictError, NotFoundError
-from gateway.flow.updates import HOUR_MS, Product, Waiting
+from gateway.flow.updates import HOUR_MS, Ended, Product, Waiting
 
 _SELECT = (
     "SELECT a.*, r.raw, r.version AS to_version, o.plan, (SELECT count(*) FROM actions f WHERE "
@@ -20,7 +20,8 @@ _SELECT = (
     "FROM actions a JOIN releases r ON r.id = a.release "
     "LEFT JOIN rollouts o ON o.id = a.rollout WHERE "
 )
-_LIVE = "a.consent IN ('asked', 'told', 'denied', 'agreed') AND "
+LIVE = ("asked", "told", "denied", "yes", "agreed")
+_LIVE = f"a.consent IN {LIVE} AND "
 
 
 def _waiting(row: sqlite3.Row) -> Waiting:
@@ -100,8 +101,16 @@ class FirmwareDesk:
             json.dumps(list(devices)),
         )
 
+    async def said_yes(self, limit: int) -> list[Waiting]:
+        """Agreed to, on a page or on the device itself, and the matter may still be asked."""
+        return await self._find("a.consent = 'yes' AND a.open = 1 ORDER BY a.id LIMIT ?", limit)
+
+    async def settled(self, action: int) -> None:
+        """The matter is asked nowhere any more."""
+        await self._mark(action, ("yes",), "agreed")
+
     async def agree(
-        self, action: int, window: tuple[int, int] | None, by: str, held: str | None = None
+        self, action: int, window: tuple[int, int] | None, held: str | None = None, *, forced: bool = False
     ) -> None:
         """Install it, in that time, but not while `held`."""
         now = self._office.clock()
@@ -114,10 +123,11 @@ class FirmwareDesk:
                     action,
                     now,
                     confirmed=True,
-                    details=("forced by its date" if by == "forced" else "agreed by its owner",),
+                    details=("forced by its date" if forced else "agreed by its owner",),
                     window=window,
+                    consent="agreed" if forced else "yes",
                 )
-            actions.set_window(connection, action, window=window, held=held)
+            actions.set_window(connection, action, now, window=window, held=held)
 
         try:
             await self._office.write(work)
@@ -126,19 +136,24 @@ class FirmwareDesk:
         except FirmwareError as error:
             raise ConflictError(str(error)) from error
 
-    async def due(self, now: int) -> list[Waiting]:
-        """Agreed to, and their time has come or is over; and those that are forced from now on."""
+    async def due(self, now: int, after: int, limit: int) -> list[Waiting]:
+        """Agreed to, and their time has come or is over; and those that are forced from now on, whose owners
+        have been told. Those behind the action `after`."""
         return await self._find(
-            "a.consent IS NOT NULL AND a.open = 1 AND ("
-            "(a.state = 'running' AND a.consent = 'agreed' AND coalesce(a.window_from, 0) <= ?) "
-            "OR (a.state = 'waiting' AND a.forced_at <= ?))",
+            "a.consent IS NOT NULL AND a.open = 1 AND a.id > ? AND ("
+            "(a.state = 'running' AND a.consent IN ('yes', 'agreed') AND coalesce(a.window_from, 0) <= ?) "
+            "OR (a.state = 'waiting' AND a.consent IN ('told', 'denied') AND a.forced_at <= ?)) "
+            "ORDER BY a.id LIMIT ?",
+            after,
             now + HOUR_MS // 4,
             now,
+            limit,
         )
 
     async def hold(self, action: int, held: str | None, window: tuple[int, int] | None) -> None:
         """Why not just now, and the time from now on."""
-        await self._office.write(lambda c: actions.set_window(c, action, window=window, held=held))
+        now = self._office.clock()
+        await self._office.write(lambda c: actions.set_window(c, action, now, window=window, held=held))
 
     async def ended(self, limit: int) -> list[Waiting]:
         """Finished, failed or cancelled, and nobody was told of it yet."""
@@ -146,4 +161,34 @@ class FirmwareDesk:
 
     async def closed(self, action: int) -> None:
         """Whoever had to be told was."""
-        await self._mark(action, ("asked", "told", "denied", "agreed"), "closed")
+        await self._mark(action, LIVE, "closed")
+
+    async def ended_rollouts(self) -> list[Ended]:
+        """Rollouts that ended, by themselves or whole, and that nobody was told of yet."""
+        return await self._office.read(_ended)
+
+    async def rollout_told(self, rollout: int) -> None:
+        """The operator was told."""
+        now = self._office.clock()
+        await self._office.write(lambda c: rollouts.told(c, rollout, now))
+
+
+def _ended(connection: sqlite3.Connection) -> list[Ended]:
+    found = []
+    for one in rollouts.untold(connection):
+        manifest = releases.by_id(connection, one.release).manifest
+        groups = rollouts.picture(connection, one.id)
+        found.append(
+            Ended(
+                rollout=one.id,
+                name=one.name,
+                release=f"{manifest.kind} {manifest.version}",
+                state=one.state,
+                reason=one.reason or "",
+                cause=one.cause,
+                devices=sum(group.size for group in groups),
+                finished=sum(group.finished for group in groups),
+                failed=sum(group.failed for group in groups),
+            )
+        )
+    return found

@@ -122,7 +122,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("DELETE", f"{API}/firmware/releases/{{release_id}}"): S,
     ("POST", f"{API}/firmware/uploads"): S,
     ("GET", f"{API}/firmware/uploads/{{upload_id}}"): S,
-    ("PUT", f"{API}/firmware/uploads/{{upload}}/content"): S,
+    ("PUT", f"{API}/firmware/uploads/{{upload_id}}/content"): S,
     ("GET", f"{API}/firmware/rollouts"): S,
     ("POST", f"{API}/firmware/rollouts"): S,
     ("POST", f"{API}/firmware/rollouts/dry-run"): S,

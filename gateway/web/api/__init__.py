@@ -5,6 +5,7 @@ from gateway.web.api import (
     appointments,
     calendars,
     cases,
+    claims,
     devices,
     feedback,
     firmware,
@@ -24,6 +25,7 @@ SUBJECTS = (
     owners.endpoints,
     devices.endpoints,
     people.endpoints,
+    claims.endpoints,
     workshops.endpoints,
     touchpoints.endpoints,
     reports.endpoints,
@@ -42,4 +44,4 @@ SUBJECTS = (
 ENDPOINTS: tuple[Endpoint, ...] = tuple(endpoint for subject in SUBJECTS for endpoint in subject.all)
 """Every operation of the API, in the order in which it is documented."""
 
-__all__ = ["ENDPOINTS", "SUBJECTS", "firmware"]
+__all__ = ["ENDPOINTS", "SUBJECTS"]

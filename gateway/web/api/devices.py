@@ -30,9 +30,11 @@ from gateway.web.api.endpoint import (
 )
 from gateway.web.api.shapes import (
     CoverIn,
+    CoverOut,
     DeviceIn,
     DeviceOut,
     Every,
+    HoldingOut,
     Id,
     Line,
     MomentIn,
@@ -161,6 +163,12 @@ def of_stranger(call: Call, facts: Facts) -> DeviceOut:
     return DeviceOut.of_unclaimed(facts, call.context.kind_of(facts.device))
 
 
+@endpoints.get("/devices/{device_id}/cover", Role.OWNER, *STAFF)
+async def get_cover(call: Call, device_id: str) -> CoverOut:
+    """Show who pays for what a device needs."""
+    return CoverOut.of(await call.read(lambda r: rights.device(r, call.who, device_id)))
+
+
 @endpoints.put("/devices/{device_id}/cover", *STAFF)
 async def cover_device(call: Call, device_id: str, body: CoverIn) -> DeviceOut:
     """Say who pays for what a device needs: the manufacturer's warranty, a service plan, or neither.
@@ -175,6 +183,12 @@ async def cover_device(call: Call, device_id: str, body: CoverIn) -> DeviceOut:
         return DeviceOut.of_device(covered)
 
     return await call.write(work)
+
+
+@endpoints.get("/devices/{device_id}/owner", Role.OWNER, *STAFF)
+async def get_device_owner(call: Call, device_id: str) -> HoldingOut:
+    """Show whose a device is now."""
+    return HoldingOut.of(await call.read(lambda r: rights.device(r, call.who, device_id)))
 
 
 @endpoints.put("/devices/{device_id}/owner", *STAFF)

@@ -8,6 +8,9 @@ A handler names what it takes by its annotations, and its docstring is its docum
 
 `body` and `query` are pydantic models, every other argument is part of the path. From the same
 annotations openapi.py writes the OpenAPI document, so that the two cannot differ.
+
+What a GET shows carries an ETag (conditions.py). A PUT or DELETE of the same address may be made on the
+condition that it is still so: the GET's own handler says what is so, inside the transaction that changes it.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import hashlib
 import inspect
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from aiohttp import web
@@ -27,6 +31,7 @@ from gateway.domain.access import Role
 from gateway.domain.errors import ConflictError, SlotTakenError
 from gateway.ports import Records
 from gateway.web.access import Identity, allow, language, who
+from gateway.web.api import conditions
 from gateway.web.api.shapes import ReadingsOut, SlotOut, shape_of
 from gateway.web.context import CONTEXT, Context
 from gateway.web.problems import Fault, Problem, faults_of, invalid, pointer
@@ -38,7 +43,7 @@ LIMIT_MOST = 5_000
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+F = TypeVar("F", bound=Callable[..., Coroutine[Any, Any, Any]])
 Answered = BaseModel | web.StreamResponse | None
 
 
@@ -130,6 +135,22 @@ class Call:
         self._key: str | None = None
         self._fingerprint = ""
         self._kept = False
+        self._condition: Callable[[Records], None] | None = None
+        self._shows: Callable[[Records], str] | None = None
+        self.checked = False
+        """whether what is shown here was held against the condition"""
+        self.etag: str | None = None
+        """of what the same address shows after a conditional change"""
+
+    def only_if(self, condition: Callable[[Records], None], shows: Callable[[Records], str]) -> None:
+        """Whatever is written is written after `condition` has held, in the same transaction; `shows` gives
+        the text of what the address shows then."""
+        self._condition, self._shows = condition, shows
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the change depends on what is shown."""
+        return self._condition is not None
 
     async def read(self, work: Callable[[Records], T]) -> T:
         """`work` on a consistent snapshot."""
@@ -139,6 +160,8 @@ class Call:
         """`work` in one transaction, together with what an Idempotency-Key has to remember of it."""
 
         def once(records: Records) -> T:
+            if self._condition is not None:
+                return self._if_so(records, work)
             if self._key is None:
                 return work(records)
             self._raise_if_done(records)
@@ -149,6 +172,16 @@ class Call:
 
         result = await self.context.database.write(once)
         self._kept = self._key is not None and isinstance(result, BaseModel)
+        return result
+
+    def _if_so(self, records: Records, work: Callable[[Records], T]) -> T:
+        assert self._condition is not None
+        assert self._shows is not None  # set together
+        self._condition(records)
+        self.checked = True
+        result = work(records)
+        if self.request.method != "DELETE":
+            self.etag = conditions.etag(self._shows(records))
         return result
 
     async def announce(self) -> None:
@@ -189,6 +222,29 @@ class Call:
         records.tokens.remember(self._key or "", self._fingerprint, self._status, body, self.now)
 
 
+class Within(Call):
+    """A call of a GET's handler inside somebody else's transaction; it leaves no trace."""
+
+    def __init__(self, call: Call, records: Records) -> None:
+        super().__init__(call.request, 200)
+        self.who = replace(call.who, seen=[])
+        self._records = records
+
+    async def read(self, work: Callable[[Records], T]) -> T:
+        return work(self._records)
+
+
+def at_once(coroutine: Coroutine[Any, Any, Answered]) -> Answered:
+    """The result of a handler that waits for nothing but records that are there. Raises RuntimeError."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: Answered = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a handler at an address that can be changed reads something besides the records")
+
+
 # --- endpoints ----------------------------------------------------------------------------------
 
 
@@ -201,7 +257,9 @@ class Endpoint:
     tag: str
     roles: tuple[Role, ...]
     status: int
-    handler: Callable[..., Awaitable[Answered]]
+    handler: Callable[..., Coroutine[Any, Any, Answered]]
+    siblings: Sequence[Endpoint]
+    """of the same subject, itself among them"""
     arguments: Mapping[str, TypeAdapter[Any]]
     """of the path, by name"""
     query: type[Query] | None
@@ -211,6 +269,8 @@ class Endpoint:
     """bytes of the body"""
     media: str = "application/json"
     """what it answers with; anything but JSON the handler sends itself"""
+    accepts: Mapping[str, Any] = field(default_factory=dict)
+    """{media type: model of it, or bytes}, where the handler reads the body itself"""
 
     @property
     def summary(self) -> str:
@@ -222,6 +282,13 @@ class Endpoint:
         """What follows it."""
         return (inspect.getdoc(self.handler) or "").partition("\n")[2].strip()
 
+    @property
+    def shown_by(self) -> Endpoint | None:
+        """What shows the thing that a PUT or DELETE changes: the GET of the same address."""
+        if self.method not in ("PUT", "DELETE"):
+            return None
+        return next((e for e in self.siblings if e.method == "GET" and e.path == self.path), None)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serve one request."""
         call = Call(request, self.status)
@@ -231,6 +298,7 @@ class Endpoint:
             taken["query"] = query
         if self.body is not None:
             taken["body"] = await parse_body(request, self.body, self.most)
+        self._put_condition(call, {name: taken[name] for name in self.arguments})
         try:
             result = await call.once(lambda: self.handler(call, **taken))
         except _Repeated as repeated:
@@ -239,17 +307,43 @@ class Endpoint:
             raise _slot_taken(error) from error
         except ConflictError as error:
             raise _conflict(error) from error
+        if call.conditional and not call.checked:
+            raise RuntimeError(f"{self.handler.__name__} changed something without Call.write")
         if isinstance(result, web.StreamResponse):
             return result
-        if isinstance(result, BaseModel):
-            return _json(_text(result), self.status)
-        return web.Response(status=204)
+        if not isinstance(result, BaseModel):
+            return web.Response(status=204)
+        if request.method in ("GET", "HEAD"):
+            return conditions.shown(request, _text(result))
+        return _json(_text(result), self.status, {"ETag": call.etag} if call.etag else None)
+
+    def _put_condition(self, call: Call, arguments: Mapping[str, Any]) -> None:
+        """Make a PUT or DELETE that names a condition depend on it."""
+        given = conditions.of(call.request)
+        if given is None or self.method not in ("PUT", "DELETE"):
+            return
+        showing = self.shown_by
+        if showing is None:
+            raise Problem(412, "Nothing is shown at this address that a condition could be about.")
+
+        def shows(records: Records) -> str:
+            return _text(_shown(at_once(showing.handler(Within(call, records), **arguments))))
+
+        def check(records: Records) -> None:
+            conditions.check(given, shows(records))
+
+        call.only_if(check, shows)
 
     def _argument(self, request: web.Request, name: str) -> Any:
         try:
             return self.arguments[name].validate_python(request.match_info[name])
         except ValidationError as error:
             raise Problem(404, f"There is nothing at this address: {name} cannot be that.") from error
+
+
+def _shown(result: Answered) -> BaseModel:
+    assert isinstance(result, BaseModel)  # what can be changed is shown as JSON
+    return result
 
 
 def _text(result: BaseModel) -> str:
@@ -281,21 +375,31 @@ def _conflict(error: ConflictError) -> Problem:
 class Endpoints:
     """The operations of one subject."""
 
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, *, conditional: bool = True) -> None:
+        """`conditional`: what changes here may depend on what is shown; for that it goes by `Call.write`."""
         self.tag = tag
+        self.conditional = conditional
         self.all: list[Endpoint] = []
 
     def get(self, path: str, *roles: Role, media: str = "application/json") -> Callable[[F], F]:
         """A safe read."""
         return self._add("GET", path, roles, 200, media=media)
 
-    def post(self, path: str, *roles: Role, most: int = BODY_MOST) -> Callable[[F], F]:
+    def post(
+        self,
+        path: str,
+        *roles: Role,
+        most: int = BODY_MOST,
+        accepts: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Callable[[F], F]:
         """Something new, or something that happens: 201 with the object. `most`: bytes of its body."""
-        return self._add("POST", path, roles, 201, most)
+        return self._add("POST", path, roles, 201, most, accepts=accepts)
 
-    def put(self, path: str, *roles: Role) -> Callable[[F], F]:
+    def put(
+        self, path: str, *roles: Role, accepts: Mapping[str, Any] = MappingProxyType({})
+    ) -> Callable[[F], F]:
         """Replace; repeating it changes nothing."""
-        return self._add("PUT", path, roles, 200)
+        return self._add("PUT", path, roles, 200, accepts=accepts)
 
     def delete(self, path: str, *roles: Role) -> Callable[[F], F]:
         """Take away: 204."""
@@ -309,6 +413,7 @@ class Endpoints:
         status: int,
         most: int = BODY_MOST,
         media: str = "application/json",
+        accepts: Mapping[str, Any] = MappingProxyType({}),
     ) -> Callable[[F], F]:
         def register(handler: F) -> F:
             hints = get_type_hints(handler, include_extras=True)
@@ -323,12 +428,14 @@ class Endpoints:
                     roles=roles,
                     status=status,
                     handler=handler,
+                    siblings=self.all if self.conditional else (),
                     arguments={name: TypeAdapter(kind) for name, kind in hints.items()},
                     query=query,
                     body=body,
                     answer=answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None,
                     most=most,
                     media=media,
+                    accepts=accepts,
                 )
             )
             return handler
@@ -347,6 +454,8 @@ def _route(endpoint: Endpoint) -> web.RouteDef:
             request = request.clone(client_max_size=endpoint.most + 1)
         return await endpoint.handle(request)
 
+    if endpoint.method == "GET":
+        return web.get(PREFIX + endpoint.path, handle)  # and HEAD
     return web.route(endpoint.method, PREFIX + endpoint.path, handle)
 
 
@@ -355,7 +464,7 @@ def _route(endpoint: Endpoint) -> web.RouteDef:
 
 def parse_query(request: web.Request, model: type[Query]) -> Query:
     """The query as a model; every fault at once."""
-    many = {name for name, field in model.model_fields.items() if "list" in str(field.annotation)}
+    many = {name for name, info in model.model_fields.items() if "list" in str(info.annotation)}
     given: dict[str, Any] = {}
     faults = []
     for name in dict.fromkeys(request.query):

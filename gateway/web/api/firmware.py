@@ -19,21 +19,21 @@ from firmware_api.releases import Release
 from firmware_api.rollouts import Plan, plan_of
 from firmware_api.uploads import Upload
 from gateway.domain.errors import ConflictError, NotFoundError
-from gateway.web.access import STAFF, allow, who
-from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, fault_at, page
+from gateway.web.access import STAFF
+from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, Query, bad_cursor, fault_at, page
 from gateway.web.api.shapes import In, Moment, MomentIn, Out
-from gateway.web.context import CONTEXT
 from gateway.web.problems import Problem
 
 T = TypeVar("T")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+UploadId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Document = Annotated[str, StringConstraints(min_length=2, max_length=200_000)]
 Strings = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=100)]], Field(max_length=5_000)
 ]
 
-endpoints = Endpoints("Firmware")
+endpoints = Endpoints("Firmware", conditional=False)  # it has a database of its own
 
 
 def office_of(call: Call) -> Office:
@@ -196,18 +196,23 @@ async def get_upload(call: Call, upload_id: str) -> UploadOut:
         raise refused(error) from error
 
 
-@allow(*STAFF)
-async def put_content(request: web.Request) -> web.Response:
-    """A piece of an artifact; streamed to disk as it comes."""
-    office, offset = request.app[CONTEXT].office, request.query.get("offset", "")
-    if office is None or not offset.isdecimal() or len(offset) > 15:
-        raise Problem(400, "offset: say from where these bytes go on.")
-    assert who(request)
+class ContentQuery(Query):
+    """Which piece it is."""
+
+    offset: int = Field(ge=0, le=10**15, description="From where in the artifact these bytes go on.")
+
+
+@endpoints.put("/firmware/uploads/{upload_id}/content", *STAFF, accepts={"application/octet-stream": bytes})
+async def put_content(call: Call, upload_id: UploadId, query: ContentQuery) -> UploadOut:
+    """Send a piece of an artifact.
+
+    It is streamed to disk as it comes; a piece that broke off goes on at the `size` that the upload shows.
+    """
     try:
-        found = await uploads.append(office, request.match_info["upload"], int(offset), _pieces(request))
+        found = await uploads.append(office_of(call), upload_id, query.offset, _pieces(call.request))
+        return _upload(found)
     except FirmwareError as error:
         raise refused(error) from error
-    return web.json_response(_upload(found).model_dump(), headers={"Cache-Control": "no-store"})
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
@@ -215,7 +220,6 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
         yield piece
 
 
-CONTENT = web.put("/api/v1/firmware/uploads/{upload:[0-9a-f]{1,64}}/content", put_content)
 """Not an Endpoint: its body is no JSON and has no end that fits into memory."""
 
 

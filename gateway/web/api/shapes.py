@@ -292,6 +292,19 @@ class TransferIn(In):
     owner: Id | None
 
 
+class CoverOut(Out):
+    """Who pays for what a product needs; null: that cover there is none."""
+
+    warranty_until: str | None
+    plan: dict[str, Any] | None = Field(description="name, until, services.")
+
+
+class HoldingOut(Out):
+    """Whose a device is; null for nobody's."""
+
+    owner: str | None
+
+
 class LatestOut(Out):
     """The newest reading of a signal."""
 
