@@ -92,6 +92,9 @@ DatabaseUrl = Annotated[str, Field(pattern=r"^(sqlite:///.+)?$"), Allowed("sqlit
 Contact = Annotated[
     str, Field(pattern=r"^(mailto:[^@\s]+@[^@\s]+|https://\S+)$"), Allowed("mailto:address or https://…")
 ]
+MailAddresses = Annotated[
+    list[Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")]], Allowed("a list of mail addresses")
+]
 ChannelName = Literal["web_push", "display", "email", "letter", "webhook"]
 Severity = ("advice", "warning", "critical")
 AFTER = re.compile(r"([0-9]{1,6})([smhd])")
@@ -254,10 +257,10 @@ class Web(Section):
     host: Annotated[str, Field(min_length=1), Allowed("an address of this machine, 0.0.0.0 for all")]
     port: Annotated[int, Field(ge=0, le=65_535)]
     public_url: WebUrl
+    requests_per_minute: Annotated[int, Field(ge=0, le=10_000_000)]
 
 
 class Firmware(Section):
-    requests_per_minute: Annotated[int, Field(ge=0, le=10_000_000)]
     """How devices fetch updates (DDI)."""
 
     tenant: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$"), Allowed("letters, digits, _ and -")]
@@ -266,6 +269,7 @@ class Firmware(Section):
     ]
     gateway_token: Secret
     certificate_header: str
+    tell: MailAddresses
     tls_port: Annotated[int, Field(ge=0, le=65_535)]
     tls_cert_file: str
     tls_key_file: str

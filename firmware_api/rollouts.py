@@ -25,9 +25,24 @@ from firmware_api.release import ConflictError, Manifest, ManifestError, Unknown
 MOST_AT_ONCE = 2_000
 """Devices begun in one step, so that reports of others wait some tens of milliseconds at most."""
 MOST_GROUPS = 50
+MOST_H = 8_784
+"""Hours: a year."""
 HOUR_MS = 3_600_000
 OPEN_STATES = ("ready", "running", "paused")
 BY_ITSELF = "stopped by itself"
+
+
+class NobodyError(ConflictError):
+    """No device would get it."""
+
+
+class PlanError(ManifestError):
+    """A plan that cannot be; `code` and `data` say it in other languages."""
+
+    def __init__(self, text: str, code: str, **data: object) -> None:
+        super().__init__(text)
+        self.code = code
+        self.data = data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +77,12 @@ class Group:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 64 or not self.name.isprintable():
-            raise ManifestError("a group's name: 1 to 64 printable characters")
+            raise PlanError("a group's name: 1 to 64 printable characters", "name")
         if not 0 < self.percent <= 100 or not 0 <= self.success <= 100 or not 0 < self.error <= 100:
-            raise ManifestError(f"group {self.name}: percent and error above 0 to 100, success 0 to 100")
+            text = f"group {self.name}: percent and error above 0 to 100, success 0 to 100"
+            raise PlanError(text, "percent", group=self.name)
         if self.pace < 0:
-            raise ManifestError(f"group {self.name}: pace from 0")
+            raise PlanError(f"group {self.name}: pace from 0", "pace", group=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +105,16 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.groups) <= MOST_GROUPS:
-            raise ManifestError(f"groups: 1 to {MOST_GROUPS}")
-        if self.mode not in MODES or self.silence_h <= 0:
-            raise ManifestError(f"mode: {', '.join(MODES)}; silence_h: above 0")
-        if self.notice_h < 0:
-            raise ManifestError("notice_h: from 0")
+            raise PlanError(f"groups: 1 to {MOST_GROUPS}", "groups", most=MOST_GROUPS)
+        if self.mode not in MODES:
+            raise PlanError(f"mode: {', '.join(MODES)}", "mode")
+        if not 0 < self.silence_h <= MOST_H or not 0 <= self.notice_h <= MOST_H:
+            raise PlanError(f"silence_h: above 0, notice_h: from 0, both to {MOST_H}", "hours", most=MOST_H)
         if self.forced_at is None and self.mode == "timeforced":
-            raise ManifestError("forced_at: timeforced needs to know from when on")
+            raise PlanError("forced_at: timeforced needs to know from when on", "when")
         if self.forced_at is not None and self.ask_owner and not self.security:
-            raise ManifestError("forced_at: without their yes owners get security fixes only; say security")
+            text = "forced_at: without their yes owners get security fixes only; say security"
+            raise PlanError(text, "security")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -242,7 +259,7 @@ def create(connection: sqlite3.Connection, name: str, release: int, plan: Plan, 
         raise ConflictError(f"the release is {found['withdrawn']}")
     chosen = choose(connection, release, plan)
     if not any(chosen):
-        raise ConflictError("no device fits: of this kind, model and hardware, and not there already")
+        raise NobodyError("no device fits: of this kind, model and hardware, and not there already")
     number = connection.execute(
         "INSERT INTO rollouts (name, release, state, plan, created_at, by_whom, changed_at) "
         "VALUES (?, ?, 'ready', ?, ?, ?, ?) RETURNING id",
@@ -328,6 +345,15 @@ def _count(group: dict[str, Any], state: str | None, silent: int, devices: int) 
     names = ("silent", "failed") if silent else (_COLUMNS.get(state, state),)
     for name in names:
         group[name] = group.get(name, 0) + devices
+
+
+def troubled(connection: sqlite3.Connection, rollout: int, most: int) -> list[sqlite3.Row]:
+    """Devices that failed or are silent (target, silent, message), the latest first."""
+    return connection.execute(
+        "SELECT target, silent, message FROM actions WHERE rollout = ? AND (state = 'error' OR silent = 1) "
+        "ORDER BY closed_at DESC, id DESC LIMIT ?",
+        (rollout, most),
+    ).fetchall()
 
 
 def notes(connection: sqlite3.Connection, rollout: int, most: int = 50) -> list[dict[str, Any]]:

@@ -32,7 +32,6 @@ from firmware_api.ddi import DdiSettings
 from firmware_api.ddi import application as ddi_application
 from firmware_api.ddi import prefix as ddi_prefix
 from firmware_api.office import Office
-from firmware_api.rollouts import Rollout
 from firmware_api.routes import application as firmware_application
 from firmware_api.store import FirmwareStore
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
@@ -74,6 +73,7 @@ from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.mail import is_ours, receive_mail
+from gateway.flow.operator_news import OperatorNews
 from gateway.flow.outgoing import Renderer
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
@@ -972,7 +972,7 @@ async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
 async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
     """Releases and DDI, mounted with the pages; on a port of their own for devices with certificates."""
     settings, store = gateway.settings.firmware, FirmwareStore(gateway.settings.data_dir / "firmware")
-    office = Office(store, gateway.clock.now, stopped=_rollout_stopped)
+    office = Office(store, gateway.clock.now)
     ways = DdiSettings(
         tenant=settings.tenant,
         polling=settings.polling,
@@ -983,7 +983,9 @@ async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
     context.office = office
     context.firmware = firmware_application(store)
     context.ddi = (ddi_prefix(ways), ddi_application(office, ways))
-    updates = Updates(FirmwareDesk(office), gateway.database, gateway.clock, gateway.policy)
+    told = tuple(settings.tell) if "email" in gateway.policy.channels else ()
+    news = OperatorNews(texts=gateway.texts, to=told, public_url=gateway.settings.public_url)
+    updates = Updates(FirmwareDesk(office), gateway.database, gateway.clock, gateway.policy, news)
     tasks = [
         asyncio.create_task(office.keep(_firmware_failed), name="firmware"),
         asyncio.create_task(gateway._keep("updates", updates.run), name="updates"),
@@ -996,10 +998,6 @@ async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await office.close()
-
-
-def _rollout_stopped(rollout: Rollout) -> None:
-    log.warning("rollout_stopped", rollout=rollout.id, name=rollout.name, reason=rollout.reason)
 
 
 def _firmware_failed(error: Exception) -> None:

@@ -41,6 +41,9 @@ TYPES = (
     "appointment.extra_work_asked",
     "appointment.extra_work_answered",
     "appointment.reminder",
+    "owner.erased",
+    "rollout.stopped",
+    "rollout.finished",
 )
 """What can be subscribed to, besides `appointment.*` and the like."""
 

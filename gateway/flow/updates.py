@@ -280,7 +280,7 @@ def checked(records: Records, update: Waiting, window: tuple[int, int], now: int
     visit."""
     begin, end = window
     begin = max(begin, now)
-    if end <= begin or end - begin < update.minutes * 60_000:
+    if not update.minutes * 60_000 <= end - begin <= DAY_MS or end <= begin:
         raise InvalidError("past")
     if begin > now + LATEST_MS:
         raise InvalidError("late")

@@ -17,7 +17,7 @@ from gateway.domain.touchpoint import State
 from gateway.flow import clusters
 from gateway.ports import Records
 from gateway.web import charts, path, views
-from gateway.web.pages_firmware import stopped_rollouts
+from gateway.web.pages_rollouts import stopped_rollouts
 from gateway.web.pages_operator import MOST_ROWS, Desk, open_desk, operator_only
 from gateway.web.words import Words
 

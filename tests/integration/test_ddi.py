@@ -308,7 +308,7 @@ async def test_a_download_only_action_ends_when_it_is_downloaded(client: Client)
 
 async def test_outside_its_window_an_update_is_prepared_and_not_installed(client: Client) -> None:
     action, works = client.offered(), client.works
-    works.store.write(lambda c: actions.set_window(c, action, window=(NOW + HOUR, NOW + 2 * HOUR), held=None))
+    works.store.write(lambda c: actions.set_window(c, action, NOW, window=(NOW + HOUR, NOW + 2 * HOUR), held=None))
     for at, handling, window in [
         (NOW, ("forced", "skip"), "unavailable"),
         (NOW + HOUR, ("forced", "forced"), "available"),
@@ -320,7 +320,7 @@ async def test_outside_its_window_an_update_is_prepared_and_not_installed(client
         assert found["maintenanceWindow"] == window
     works.now = NOW + HOUR
     works.store.write(
-        lambda c: actions.set_window(c, action, window=(NOW + HOUR, NOW + 2 * HOUR), held="driving")
+        lambda c: actions.set_window(c, action, NOW, window=(NOW + HOUR, NOW + 2 * HOUR), held="driving")
     )
     found = (await client.ask(f"/deploymentBase/{action}"))[1]["deployment"]
     assert found["update"] == "skip", "not while something speaks against it"
@@ -417,7 +417,7 @@ async def test_an_update_waits_until_it_is_confirmed(client: Client) -> None:
     yes = {"confirmation": "confirmed", "code": 1}
     assert (await client.ask(f"/confirmationBase/{action}/feedback", "POST", yes))[0] == 200
     assert "deploymentBase" in await client.links()
-    assert works.action(action)["consent"] == "agreed"
+    assert works.action(action)["consent"] == "yes"
     assert (await client.ask(f"/confirmationBase/{action}/feedback", "POST", yes))[0] == 404
     await client.say(action, "closed", "success")
     assert (await client.ask(f"/confirmationBase/{action}/feedback", "POST", yes))[0] == 410

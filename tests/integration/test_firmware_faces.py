@@ -23,7 +23,9 @@ from gateway.domain.appointment import Appointment, AppointmentState, Service
 from gateway.domain.case import CaseKind
 from gateway.domain.device import Facts
 from gateway.domain.touchpoint import State
+from gateway.domain.webhooks import Webhook
 from gateway.flow import updates
+from gateway.flow.operator_news import OperatorNews
 from gateway.flow.updates import Updates, Waiting
 from gateway.web.updates import FirmwareDesk
 
@@ -78,11 +80,14 @@ class World:
         (found,) = await FirmwareDesk(self.office).of_devices([device])
         return found
 
-    async def shown(self, path: str, role: Role = Role.OWNER, subject: str | None = "jana") -> str:
+    async def shown(
+        self, path: str, role: Role = Role.OWNER, subject: str | None = "jana", said_in: str = "en"
+    ) -> str:
         _, secret = await self.lab.token(role, None if role is Role.OPERATOR else subject)
         headers = {"Authorization": f"Bearer {secret}", "Accept": "text/html"}
         join = "&" if "?" in path else "?"
-        async with self.lab.client.get(f"{path}{join}lang=en", headers=headers) as response:
+        path = path if "lang=" in path else f"{path}{join}lang={said_in}"
+        async with self.lab.client.get(path, headers=headers) as response:
             assert response.status == 200, await response.text()
             return (await response.text()).replace("\u00a0", " ")
 
@@ -113,7 +118,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with web_lab(tmp_path, **options) as lab:
         await lab.workshop()
         await lab.owner("jana", "car-1", "car-2", workshop="north")
-        carrier = Updates(FirmwareDesk(office), lab.database, lab.clock, lab.context.policy)
+        news = OperatorNews(texts=TEXTS, to=("updates@maker.example",), public_url="http://127.0.0.1")
+        carrier = Updates(FirmwareDesk(office), lab.database, lab.clock, lab.context.policy, news)
         world = World(lab, works, office, carrier)
         await carrier.register(await lab.read(lambda r: r.devices.page()))
         yield world
@@ -267,6 +273,40 @@ async def test_a_security_fix_comes_by_itself_when_its_day_has_come(world: World
     assert (world.action()["state"], world.action()["held"]) == ("running", "driving")
 
 
+async def test_an_owner_has_notice_however_soon_a_fix_is_to_be_forced(world: World) -> None:
+    await world.rolled_out(offered(world), security=True, forced_at=NOW + 1, notice_h=24)
+    await world.step(DAY - 1)
+    assert world.action()["state"] == "waiting", "they were told yesterday, and have the day"
+    await world.step(1)
+    assert (world.action()["state"], world.action()["held"]) == ("running", None)
+
+
+async def test_a_yes_on_the_device_itself_settles_the_matter_and_is_checked_first(world: World) -> None:
+    await world.rolled_out(offered(world))
+    number = world.action()["id"]
+    await drives(world, moving=True)
+    world.works.store.write(lambda c: actions.confirm(c, number, NOW, confirmed=True))
+    assert world.action()["held"] == "unchecked", "nobody has looked yet"
+    await world.step()
+    assert world.action()["held"] == "driving"
+    asked = await matter(world)
+    assert (asked.state, asked.answer.channel) == (State.CLOSED, "display")
+
+
+async def test_a_product_whose_owner_is_not_asked_is_spared_while_it_drives_and_its_failure_is_a_case(
+    world: World,
+) -> None:
+    await drives(world, moving=True)
+    await world.rolled_out(offered(world), ask_owner=False)
+    await world.step()
+    assert (world.action()["state"], world.action()["held"]) == ("running", "driving")
+    assert world.action("car-2")["held"] is None
+    world.reports(FAILED)
+    await world.step()
+    (case,) = await world.lab.read(lambda r: r.cases.page(kind=CaseKind.UPDATE_FAILED))
+    assert case.device == "car-1"
+
+
 async def test_an_update_that_is_cancelled_is_not_asked_any_more(world: World) -> None:
     number = await world.rolled_out(offered(world))
     world.works.store.write(lambda c: rollouts.steer(c, number, "stop", NOW, "me"))
@@ -363,22 +403,109 @@ async def test_a_rollout_is_tried_dry_made_steered_and_shown(world: World) -> No
     await world.step()
     assert (await staff.get(f"firmware/rollouts/{number}"))["groups"][0]["running"] == 1
     page = await world.shown(f"/operator/firmware/rollouts/{number}", Role.OPERATOR)
-    assert "first: 1 devices" in page
+    assert "first begins, 1 devices" in page
+    assert 'class="running" x="0.00" y="0" width="100.00"' in page, "the picture of its first group"
     assert "November" in await world.shown("/operator/firmware", Role.OPERATOR)
     assert (await staff("POST", f"firmware/rollouts/{number}/stop")).body["state"] == "stopped"
     assert (await staff("GET", "firmware/rollouts/99")).status == 404
 
 
-async def test_a_rollout_that_stops_by_itself_stands_on_the_overview(world: World) -> None:
-    told: list[str] = []
-    world.office.stopped = lambda rollout: told.append(rollout.reason or "")
+async def test_a_rollout_that_stops_by_itself_stands_on_the_overview_and_is_told_once(world: World) -> None:
+    hook = Webhook(
+        id="theirs", audience="manufacturer", url="https://example.com", types=("rollout.*",), created=NOW
+    )
+    await world.lab.write(lambda r: r.webhooks.put(hook))
     plan = {"groups": [{"name": "all", "error": 40}], "ask_owner": False}
     await world.rolled_out(offered(world), **plan)
     world.reports(FAILED)
     await world.step()
     await world.step()
-    assert told == ["all: 1 of 2 devices failed; that is 50.0 %, and 40 % stops it"]
-    assert "40 % stops it" in await world.shown("/operator", Role.OPERATOR)
+    assert "40 % stops the rollout" in await world.shown("/operator", Role.OPERATOR)
+    page = await world.shown("/operator/firmware/rollouts/1", Role.OPERATOR)
+    assert "Stopped by itself. all: 1 of 2 devices failed. That is 50.0 %" in page
+    assert "the flash is worn out" in page, "who failed, and why"
+    german = await world.shown("/operator/firmware/rollouts/1?lang=de", Role.OPERATOR, said_in="de")
+    assert "Von selbst beendet. all: 1 von 2 Geräten sind gescheitert. Das sind 50,0 %" in german
+    rows = await world.lab.read(lambda r: r.outbox.page())
+    [event] = [row.payload["event"] for row in rows if row.channel == "webhook"]
+    assert (event["type"], event["data"]["failed"], event["data"]["release"]) == (
+        "rollout.stopped",
+        1,
+        "car 2.0.0",
+    )
+    [mail] = [row for row in rows if row.channel == "email"]
+    assert (mail.target, mail.owner) == ("updates@maker.example", None)
+    for said in (
+        "1 of 2 devices failed. That is 50.0 %",
+        "1 von 2 Geräten sind gescheitert. Das sind 50,0 %",
+    ):
+        assert said in mail.payload["text"]
+    assert "/operator/firmware/rollouts/1" in mail.payload["html"]
+
+
+async def plans(world: World, **form: str) -> tuple[int, str, str]:
+    """After-sales sends the form of a new rollout; (status, page, where it goes on)."""
+    _, secret = await world.lab.token(Role.OPERATOR)
+    given = {"mode": "forced", "silence_h": "24", "notice_h": "72"}
+    for number in range(int(form.pop("groups", "1"))):
+        fields = {"name": f"g{number}", "percent": "100", "success": "90", "error": "5", "pace": "0"}
+        given |= {f"{number}-{name}": value for name, value in fields.items()}
+    headers = {"Authorization": f"Bearer {secret}", "Accept": "text/html", "Origin": "http://127.0.0.1"}
+    async with world.lab.client.post(
+        "/operator/firmware/new?lang=en", data=given | form, headers=headers, allow_redirects=False
+    ) as response:
+        return response.status, await response.text(), response.headers.get("Location", "")
+
+
+async def test_a_rollout_is_planned_tried_dry_and_made_on_the_page(world: World) -> None:
+    release = offered(world)
+    page = await world.shown(f"/operator/firmware/new?release={release.id}", Role.OPERATOR)
+    assert "One in a hundred" in page
+    whole = {"release": str(release.id), "name": "Winter", "groups": "2", "0-percent": "50", "1-pace": "1"}
+    status, page, _ = await plans(world, **whole, act="dry")
+    assert (status, page.count('href="/operator/firmware/devices/car-')) == (200, 2)
+    assert world.works.store.read(rollouts.listed) == [], "nothing is made yet"
+    status, page, _ = await plans(world, **whole, act="more")
+    assert (status, "2-name" in page, "Winter" in page) == (200, True, True)
+    status, page, _ = await plans(world, **whole, act="less-1")
+    assert (status, "1-name" in page) == (200, False)
+    status, _, where = await plans(world, **whole, act="make")
+    assert (status, where) == (303, "/operator/firmware/rollouts/1?said=rollout_made")
+    made = world.works.store.read(lambda c: rollouts.get(c, 1))
+    assert (made.name, made.state, [group.percent for group in made.plan.groups]) == (
+        "Winter",
+        "ready",
+        [50, 100],
+    )
+    assert "next group at 90 %, stops at 5 %" in await world.shown(
+        "/operator/firmware/rollouts/1", Role.OPERATOR
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"0-percent": "0"}, "above 0 up to 100"),
+        ({"0-percent": "many"}, "this was not understood"),
+        ({"0-error": "inf"}, "this was not understood"),
+        ({"0-name": ""}, "needs a name"),
+        ({"0-pace": "-1"}, "0 or more"),
+        ({"silence_h": "0"}, "Hours go from"),
+        ({"mode": "timeforced"}, "Name a date"),
+        ({"forced_at": "2026-12-01T03:00", "ask_owner": "on"}, "security fixes only"),
+        ({"forced_at": "soon"}, "this was not understood"),
+        ({"0-tags": "nobody has this"}, "No device fits"),
+        ({"release": "99"}, "there is no release 99"),
+        ({"release": "x"}, "this was not understood"),
+    ],
+)
+async def test_a_plan_that_cannot_be_is_given_back_with_what_is_wrong(
+    world: World, wrong: dict[str, str], said: str
+) -> None:
+    release = offered(world)
+    status, page, _ = await plans(world, **({"release": str(release.id), "act": "make"} | wrong))
+    assert (status, said in page) == (422, True), page
+    assert world.works.store.read(rollouts.listed) == []
 
 
 async def test_a_device_its_token_and_its_history(world: World) -> None:
@@ -389,7 +516,8 @@ async def test_a_device_its_token_and_its_history(world: World) -> None:
     assert given.body["actions"][0]["state"] == "running"
     world.reports(FAILED)
     page = await world.shown("/operator/firmware/devices/car-1", Role.OPERATOR)
-    assert "the flash is worn out" in page
+    assert '<td>Failed</td><td class="small">the flash is worn out</td>' in page
+    assert "<dt>Runs</dt><dd><div>not known</div></dd>" in page
     assert "Nothing was installed" in await world.shown("/operator/firmware/devices/car-2", Role.OPERATOR)
     seen = await world.lab.read(lambda r: [line.code for line in r.touchpoints.ledger(owner="jana")])
     assert [code for code in seen if "look" in code or "saw" in code or "seen" in code], seen

@@ -244,9 +244,54 @@ def test_too_many_failures_stop_it_and_it_says_why(desk: Desk) -> None:
     assert desk.running(number) == [(device, action)], "who is in the middle is left to finish"
     first, rest = desk.picture(number)
     assert (first.canceled, rest.canceled) == (7, 10)
-    told = desk.works.store.write(lambda c: rollouts.stopped_by_themselves(c, NOW))
-    assert [one.id for one in told] == [number]
-    assert desk.works.store.write(lambda c: rollouts.stopped_by_themselves(c, NOW)) == []
+    assert [one.id for one in desk.works.store.read(rollouts.untold)] == [number]
+    desk.works.store.write(lambda c: rollouts.told(c, number, NOW))
+    assert desk.works.store.read(rollouts.untold) == []
+
+
+def test_who_was_silent_and_has_not_begun_is_spared_it_too(desk: Desk) -> None:
+    number = desk.begun({"name": "all", "error": 50}, silence_h=2)
+    begun, action = desk.running(number)[0]
+    desk.works.store.write(lambda c: actions.fetched(c, begun, action, desk.works.now))
+    desk.say(number, DONE, 8)
+    sleeping, other = desk.running(number)[-1]
+    desk.step(2 * HOUR)
+    held, (picture,) = desk.get(number), desk.picture(number)
+    assert held.reason == "all: 12 of 20 devices failed, 12 of them silent; that is 60.0 %, and 50 % stops it"
+    assert held.cause == {
+        "code": "failed_silent",
+        "group": "all",
+        "of": 20,
+        "failed": 12,
+        "silent": 12,
+        "share": 60.0,
+        "limit": 50,
+    }
+    assert (picture.silent, picture.failed, picture.running) == (12, 12, 0), "and the picture stays as it was"
+    assert desk.works.action(other)["state"] == "canceled", f"{sleeping} must not get it when it wakes up"
+
+
+def test_a_release_that_expires_stops_its_rollouts_and_spares_who_has_not_begun(desk: Desk) -> None:
+    number = desk.begun({"name": "first", "percent": 50}, {"name": "rest"})
+    device, action = desk.running(number)[0]
+    desk.works.store.write(lambda c: actions.fetched(c, device, action, desk.works.now))
+    expires, key = desk.release.manifest.expires, desk.works.store.index_key()
+    desk.works.store.write(lambda c: releases.refresh_index(c, expires, key))
+    held = desk.get(number)
+    assert (held.state, held.reason) == ("stopped", "the release has expired")
+    assert desk.works.action(action)["state"] == "canceling", "who has begun is asked to stop"
+    assert sum(group.canceled for group in desk.picture(number)) == 19
+    assert [one.id for one in desk.works.store.read(rollouts.untold)] == [number]
+
+
+def test_a_rollout_that_somebody_stops_is_no_news_and_one_that_is_done_is(desk: Desk) -> None:
+    first = desk.begun({"name": "all"})
+    desk.steer(first, "stop")
+    assert desk.works.store.read(rollouts.untold) == []
+    second = desk.begun({"name": "all"})
+    desk.say(second, DONE)
+    desk.step()
+    assert [one.id for one in desk.works.store.read(rollouts.untold)] == [second]
 
 
 def test_silence_counts_as_failure_after_its_deadline(desk: Desk) -> None:
@@ -324,6 +369,47 @@ def test_products_that_somebody_uses_wait_for_their_owner(desk: Desk) -> None:
     number = desk.begun({"name": "all"}, ask_owner=True)
     (group,) = desk.picture(number)
     assert (group.waiting, group.running) == (16, 4)
+
+
+def test_a_product_in_use_is_looked_at_before_it_installs_even_when_nobody_is_asked(desk: Desk) -> None:
+    number = desk.begun({"name": "all"}, ask_owner=False)
+    held = {device: desk.works.action(action) for device, action in desk.running(number)}
+    owned = [row for device, row in held.items() if device >= "car-04"]
+    assert {(row["consent"], row["held"]) for row in owned} == {("agreed", actions.UNCHECKED)}
+    assert {(row["consent"], row["held"]) for device, row in held.items() if device < "car-04"} == {
+        (None, None)
+    }
+
+
+def test_an_owner_has_notice_before_a_security_fix_is_forced(desk: Desk) -> None:
+    at = desk.works.now + HOUR
+    number = desk.begun({"name": "all"}, ask_owner=True, security=True, forced_at=at, notice_h=48)
+    rows = desk.works.store.read(
+        lambda c: c.execute("SELECT state, forced_at FROM actions WHERE rollout = ?", (number,)).fetchall()
+    )
+    asked = {row["forced_at"] for row in rows if row["state"] == "waiting"}
+    assert asked == {desk.works.now + 48 * HOUR}, "not at the hour that the plan names: it would be too soon"
+    assert {row["forced_at"] for row in rows if row["state"] == "running"} == {at}, "nobody to be asked"
+
+
+def test_silence_is_not_counted_while_we_hold_an_update_back(desk: Desk) -> None:
+    number = desk.begun({"name": "all", "query": {"devices": ["car-10"]}}, silence_h=2)
+    ((_, action),) = desk.running(number)
+
+    def hold(held: str | None, window: tuple[int, int] | None = None) -> None:
+        desk.works.store.write(
+            lambda c: actions.set_window(c, action, desk.works.now, window=window, held=held)
+        )
+
+    hold("battery")
+    desk.step(30 * HOUR)
+    assert desk.get(number).state == "running", "it was us who held it back"
+    tomorrow = desk.works.now + 24 * HOUR
+    hold(None, (tomorrow, tomorrow + HOUR))
+    desk.step(24 * HOUR + HOUR + 2 * HOUR - 1)
+    assert desk.get(number).state == "running"
+    desk.step(1)
+    assert desk.get(number).state == "stopped"
 
 
 def test_no_device_is_in_a_rollout_twice(desk: Desk) -> None:

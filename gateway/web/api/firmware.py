@@ -255,7 +255,8 @@ class PlanIn(In):
     silence_h: float = Field(24, gt=0, description="Hours without a word that count as failure.")
     ask_owner: bool = Field(True, description="Products in use are updated when their owner agrees.")
     forced_at: MomentIn | None = Field(None, description="A security fix: installed from then on anyway.")
-    security: bool = False
+    notice_h: float = Field(72, ge=0, description="Hours from asking an owner until it may be forced.")
+    security: bool = Field(False, description="It closes a security hole; owners cannot be forced otherwise.")
 
 
 class RolloutIn(In):
@@ -410,12 +411,13 @@ class ActionOut(Out):
 
     id: int
     version: str
+    rollout: int | None = Field(description="That it belongs to; null for one of its own.")
     state: str
     mode: str
     created: Moment
     closed: Moment | None
     message: str | None
-    held: str | None
+    held: str | None = Field(description="driving, visit, battery, unchecked: why not just now.")
     history: list[dict[str, Any]] = Field(description="What was reported, the newest first.")
 
 
@@ -466,44 +468,25 @@ class AssignIn(In):
 
 def device_out(connection: sqlite3.Connection, device: str) -> FirmwareDeviceOut:
     """A device with its newest actions. Raises UnknownError."""
-    row = connection.execute("SELECT * FROM targets WHERE id = ?", (device,)).fetchone()
+    row = connection.execute(_DEVICE, (device,)).fetchone()
     if row is None:
         raise UnknownError(f"there is no device {device}")
-    found = connection.execute(
-        "SELECT a.*, r.version AS to_version FROM actions a JOIN releases r ON r.id = a.release "
-        "WHERE a.target = ? ORDER BY a.id DESC LIMIT 20",
-        (device,),
-    ).fetchall()
-    return FirmwareDeviceOut(
-        id=device,
-        kind=row["kind"],
-        model=row["model"],
-        hardware=row["hardware"],
-        country=row["country"],
-        tags=[
-            tag
-            for (tag,) in connection.execute(
-                "SELECT tag FROM target_tags WHERE target = ? ORDER BY tag", (device,)
-            )
-        ],
-        version=row["version"],
-        polled=row["polled_at"],
-        attributes=json.loads(row["attributes"]),
-        actions=[
-            ActionOut(
-                id=one["id"],
-                version=one["to_version"],
-                state=one["state"],
-                mode=one["mode"],
-                created=one["created_at"],
-                closed=one["closed_at"],
-                message=one["message"],
-                held=one["held"],
-                history=actions.history(connection, one["id"], 50),
-            )
-            for one in found
-        ],
-    )
+    fields = dict(row) | {"attributes": json.loads(row["attributes"])}
+    tags = connection.execute("SELECT tag FROM target_tags WHERE target = ? ORDER BY tag", (device,))
+    found = connection.execute(_ACTIONS, (device,)).fetchall()
+    shown = [ActionOut(**dict(one), history=actions.history(connection, one["id"], 50)) for one in found]
+    return FirmwareDeviceOut(**fields, tags=[tag for (tag,) in tags], actions=shown)
+
+
+_DEVICE = (
+    "SELECT id, kind, model, hardware, country, version, polled_at AS polled, attributes FROM targets "
+    "WHERE id = ?"
+)
+_ACTIONS = (
+    "SELECT a.id, r.version, a.rollout, a.state, a.mode, a.created_at AS created, a.closed_at AS closed, "
+    "a.message, a.held FROM actions a JOIN releases r ON r.id = a.release WHERE a.target = ? "
+    "ORDER BY a.id DESC LIMIT 20"
+)
 
 
 @endpoints.get("/firmware/devices/{device_id}", *STAFF)
