@@ -34,7 +34,7 @@ debian: .venv/dev.stamp
 	@tools/ddi_client.sh
 
 test: .venv/dev.stamp debian
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Seconds of the clock, so that every run chooses other moments; a run that failed says its seed.
 chaos: .venv/dev.stamp debian

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, Page, Request, Response
 
 ARGUMENTS = (
@@ -48,3 +49,15 @@ class Watch:
 def too_wide(page: Page) -> bool:
     """Whether a page at its present width scrolls to the side."""
     return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+def axe_faults(page: Page) -> list[str]:
+    """What axe-core finds wrong with a page as it now stands: "rule: places". The page's policy has to be
+    bypassed, for it would rightly refuse the script."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)")
+    return [
+        f"{fault['id']}: {'; '.join(' '.join(node['target']) for node in fault['nodes'][:2])}"
+        for fault in found
+    ]

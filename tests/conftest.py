@@ -14,6 +14,29 @@ from real_parts import ROOT, Influx, Mosquitto, VictoriaMetrics, end, free_port,
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+LONGEST = (
+    "tests/e2e/",
+    "tests/chaos/",
+    "tests/integration/test_errors.py",
+    "tests/integration/test_reload.py",
+    "tests/integration/test_demo.py",
+    "tests/integration/test_trips.py",
+    "tests/integration/test_roles.py",
+    "tests/integration/test_promises.py",
+    "tests/integration/test_api_fuzz.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the work by file, the longest files come first, so that all end together."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=rank)
+
+
+def rank(item: pytest.Item) -> int:
+    """The place in LONGEST, behind it for all others."""
+    return next((n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
 
 @pytest.fixture
 def start_mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:

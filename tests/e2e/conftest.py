@@ -1,5 +1,6 @@
 """A running demo, and Debian's Chromium."""
 
+import contextlib
 import os
 import re
 import signal
@@ -14,10 +15,10 @@ from playwright.sync_api import Browser, sync_playwright
 from real_parts import ROOT, end, free_port, wait_until
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[str]:
-    """A running demo; gives its address."""
-    log = tmp_path / "demo.log"
+@contextlib.contextmanager
+def running_demo(folder: Path) -> Iterator[str]:
+    """A demo that ends with the block; gives its address."""
+    log = folder / "demo.log"
     command = [str(Path(sys.executable).parent / "touchpoint"), "demo", "--port", str(free_port())]
     with open(log, "wb") as out:
         process = subprocess.Popen(
@@ -25,14 +26,14 @@ def demo(tmp_path: Path) -> Iterator[str]:
             stdout=out,
             stderr=out,
             cwd=ROOT,
-            env=os.environ | {"TOUCHPOINT_DATA_DIR": str(tmp_path / "data")},
+            env=os.environ | {"TOUCHPOINT_DATA_DIR": str(folder / "data")},
         )
     address = re.compile(r"http://127\.0\.0\.1:\d+")
     try:
         wait_until(
             lambda: process.poll() is not None or address.search(log.read_text(errors="replace")) is not None,
             "the demo prints its address",
-            seconds=60,
+            seconds=180,
         )
         found = address.search(log.read_text(errors="replace"))
         assert found is not None, log.read_text(errors="replace")[-3000:]
@@ -42,6 +43,20 @@ def demo(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def demo(tmp_path: Path) -> Iterator[str]:
+    """A demo of the test's own; gives its address."""
+    with running_demo(tmp_path) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def shared_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One demo for all tests of a file, which only look at it."""
+    with running_demo(tmp_path_factory.mktemp("demo")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
