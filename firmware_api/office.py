@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from firmware_api import releases, rollouts
 from firmware_api.line import Line
@@ -49,9 +50,9 @@ class Office:
         now = self.clock()
         if now // HOURLY_MS != self._hour:
             key = await asyncio.to_thread(self.store.index_key)
-            await self.write(lambda c: releases.refresh_index(c, now, key))
+            await self.write(partial(releases.refresh_index, now=now, key=key))
             self._hour = now // HOURLY_MS
-        await self.write(lambda c: rollouts.step(c, now))
+        await self.write(partial(rollouts.step, now=now))
 
     async def tidy(self) -> None:
         """Read back what was not read for a week, throw away what was half uploaded."""

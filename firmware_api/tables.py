@@ -114,6 +114,11 @@ VERSIONS: tuple[str, ...] = (
     ALTER TABLE rollouts ADD COLUMN cause TEXT;
     UPDATE rollouts SET told_at = changed_at WHERE state IN ('finished', 'stopped') AND told_at IS NULL;
     ALTER TABLE rollout_log ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE requests (
+        -- what was answered to those who may ask again
+        key TEXT PRIMARY KEY, body TEXT NOT NULL, at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX requests_at ON requests (at);
     """,
 )
 """Schema by version, each leading from the one before to itself; `PRAGMA user_version` says which holds."""

@@ -124,6 +124,9 @@ class Product:
     owned: bool
 
 
+Tell = Callable[[Records, Ended, int], None]
+
+
 class UpdateDesk(Protocol):
     """What the firmware part offers."""
 
@@ -352,6 +355,11 @@ def _failed(records: Records, update: Waiting, device: Device, owner: str, now: 
         _raise(records, update, "failed", now, policy)
 
 
+def tell_operator(records: Records, tell: Tell, ended: Ended, now: int) -> None:
+    """A rollout has ended."""
+    tell(records, ended, now)
+
+
 # --- the loop -------------------------------------------------------------------------------------
 
 
@@ -364,7 +372,7 @@ class Updates:
         database: Database,
         clock: Clock,
         policy: Policy,
-        tell: Callable[[Records, Ended, int], None] = lambda records, ended, now: None,
+        tell: Tell = lambda records, ended, now: None,
     ) -> None:
         """`tell` queues what the operator is told of a rollout that has ended, once however often it is
         called."""
@@ -429,16 +437,13 @@ class Updates:
             await self._desk.closed(update.action)
         for rollout in await self._desk.ended_rollouts():
             log.warning("rollout_ended", rollout=rollout.rollout, state=rollout.state, reason=rollout.reason)
-            await self._database.write(self._news(rollout))
+            await self._database.write(
+                partial(tell_operator, tell=self._tell, ended=rollout, now=self._clock.now())
+            )
             await self._desk.rollout_told(rollout.rollout)
 
-    def _news(self, rollout: Ended) -> Callable[[Records], None]:
-        now = self._clock.now()
-        return lambda records: self._tell(records, rollout, now)
-
     def _work(self, work: Any, update: Waiting) -> Any:
-        now = self._clock.now()
-        return lambda records: work(records, update, now, self._policy)
+        return partial(work, update=update, now=self._clock.now(), policy=self._policy)
 
     async def _look(self) -> None:
         """All whose time has come, some at a time: hold them while something speaks against it."""

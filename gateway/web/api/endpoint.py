@@ -152,6 +152,15 @@ class Call:
         """Whether the change depends on what is shown."""
         return self._condition is not None
 
+    @property
+    def key(self) -> str | None:
+        """What stands for the Idempotency-Key, for handlers that write elsewhere than into the records."""
+        return self._key
+
+    def repeated(self, body: str) -> Exception:
+        """To be raised by such a handler when this was done before; `body` was the answer, heard or not."""
+        return _Repeated(self._status, body)
+
     async def read(self, work: Callable[[Records], T]) -> T:
         """`work` on a consistent snapshot."""
         return await self.context.database.read(work)

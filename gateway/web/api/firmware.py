@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
-from firmware_api import actions, releases, rollouts, targets, uploads
+from firmware_api import actions, once, releases, rollouts, targets, uploads
 from firmware_api.actions import Offer
 from firmware_api.office import Office
 from firmware_api.release import ConflictError as Conflict
@@ -50,8 +51,19 @@ async def reading(call: Call, work: Callable[[sqlite3.Connection], T]) -> T:
 
 
 async def writing(call: Call, work: Callable[[sqlite3.Connection], T]) -> T:
-    """`work` in one transaction of the firmware database."""
-    return await _said(office_of(call).write, work)
+    """`work` in one transaction of the firmware database, with what an Idempotency-Key has to remember."""
+    key = call.key
+    return await _said(office_of(call).write, work if key is None else partial(_once, call, key, work))
+
+
+def _once(call: Call, key: str, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    body = once.answered(connection, key)
+    if body is not None:
+        raise call.repeated(body)
+    result = work(connection)
+    if isinstance(result, BaseModel):
+        once.keep(connection, key, result.model_dump_json(by_alias=True), call.now)
+    return result
 
 
 async def _said(line: Any, work: Callable[[sqlite3.Connection], T]) -> T:
