@@ -12,12 +12,13 @@ import contextlib
 import gc
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from device_sim.player import Player
 from device_sim.push import PushService
 from device_sim.scenario import Scenario
 from device_sim.visitor import ACTS
+from gateway import demo_rollout
 from gateway.adapters.clock import VirtualClock
 from gateway.app import Gateway, opened, running, set_up_logging, until_stopped
 from gateway.domain.access import Role, issue_token
@@ -363,6 +365,12 @@ class Director:
         self._linger_until = 0.0
         self._pace = "story"
 
+    async def roll_out(self, folder: Path, seed: int) -> None:
+        """Once the visitor's matter has come, so that nothing stands in its way: machines update."""
+        while self._hero()["moment"] is None:  # noqa: ASYNC110  # the story is played in frames
+            await asyncio.sleep(LONGEST_FRAME_S)
+        await demo_rollout.shown(folder, self._gateway.url, self._clock.now(), random.Random(seed))
+
     async def close(self) -> None:
         """End the people's connections."""
         if self.people is not None:
@@ -505,7 +513,22 @@ async def directed(
         await director.cast(live=not arguments.headless, seed=arguments.seed)
         gc.collect()
         gc.freeze()
+        if not arguments.headless:
+            await stack.enter_async_context(
+                beside(director.roll_out(settings.data_dir / "firmware", arguments.seed))
+            )
         yield director
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """`work` runs until the end of the block; what becomes of it stops nothing."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def play(settings: configuration.Settings, arguments: argparse.Namespace) -> None:
