@@ -36,7 +36,7 @@ from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
 from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.links import Link
-from gateway.domain.measures import Cell, Followed, Tally
+from gateway.domain.measures import Cell, Followed, Hit, Tally
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.pace import Pace
@@ -742,6 +742,14 @@ class Analytics(Protocol):
     def cells(self, since: int, middle: int) -> list[Cell]:
         """What was found since then, by rule, kind, model and firmware; rules in shadow and products that
         nobody registered apart. `middle` is when the later half begins."""
+        ...
+
+    def cells_by_day(self, since: int) -> list[tuple[tuple[str, str, str, str], int, int]]:
+        """((rule, kind, model, firmware), day since 1970 (UTC), products) of the same cells."""
+        ...
+
+    def hits(self, cell: tuple[str, str, str, str], since: int, limit: int = 200) -> list[Hit]:
+        """The products of one of these cells, the one that was found last first."""
         ...
 
     def fleet(self) -> Mapping[tuple[str, str, str], int]:

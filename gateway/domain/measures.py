@@ -111,6 +111,19 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Hit:
+    """One product of a cell, the last time that the rule found something on it."""
+
+    device: str
+    owner: str | None
+    found_at: int
+    cleared_at: int | None
+    touchpoint: str | None
+    state: str | None
+    """of the touchpoint"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
     """One finding with what became of it; times are ms, None for what did not happen."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from types import SimpleNamespace as Shown
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +15,14 @@ from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import State
 from gateway.flow import clusters
 from gateway.ports import Records
-from gateway.web import charts, path, views
-from gateway.web.pages_rollouts import stopped_rollouts
+from gateway.web import charts, needs, pages_clusters, pages_feedback, path, views
 from gateway.web.pages_operator import MOST_ROWS, Desk, open_desk, operator_only
+from gateway.web.pages_rollouts import stopped_rollouts
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
+
+CLUSTERS_SHOWN = 5
 
 
 @routes.get("/operator")
@@ -32,17 +33,22 @@ async def overview(request: web.Request) -> web.Response:
     p = await path.pulse(at.context)
     loaded = await at.read(lambda records: _load_overview(records, at))
     shown = path.steps(p, at.words)
+    stopped = await stopped_rollouts(at.context, at.words, at.now)
+    found = [one for one, _ in loaded.clusters]
+    answered = [name for name in pages_feedback.ORDER if _answered(name, loaded.months)]
     view = Shown(
-        headline=_headline(p, at.words),
+        headline=needs.headline(needs.needs(p, loaded.overdue, found, stopped, at.words), at.words),
         connected=path.connected(loaded.connected, at.words),
         steps=shown,
         ribbon=charts.ribbon([step.per_second for step in shown]),
         open=[_open_row(found, name, at) for found, name in loaded.open],
         open_note=at.words("operator.open_note", count=len(loaded.open)) if loaded.open else "",
-        clusters=[_cluster(one, at.words) for one in loaded.clusters[:MOST_ROWS]],
+        clusters=[
+            pages_clusters.row(one, course, at.words) for one, course in loaded.clusters[:CLUSTERS_SHOWN]
+        ],
+        all_clusters=len(found) if len(found) > CLUSTERS_SHOWN else 0,
         rules=_rules(loaded.funnel, at),
-        feedback=_feedback(loaded.feedback, at.words),
-        stopped=await stopped_rollouts(at.context, at.words, at.now),
+        feedback=pages_feedback.question(answered[0], loaded.months, at.words) if answered else None,
     )
     return at.answer("operator_overview.html", "overview", view)
 
@@ -52,14 +58,18 @@ def _load_overview(records: Records, at: Desk) -> Shown:
     live = records.touchpoints.page(states=open_states, limit=MOST_ROWS)
     for touchpoint in live:
         at.who.saw(touchpoint.owner, "matters", "overview")
-    asked = records.feedback.page(limit=path.RECENT)
     return Shown(
         connected=records.devices.connected(at.now - DAY_MS),
         open=[(views.load_matter(records, t, at.context), _owner_name(records, t.owner)) for t in live],
-        clusters=clusters.clusters(records, at.now),
+        clusters=pages_clusters.load(records, at.now, clusters.SPAN_DAYS),
         funnel=records.touchpoints.funnel(at.now - path.MONTH_MS),
-        feedback=[f for f in asked if f.score is not None and f.question == "csat"],
+        months=pages_feedback.load_months(records, at.now),
+        overdue=sum(late for _, late in records.cases.counts(at.now).values()),
     )
+
+
+def _answered(name: str, months: Sequence[pages_feedback.Month]) -> bool:
+    return any(month.scores[name].answered for month in months)
 
 
 def _owner_name(records: Records, owner_id: str) -> str:
@@ -67,25 +77,6 @@ def _owner_name(records: Records, owner_id: str) -> str:
         return records.owners.get(owner_id).name
     except NotFoundError:
         return owner_id
-
-
-def _headline(p: path.Pulse, words: Words) -> Shown:
-    """What needs somebody, or that nothing does."""
-    if p.dead:
-        return Shown(
-            text=words("operator.head_dead", count=p.dead),
-            href="/operator/outbox",
-            link=words("operator.see_dead", count=p.dead),
-        )
-    if p.rule_errors:
-        return Shown(text=words("operator.head_rules", count=p.rule_errors), href=None, link=None)
-    late = [name for name, lag in p.lag.items() if lag > 100_000]
-    if late:
-        return Shown(text=words("operator.head_lag", reader=late[0]), href=None, link=None)
-    if p.quarantined:
-        text = words("operator.head_quarantine", count=p.quarantined)
-        return Shown(text=text, href="/operator/quarantine", link=words("operator.see_quarantine"))
-    return Shown(text=words("operator.head_calm"), href=None, link=None)
 
 
 def _open_row(found: views.Matter, owner: str, at: Desk) -> Shown:
@@ -119,31 +110,6 @@ def _soon(ms: int, at: Desk) -> str:
     return words.when(ms, "time") if same else f"{words.when(ms, 'wd')} {words.when(ms, 'time')}"
 
 
-def _cluster(one: clusters.Cluster, words: Words) -> Shown:
-    cell = one.cell
-    text, tone = _against_the_fleet(one, words)
-    return Shown(
-        title=views.rule_name(cell.rule, words),
-        severity=views.severity(words, cell.severity),
-        model=cell.model or cell.kind,
-        firmware=cell.firmware or "–",
-        observed=words.number(cell.observed),
-        products=words.number(one.products),
-        lately=words("operator.lately", count=cell.lately),
-        ratio=text,
-        tone=tone,
-        first=words.when(cell.first, "short"),
-    )
-
-
-def _against_the_fleet(one: clusters.Cluster, words: Words) -> tuple[str, str]:
-    """How many times what the kind's share would give, with its interval; muted where it could be chance."""
-    if one.ratio is None:
-        return words("operator.whole_fleet"), "muted"
-    value, low, high = (words.number(part, 1) for part in one.ratio)
-    return words("operator.ratio", value=value, low=low, high=high), "" if one.sure else "muted"
-
-
 def _rules(funnel: Sequence[Mapping[str, Any]], at: Desk) -> list[Shown]:
     rows = []
     for row in sorted(funnel, key=lambda r: -int(r["found"])):
@@ -171,21 +137,3 @@ def _declined(row: Mapping[str, Any], shadow: bool, words: Words) -> str:
     if shadow:
         return words("operator.shadow")
     return f"{round(100 * int(row['declined']) / sent)}{NBSP}%" if sent else "–"
-
-
-def _feedback(answered: Sequence[Any], words: Words) -> Shown:
-    rated = [f for f in answered if f.question == "csat"]
-    if not rated:
-        return Shown(rows=[], note="", text="")
-    counts = {score: sum(f.score == score for f in rated) for score in range(5, 0, -1)}
-    rows = [
-        Shown(
-            label=words("feedback.stars", count=score),
-            bar=charts.health_bar(n / len(rated)),
-            count=words.number(n),
-        )
-        for score, n in counts.items()
-    ]
-    mean = words.number(fmean(f.score for f in rated), 1)
-    key = "operator.feedback_few" if len(rated) < 30 else "operator.feedback_text"
-    return Shown(rows=rows, note=words("operator.answers", count=len(rated)), text=words(key, mean=mean))

@@ -47,6 +47,17 @@ class Score:
         bad = sum(n for score, n in self.distribution.items() if score <= DETRACTOR)
         return round(100 * (good - bad) / self.answered, 1)
 
+    @property
+    def net_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the net promoter score, in percent, made as that of a mean."""
+        if self.question != "nps":
+            return None
+        sides: Counter[int] = Counter()
+        for score, n in self.distribution.items():
+            sides[(score >= PROMOTER) - (score <= DETRACTOR)] += n
+        found = interval_of(sides, -1, 1)
+        return None if found is None else (round(100 * found[0], 1), round(100 * found[1], 1))
+
 
 def scores(records: Records, since: int, until: int) -> list[Score]:
     """Of the questions put in since … until (ms), each of the three."""

@@ -233,6 +233,9 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/calendar"): O,
     ("GET", "/calendar/{token}.ics"): (),
     # after the job
+    ("GET", "/operator/clusters"): C,
+    ("GET", "/operator/clusters/products"): C,
+    ("GET", "/operator/feedback"): C,
     ("GET", "/operator/cases"): C,
     ("GET", "/operator/cases/{id}"): C,
     ("POST", "/operator/cases/{id}/note"): C,

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Transaction
 from gateway.domain.feedback import AskState
-from gateway.domain.measures import Cell, Followed, Tally
+from gateway.domain.measures import Cell, Followed, Hit, Tally
 from gateway.domain.moments import DAY_MS
 
 _DAY = sa.text(
@@ -57,6 +57,32 @@ _CELLS = sa.text(
     FROM findings f JOIN devices d ON d.id = f.device
     WHERE f.found_at >= :since AND NOT f.shadow
     GROUP BY f.rule, d.kind, coalesce(d.model, ''), coalesce(d.firmware, '')
+    """
+)
+
+_CELLS_BY_DAY = sa.text(
+    """
+    SELECT f.rule, d.kind, coalesce(d.model, ''), coalesce(d.firmware, ''),
+        f.found_at / 86400000 AS day, count(DISTINCT f.device)
+    FROM findings f JOIN devices d ON d.id = f.device
+    WHERE f.found_at >= :since AND NOT f.shadow
+    GROUP BY f.rule, d.kind, coalesce(d.model, ''), coalesce(d.firmware, ''), f.found_at / 86400000
+    """
+)
+
+_HITS = sa.text(
+    """
+    SELECT f.device, d.owner, f.found_at, f.cleared_at, t.id AS touchpoint, t.state
+    FROM findings f JOIN devices d ON d.id = f.device
+    LEFT JOIN touchpoints t ON t.id = coalesce(
+        (SELECT tf.touchpoint FROM touchpoint_findings tf WHERE tf.finding = f.id
+            ORDER BY tf.added_at DESC LIMIT 1),
+        (SELECT x.id FROM touchpoints x WHERE x.finding = f.id ORDER BY x.id DESC LIMIT 1))
+    WHERE f.rule = :rule AND f.found_at >= :since AND NOT f.shadow
+        AND d.kind = :kind AND coalesce(d.model, '') = :model AND coalesce(d.firmware, '') = :firmware
+        AND f.found_at = (SELECT max(g.found_at) FROM findings g
+            WHERE g.device = f.device AND g.rule = f.rule AND NOT g.shadow)
+    ORDER BY f.found_at DESC, f.device LIMIT :limit
     """
 )
 
@@ -130,6 +156,15 @@ class SqlAnalytics:
     def cells(self, since: int, middle: int) -> list[Cell]:
         rows = self._connection.execute(_CELLS, {"since": since, "middle": middle}).mappings()
         return [Cell(**row) for row in rows]
+
+    def cells_by_day(self, since: int) -> list[tuple[tuple[str, str, str, str], int, int]]:
+        rows = self._connection.execute(_CELLS_BY_DAY, {"since": since})
+        return [((rule, kind, model, firmware), int(day), n) for rule, kind, model, firmware, day, n in rows]
+
+    def hits(self, cell: tuple[str, str, str, str], since: int, limit: int = 200) -> list[Hit]:
+        asked = dict(zip(("rule", "kind", "model", "firmware"), cell, strict=True))
+        rows = self._connection.execute(_HITS, {**asked, "since": since, "limit": limit}).mappings()
+        return [Hit(**row) for row in rows]
 
     def fleet(self) -> Mapping[tuple[str, str, str], int]:
         return {(kind, model, firmware): n for kind, model, firmware, n in self._connection.execute(_FLEET)}
