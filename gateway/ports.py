@@ -116,6 +116,13 @@ class Journal(Protocol):
         they are recent. Empty when there is nothing new."""
         ...
 
+    async def erase(self, devices: Mapping[str, Sequence[tuple[int, int]]], upto: int) -> int:
+        """What these devices sent and was received at these times (ms, half open) is overwritten, up to
+        position `upto`: its entries stay, and are empty. Gives how many there were.
+
+        Raises JournalWriteError."""
+        ...
+
     async def commit(self, reader: str, position: int) -> None:
         """Copy a reader's position here (its effects are committed elsewhere), for trimming and lag."""
         ...
@@ -180,6 +187,12 @@ class TimeSeries(Protocol):
 
     async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
         """The newest value of every signal of one device."""
+        ...
+
+    async def erase(self, device: str, start: int, end: int) -> None:
+        """End a device's readings of start <= ts < end (ms), for good.
+
+        Raises StoreUnavailableError."""
         ...
 
     async def check(self) -> str:
@@ -884,6 +897,10 @@ class Accounts(Protocol):
         """Used up: of two at the same instant one gets it."""
         ...
 
+    def standing(self, kind: ProofKind, about: str) -> Proof | None:
+        """The newest that was not used, expired or not."""
+        ...
+
     def drop_proofs(self, kind: ProofKind, about: str) -> None: ...
     def count_try(self, key: str, window_ms: int, at: int) -> int:
         """Count one more try under `key`, in a window that begins with the first; gives how many it has."""
@@ -949,6 +966,17 @@ class Personal(Protocol):
     def rows(self, table: str, owner_id: str) -> Iterator[Mapping[str, Any]]:
         """An owner's rows of a table, without secrets: values as JSON has them, times in RFC 3339, bytes as
         they are. KeyError for a table that is none of `tables`."""
+        ...
+
+    def erase(self, owner_id: str, names: Collection[str], others: Collection[str]) -> Mapping[str, int]:
+        """Delete an owner's rows of every table; what has to stay, stays without its person. Where the
+        ledgers of `others` have one of `names` (of the owner's), it is taken out.
+
+        Gives {table: rows deleted}. The owner may have no device any more."""
+        ...
+
+    def erase_undecoded(self, device: str, start: int, end: int) -> int:
+        """Delete what a device sent that could not be decoded, received in start <= ms < end."""
         ...
 
 

@@ -301,6 +301,7 @@ BODIES: Mapping[str, Any] = {
     "PUT /devices/{device_id}/owner": {"owner": None},
     "PUT /devices/{device_id}/people/{person_id}": {"role": "member"},
     "POST /devices/{device_id}/invitations": {"name": "Tom"},
+    "POST /owners/{owner_id}/claims": {"code": "BCDF-GHJK"},
     "PUT /workshops/{workshop_id}/calendar": {},
     "PUT /workshops/{workshop_id}": {
         "name": "Mine now",

@@ -57,6 +57,7 @@ class ProofKind(StrEnum):
     CODE = "code"  # shown by a display; about: the owner
     CHALLENGE = "challenge"  # for a passkey to sign; about: "sign-in", or the account that gets the passkey
     SSO = "sso"  # the state of a sign-in at the provider; about: the browser it began in
+    CLAIM = "claim"  # shown by a display for whoever takes the product over; about: the device
     BROWSER = "browser"  # an account was signed in to from this browser before; about: the account
 
 
@@ -96,6 +97,19 @@ class Account:
     def elsewhere(self) -> bool:
         """Whether a provider says who they are: then nothing is set up here."""
         return self.name.startswith("sso:")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """Somebody as a provider describes them."""
+
+    name: str
+    """`sso:<issuer> <sub>`: the one pair that stays the same (OpenID Connect Core, section 5.7)"""
+    called: str
+    role: Role
+    subject: str | None
+    """owner or workshop id"""
+    rank: Rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,16 @@ from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from gateway.domain.visit_words import visit_words
 from gateway.domain.webhooks import MANUFACTURER, EndpointState
 from gateway.domain.wording import Told, Words, touchpoint_words
-from gateway.flow import access_log, afterwords, consents, invitations, visit_mail, written
+from gateway.flow import (
+    access_log,
+    afterwords,
+    claim_words,
+    consents,
+    invitations,
+    sign_in_mail,
+    visit_mail,
+    written,
+)
 from gateway.ports import Records
 from rules import Catalogue, RuleSet
 
@@ -495,6 +504,14 @@ def workshop_of(records: Records, device: Device, touchpoint: Touchpoint | None 
         return None
 
 
+def is_workshop(records: Records, workshop_id: str) -> bool:
+    """Whether there is one."""
+    try:
+        return bool(records.workshops.get(workshop_id))
+    except NotFoundError:
+        return False
+
+
 class Renderer:
     """Turns an outbox row into what its channel sends."""
 
@@ -514,6 +531,8 @@ class Renderer:
             return replace(delivery, payload=delivery.payload["mail"])
         if delivery.channel == EMAIL and delivery.payload.get("about") in visit_mail.ABOUT:
             return visit_mail.render(records, delivery, now, self._texts, self._public_url)
+        if delivery.payload.get("about") in sign_in_mail.ABOUT:
+            return sign_in_mail.render(records, delivery, now, self._texts, self._public_url)
         if delivery.payload.get("about") in invitations.ABOUT:
             speech = invitations.Speech(
                 texts=self._texts, signals=self._signals, policy=self._policy, public_url=self._public_url
@@ -522,6 +541,8 @@ class Renderer:
         if delivery.payload.get("about") in afterwords.ABOUT:
             told = afterwords.render(records, delivery, now, self._texts, self._public_url)
             return told and self._not_at_night(records, told, now)
+        if delivery.payload.get("about") == claim_words.ABOUT:
+            return claim_words.render(records, delivery, self._texts, self._public_url)
         if delivery.channel == WEBHOOK:
             return self._event(records, delivery, now)
         if delivery.channel == JOURNAL or delivery.touchpoint is None:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.domain.access import Role, Token, issue_token
-from gateway.domain.device import Device
 from gateway.domain.errors import ConflictError, GoneError, NotFoundError
 from gateway.domain.household import Invitation, Part, Person
 from gateway.domain.ids import new_id
@@ -110,14 +109,6 @@ def _made(made: tuple[Invitation, str], context: Context, words: Words) -> Shown
     )
 
 
-def _own(records: Records, identity: Any, device_id: str) -> Device:
-    """A product of the owner's own: of one they share they decide nothing."""
-    device = rights.device(records, identity, device_id)
-    if device.owner != identity.subject:
-        raise NotFoundError(f"There is no device {device_id}.")
-    return device
-
-
 @routes.post("/me/products/{device}/people/invite")
 @owner_only
 async def invite(request: web.Request) -> web.Response:
@@ -125,7 +116,7 @@ async def invite(request: web.Request) -> web.Response:
     at, wanted, form = await open_page(request), request.match_info["device"], await request.post()
 
     def work(records: Records) -> tuple[Invitation, str]:
-        _own(records, at.who, wanted)
+        rights.own_device(records, at.who, wanted)
         return people.invite(
             records,
             wanted,
@@ -152,7 +143,7 @@ async def change(request: web.Request) -> web.Response:
     person = request.match_info["person"]
 
     def work(records: Records) -> None:
-        _own(records, at.who, wanted)
+        rights.own_device(records, at.who, wanted)
         found = people.part(records, wanted, person)
         if found is None:
             raise NotFoundError(f"{person} does not belong to {wanted}.")
@@ -174,7 +165,7 @@ async def remove(request: web.Request) -> web.Response:
 
     def work(records: Records) -> None:
         if person != at.owner_id:
-            _own(records, at.who, wanted)
+            rights.own_device(records, at.who, wanted)
         people.leave(records, wanted, person, at.now, by=at.owner_id)
 
     await at.write(work)
@@ -189,7 +180,7 @@ async def call_back(request: web.Request) -> web.Response:
     at, wanted = await open_page(request), request.match_info["device"]
 
     def work(records: Records) -> None:
-        _own(records, at.who, wanted)
+        rights.own_device(records, at.who, wanted)
         people.call_back(records, wanted, request.match_info["id"], at.now)
 
     await at.write(work)
@@ -204,7 +195,7 @@ async def call_back(request: web.Request) -> web.Response:
 async def invitation(request: web.Request) -> web.Response:
     """What somebody is invited to; looking at it changes nothing."""
     context, words = request.app[CONTEXT], await words_for(request)
-    secret, me = request.match_info["secret"], await _me(request)
+    secret, me = request.match_info["secret"], await me_of(request)
     try:
         loaded = await context.database.read(lambda records: _load_invitation(records, secret, me, context))
     except (GoneError, NotFoundError):
@@ -220,12 +211,13 @@ async def invitation(request: web.Request) -> web.Response:
         action=f"/join/{quote(secret)}",
         name=one.name,
         me=words("people.take_signed_in", name=loaded.me) if loaded.me else None,
-        purposes=[_purpose(purpose, words) for purpose in loaded.purposes] if one.asked else [],
+        purposes=[purpose_shown(purpose, words) for purpose in loaded.purposes] if one.asked else [],
     )
     return page(request, "join.html", words, view=view)
 
 
-def _purpose(purpose: str, words: Words) -> Shown:
+def purpose_shown(purpose: str, words: Words) -> Shown:
+    """What somebody is asked to agree to."""
     key = f"consent.{purpose}"
     return Shown(
         key=purpose,
@@ -234,7 +226,7 @@ def _purpose(purpose: str, words: Words) -> Shown:
     )
 
 
-async def _me(request: web.Request) -> str | None:
+async def me_of(request: web.Request) -> str | None:
     """The owner who is signed in in this browser, if any."""
     keeper = request.app[KEEPER]
     identity = (await keeper.sessions(request)).get(Role.OWNER)
@@ -260,9 +252,9 @@ def _load_invitation(records: Records, secret: str, me: str | None, context: Con
 async def take_up(request: web.Request) -> web.StreamResponse:
     """Share the product from now on: as who is signed in, or as somebody new, who is signed in with it."""
     context, words, form = request.app[CONTEXT], await words_for(request), await request.post()
-    secret, me, now = request.match_info["secret"], await _me(request), context.clock.now()
+    secret, me, now = request.match_info["secret"], await me_of(request), context.clock.now()
     granted = [str(purpose) for purpose in form.getall("agree", [])]
-    newcomer = None if me else _newcomer(form, words, now)
+    newcomer = None if me else newcomer_of(form, words, now)
     if me is None and newcomer is None:
         return see(f"/join/{quote(secret)}", "name")
 
@@ -292,7 +284,7 @@ async def take_up(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _newcomer(form: Any, words: Words, now: int) -> Owner | None:
+def newcomer_of(form: Any, words: Words, now: int) -> Owner | None:
     """Somebody nobody knows yet; None without a name."""
     name = " ".join(str(form.get("name", "")).split())[:NAME_MOST]
     email = str(form.get("email", "")).strip()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.domain.access import Role
+from gateway.domain.accounts import Account, Rank
 from gateway.domain.appointment import ENDED, Appointment, Workshop
 from gateway.domain.case import Case, CaseKind
 from gateway.domain.device import Device, Facts
@@ -46,6 +47,14 @@ def device(records: Records, who: Identity, device_id: str) -> Device:
     if not who.staff and not theirs:
         raise NotFoundError(f"There is no device {device_id}.")
     who.saw(found.owner, f"product:{device_id}", "check_product", device=device_id)
+    return found
+
+
+def own_device(records: Records, who: Identity, device_id: str) -> Device:
+    """A product of the owner's own: of one they share they decide nothing."""
+    found = device(records, who, device_id)
+    if found.owner != who.subject:
+        raise NotFoundError(f"There is no device {device_id}.")
     return found
 
 
@@ -255,3 +264,20 @@ def only(who: Identity, role: Role, wanted: str | None) -> str | None:
     if wanted is not None and wanted != who.subject:
         raise NotFoundError(f"There is no {role} {wanted}.")
     return who.subject
+
+
+def account(records: Records, who: Identity, account_id: str) -> Account:
+    """The account of somebody at work: of the same workshop for who runs it, any for after-sales."""
+    found = next((one for one in accounts(records, who) if one.id == account_id), None)
+    if found is None:
+        raise NotFoundError(f"There is no account {account_id}.")
+    return found
+
+
+def accounts(records: Records, who: Identity) -> list[Account]:
+    """The people at work whom somebody may invite and end, none of whom is an owner."""
+    if who.role not in (Role.WORKSHOP, Role.OPERATOR) or who.rank is not Rank.RUNS:
+        return []
+    mine = who.role is Role.WORKSHOP
+    found = records.accounts.page(Role.WORKSHOP, who.subject) if mine else records.accounts.page()
+    return [one for one in found if one.ended is None]

@@ -17,12 +17,15 @@ from gateway.web import (
     health,
     metrics,
     openapi,
+    pages_account,
     pages_answer,
     pages_booking,
     pages_calendars,
+    pages_claim,
     pages_clusters,
     pages_deliveries,
     pages_display,
+    pages_erase,
     pages_feedback,
     pages_firmware,
     pages_following,
@@ -44,6 +47,7 @@ from gateway.web import (
     pages_workshop,
     render,
     sign_in,
+    sso,
 )
 from gateway.web.access import (
     Gatekeeper,
@@ -71,7 +75,9 @@ PAGES = (
     pages_answer,
     pages_link,
     pages_people,
+    pages_claim,
     pages_display,
+    pages_erase,
     pages_calendars,
     pages_visit,
     pages_week,
@@ -88,6 +94,8 @@ PAGES = (
     pages_rules,
     events,
     sign_in,
+    sso,
+    pages_account,
 )
 STATIC = Path(__file__).parent / "static"
 BODY_MOST = 1024 * 1024
@@ -136,8 +144,15 @@ def make_app(context: Context) -> web.Application:
     if context.ddi is not None:
         app.add_subapp(*context.ddi)
         app.add_routes([web.route("*", "/{tenant}/controller/v1/{rest:.*}", stranger)])
+    app.on_cleanup.append(_close_sso)
     marked_routes(app)
     return app
+
+
+async def _close_sso(app: web.Application) -> None:
+    provider = app[CONTEXT].sso
+    if provider is not None:
+        await provider.close()
 
 
 def make_ops_app(context: Context) -> web.Application:

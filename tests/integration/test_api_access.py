@@ -27,6 +27,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", f"{API}/owners"): S,
     ("PUT", f"{API}/owners/{{owner_id}}"): S,
     ("GET", f"{API}/owners/{{owner_id}}"): O + S,
+    ("DELETE", f"{API}/owners/{{owner_id}}"): O + S,
     ("GET", f"{API}/owners/{{owner_id}}/looks"): O + S,
     ("GET", f"{API}/owners/{{owner_id}}/consents"): O + S,
     ("GET", f"{API}/owners/{{owner_id}}/consents/{{purpose}}"): O + S,
@@ -53,6 +54,10 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/devices/{{device_id}}/invitations"): O + S,
     ("POST", f"{API}/devices/{{device_id}}/invitations"): O + S,
     ("DELETE", f"{API}/devices/{{device_id}}/invitations/{{invitation_id}}"): O + S,
+    ("GET", f"{API}/devices/{{device_id}}/handover"): O + S,
+    ("POST", f"{API}/devices/{{device_id}}/handover"): O + S,
+    ("DELETE", f"{API}/devices/{{device_id}}/handover"): O + S,
+    ("POST", f"{API}/owners/{{owner_id}}/claims"): O + S,
     # workshops
     ("GET", f"{API}/workshops"): O + W + S,
     ("POST", f"{API}/workshops"): S,
@@ -167,6 +172,33 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/sign-in"): (),
     ("POST", "/sign-in"): (),
     ("POST", "/sign-out"): (),
+    ("POST", "/sign-in/mail"): (),
+    ("GET", "/sign-in/mail/{secret}"): (),
+    ("POST", "/sign-in/mail/{secret}"): (),
+    ("GET", "/sign-in/invitation/{secret}"): (),
+    ("POST", "/sign-in/invitation/{secret}"): (),
+    ("GET", "/sign-in/code"): (),
+    ("POST", "/sign-in/code"): (),
+    ("POST", "/sign-in/passkey/options"): (),
+    ("POST", "/sign-in/passkey"): (),
+    ("GET", "/sign-in/sso"): (),
+    ("GET", "/sign-in/sso/back"): (),
+    # how one signs in
+    ("GET", "/account"): O + W + C,
+    ("POST", "/account/passkeys/options"): O + W + C,
+    ("POST", "/account/passkeys"): O + W + C,
+    ("POST", "/account/passkeys/{passkey}/remove"): O + W + C,
+    ("GET", "/account/password"): W + C,
+    ("POST", "/account/password"): W + C,
+    ("POST", "/account/password/begin"): W + C,
+    ("POST", "/account/password/remove"): W + C,
+    ("POST", "/account/sessions/end"): O + W + C,
+    ("POST", "/account/sessions/{session}/end"): O + W + C,
+    ("GET", "/account/people"): W + C,
+    ("POST", "/account/people"): W + C,
+    ("POST", "/account/people/{id}/again"): W + C,
+    ("POST", "/account/people/{id}/end"): W + C,
+    ("POST", "/display/{device}/code"): O,
     ("POST", "/enter"): (),
     ("POST", "/looks"): (),
     ("POST", "/demo/pace"): (),
@@ -177,6 +209,9 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/me"): O,
     ("GET", "/me/ledger"): O,
     ("GET", "/me/export.zip"): O,
+    ("GET", "/me/delete"): O,
+    ("POST", "/me/delete"): O,
+    ("GET", "/deleted"): (),
     ("GET", "/me/you"): O,
     ("GET", "/me/products"): O,
     ("GET", "/me/products/{device}"): O,
@@ -185,6 +220,12 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/products/{device}/people/{person}"): O,
     ("POST", "/me/products/{device}/people/{person}/remove"): O,
     ("POST", "/me/products/{device}/invitations/{id}/end"): O,
+    ("GET", "/me/products/{device}/move"): O,
+    ("POST", "/me/products/{device}/move"): O,
+    ("POST", "/me/products/{device}/move/end"): O,
+    ("POST", "/me/products/{device}/move/gone"): O,
+    ("GET", "/claim"): (),
+    ("POST", "/claim"): (),
     ("GET", "/join/{secret}"): (),
     ("POST", "/join/{secret}"): (),
     ("POST", "/operator/owners/{id}/reason"): C,
@@ -416,12 +457,13 @@ async def test_pages_do_not_show_what_is_somebody_elses(lab: Lab, role: Role, st
 
 
 def object_routes(role: Role) -> list[tuple[str, str]]:
-    """Routes to one object that a role may call."""
-    return [
+    """Routes to one object that a role may call; last the one after which nothing is there any more."""
+    found = [
         (method, path.removeprefix(API))
         for (method, path), roles in ROUTES.items()
         if path.startswith(API) and "{" in path and role in roles
     ]
+    return sorted(found, key=lambda route: route == ("DELETE", "/owners/{owner_id}"))
 
 
 @pytest.mark.parametrize(("role", "stranger"), [(Role.OWNER, "max"), (Role.WORKSHOP, "south")])

@@ -105,6 +105,11 @@ class SqlAccounts:
     def proof(self, proof_hash: str) -> Proof | None:
         return _PROOF.first(self._connection, _PROOF.select.where(tables.proofs.c.hash == proof_hash))
 
+    def standing(self, kind: ProofKind, about: str) -> Proof | None:
+        c = tables.proofs.c
+        query = _PROOF.select.where(c.kind == kind, c.about == about, c.used.is_(None))
+        return _PROOF.first(self._connection, query.order_by(c.created.desc()).limit(1))
+
     def use_proof(self, proof_id: str, at: int) -> bool:
         c = tables.proofs.c
         statement = sa.update(tables.proofs).where(c.id == proof_id, c.used.is_(None)).values(used=at)

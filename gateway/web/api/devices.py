@@ -12,7 +12,7 @@ from gateway.domain.access import Role
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.times import parse_rfc3339, rfc3339
-from gateway.flow import decide, outgoing, recalls
+from gateway.flow import claiming, outgoing, recalls
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
@@ -200,15 +200,12 @@ async def transfer_device(call: Call, device_id: str, body: TransferIn) -> Devic
     """
 
     def work(records: Records) -> DeviceOut:
-        before = records.devices.get(device_id)
+        records.devices.get(device_id)
         if body.owner is not None and not there(records.owners.get, body.owner):
             raise fault_at("owner", f"owner: there is no owner {body.owner}.")
-        if before.owner != body.owner:
-            records.devices.transfer(device_id, body.owner, call.now)
-            decide.changed_hands(records, device_id, call.now, call.context.policy)
-            recalls.taken_over(records, device_id, call.now, call.context.policy)
-            outgoing.queue_device(records, records.devices.get(device_id), call.now)
-        return DeviceOut.of_device(records.devices.get(device_id))
+        return DeviceOut.of_device(
+            claiming.give(records, device_id, body.owner, call.now, call.context.policy)
+        )
 
     transferred = await call.write(work)
     await call.announce()
