@@ -248,6 +248,15 @@ class Engine:
         if ts <= received + self._tolerance:
             self._world.take(name, area, ts, signals)
 
+    def forget(self, position: int, received: int, device: str) -> None:
+        """A control entry says that nothing of what a device has reported may be kept: its episodes are over,
+        its windows empty."""
+        self._keep_ungiven()
+        state = self._states.get(device)
+        if state is not None and state.kind is not None:
+            self._changed(state)
+            self._change_kind(state, state.kind, position, received)
+
     def explain(self, device: str, rule_id: str, received: int) -> RuleExplanation | None:
         """Why a rule is or is not true for a device now; None if one is unknown, or they do not fit."""
         state = self._states.get(device)

@@ -60,6 +60,9 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE TABLE IF NOT EXISTS readers (name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+ERASED: Message = ("touchpoint/v1/-/touchpoint/erased", b"")
+"""Stands where a message was that had to be erased: a topic of ours, which no decoder takes anything from."""
+
 DROP = "DELETE FROM batches WHERE first + count - 1 <= ? AND first < (SELECT max(first) FROM batches)"
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -159,6 +162,22 @@ class _File:
             _rollback(connection)
             raise
         return saved
+
+    def erase(self, devices: Mapping[str, Sequence[tuple[int, int]]], upto: int) -> int:
+        """Overwrite what these devices sent, by the time of reception; gives how many entries."""
+        connection, number = self.connection(), 0
+        connection.execute("PRAGMA secure_delete = ON").close()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for device, spans in devices.items():
+                for since, until in spans:
+                    number += _overwrite(connection, device, since, until, upto)
+            connection.execute("COMMIT")
+        except BaseException:
+            _rollback(connection)
+            raise
+        connection.execute("PRAGMA secure_delete = OFF").close()
+        return number
 
     def read(self, after: int, limit: int) -> list[Row]:
         """Rows that hold what follows `after`, about `limit` entries."""
@@ -490,6 +509,20 @@ class SqliteJournal:
             raise _cannot(self._path, error) from error
         return found
 
+    async def erase(self, devices: Mapping[str, Sequence[tuple[int, int]]], upto: int) -> int:
+        """Overwrite what these devices sent at these times; gives how many entries. What memory holds of the
+        file is read from there again. Raises JournalWriteError."""
+        await self.open()
+        async with self._appending:
+            try:
+                number = await self._in(self._write_thread, self._writer_file.erase, devices, upto)
+            except sqlite3.Error as error:
+                await self._in(self._write_thread, self._writer_file.close)
+                raise _cannot(self._path, error) from error
+            self._recent.clear()
+            self._recent_messages = self._recent_bytes = 0
+        return int(number)
+
     def head(self) -> int:
         """Position of the newest entry known here, 0 when empty."""
         return self._head
@@ -649,6 +682,30 @@ def _packet_ids(session: msgspec.Raw, packed: msgspec.Raw) -> PacketIds:
 def _count(packed: bytes) -> int:
     """How many of the packed ids are not 0."""
     return len(packed) // 2 - memoryview(packed).cast("H").tolist().count(0)
+
+
+def _overwrite(connection: sqlite3.Connection, device: str, since: int, until: int, upto: int) -> int:
+    """Make a device's messages, which name it in their topic whatever form they have, empty ones; gives how
+    many."""
+    number = 0
+    rows = connection.execute(
+        "SELECT first, body FROM batches WHERE kind = 0 AND first <= ? AND received >= ? AND received < ? "
+        "AND instr(body, ?)",
+        (upto, since, until, device.encode()),
+    ).fetchall()
+    for first, body in rows:
+        version, entries, *named = _split(body)
+        messages = _decode_messages(entries)
+        gone = {
+            place
+            for place, (topic, _) in enumerate(messages)
+            if device in topic.split("/") and first + place <= upto
+        }
+        number += len(gone)
+        kept = [ERASED if place in gone else message for place, message in enumerate(messages)]
+        body = _encode((version, kept, *named))
+        connection.execute("UPDATE batches SET body = ? WHERE first = ?", (body, first))
+    return number
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

@@ -206,6 +206,20 @@ class _Writer:
                 "DELETE FROM stretches WHERE device = ? AND first < ? AND last < ?", (no, before, before)
             )
 
+    def erase(self, device: str, start: int, end: int) -> None:
+        """End a device's readings of these times. What has gathered is folded before, so that all lies in
+        stretches."""
+        connection = self.connection()
+        connection.execute("PRAGMA secure_delete = ON").close()
+        with _transaction(connection):
+            _fold(connection, self._gathered)
+            no = _number(connection, device)
+            if no is not None:
+                _erase(connection, no, start, end)
+        self._forget_gathered()
+        self._devices.pop(device, None)
+        connection.execute("PRAGMA secure_delete = OFF").close()
+
     def retain(self, days: int) -> None:
         """Set how long readings are kept; 0 for ever."""
         _put(self.connection(), "retention_days", days)
@@ -399,6 +413,10 @@ class EmbeddedTimeSeries:
         """The newest value of every signal of one device."""
         return await self._read(self._reader.latest, device)
 
+    async def erase(self, device: str, start: int, end: int) -> None:
+        """End a device's readings of start <= ts < end."""
+        await self._write(self._writer.erase, device, start, end)
+
     async def check(self) -> str:
         """One line for doctor. Raises StoreUnavailableError."""
         position = await self.position()
@@ -509,6 +527,33 @@ def _fold(connection: sqlite3.Connection, gathered: Mapping[int, Sequence[Entry]
         [(no, *row) for no, of in gathered.items() for row in _stretches(of)],
     )
     connection.execute("DELETE FROM recent")
+
+
+def _erase(connection: sqlite3.Connection, no: int, start: int, end: int) -> None:
+    """Write the stretches anew that hold something of these times; a signal that nothing is left of is
+    forgotten."""
+    rows = connection.execute(
+        "SELECT id, body FROM stretches WHERE device = ? AND first < ? AND last >= ?", (no, end, start)
+    ).fetchall()
+    for number, body in rows:
+        kept = [(ts, signals) for ts, signals in _readings(body) if not start <= ts < end]
+        if not kept:
+            connection.execute("DELETE FROM stretches WHERE id = ?", (number,))
+            continue
+        fresh = b"[" + b",".join([_encode({"ts": ts, "signals": signals}) for ts, signals in kept]) + b"]"
+        connection.execute(
+            "UPDATE stretches SET first = ?, last = ?, body = ? WHERE id = ?",
+            (kept[0][0], kept[-1][0], fresh, number),
+        )
+    left = {
+        name
+        for (body,) in connection.execute("SELECT body FROM stretches WHERE device = ?", (no,))
+        for _, signals in _readings(body)
+        for name in signals
+    }
+    known = [name for (name,) in connection.execute("SELECT name FROM signals WHERE device = ?", (no,))]
+    gone = [(no, name) for name in known if name not in left]
+    connection.executemany("DELETE FROM signals WHERE device = ? AND name = ?", gone)
 
 
 def _number(connection: sqlite3.Connection, device: str) -> int | None:

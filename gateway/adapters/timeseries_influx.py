@@ -253,6 +253,23 @@ class InfluxTimeSeries:
         text = await self._ask(self._client().query_api().query_raw(flux, self._org))
         return list(_rows(text if isinstance(text, str) else text.decode()))
 
+    async def erase(self, device: str, start: int, end: int) -> None:
+        """End a device's readings of start <= ts < end; InfluxDB takes them out of its files by itself."""
+        last = min(end, ENDLESS) - 1
+        if last < start:
+            return
+        await self._ask(
+            self._client()
+            .delete_api()
+            .delete(
+                start=_time(max(start, 0)),
+                stop=_time(last),
+                predicate=f"device={_flux(device)}",
+                bucket=self._bucket,
+                org=self._org,
+            )
+        )
+
     # --- life ---------------------------------------------------------------------------------
 
     async def check(self) -> str:

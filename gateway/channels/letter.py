@@ -56,10 +56,11 @@ class LetterChannel:
         self._writing = asyncio.Lock()
 
     async def send(self, delivery: Delivery) -> Outcome:
-        """Write one line."""
+        """Write one line; or, where the payload has `erase`, take out the lines of these deliveries."""
+        work = self._take_out if "erase" in delivery.payload else self._write
         async with self._writing:
             try:
-                return await asyncio.to_thread(self._write, delivery)
+                return await asyncio.to_thread(work, delivery)
             except OSError as error:
                 return Retry(detail=f"{self._folder} cannot be written: {error.strerror}")
 
@@ -74,6 +75,16 @@ class LetterChannel:
         values = {**delivery.payload, "delivery": delivery.id}
         _replace(path, before + _line([_cell(values.get(column)) for column in COLUMNS]))
         return Sent(detail=f"written to {path.name}")
+
+    def _take_out(self, delivery: Delivery) -> Outcome:
+        gone, number = frozenset(delivery.payload["erase"]), 0
+        for path in self._folder.glob("????-??-??.csv"):
+            rows = _rows(path)
+            kept = [row for row in rows if not row or row[0] not in gone]
+            if len(kept) < len(rows):
+                number += len(rows) - len(kept)
+                _replace(path, "".join(map(_line, kept)))
+        return Sent(detail=f"{number} lines taken out")
 
     async def close(self) -> None:
         """Nothing is kept open."""

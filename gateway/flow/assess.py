@@ -255,6 +255,8 @@ class Assessor:
             if entry.get("id") not in self._applied:
                 if entry.get("type") == "rules":
                     await self._activate(position, batch.received, entry)
+                elif entry.get("type") == "erase":
+                    await self._erase(position, batch.received, entry)
                 else:
                     then = await self._stood(entry)
                     self._control(position, batch.received, entry, then)
@@ -263,6 +265,17 @@ class Assessor:
             self._events += self._engine.take()
             if entry.get("type") == "rules":
                 await self._warm(position - 1)
+
+    async def _erase(self, position: int, received: int, entry: Mapping[str, Any]) -> None:
+        """Nothing of what devices sent at some times may be kept: of those that are still the same person's
+        not what the rules made of it either. The journal's entries up to here are overwritten."""
+        devices = {device: [(since, until) for since, until in of] for device, of in entry["devices"].items()}
+        for device, spans in devices.items():
+            self._facts.forget(device, spans)
+        for device in entry["left"]:
+            self._engine.forget(position, received, device)
+        number = await self._journal.erase(devices, position)
+        log.info("journal_erased", entries=number, devices=len(devices), position=position)
 
     def _note_applied(self, entry_id: str | None) -> None:
         if entry_id is None:

@@ -106,8 +106,11 @@ class Drop:
 def prepare(
     records: Records, delivery: Delivery, renderer: Renderer, policy: Policy, now: int
 ) -> Ready | Later | Drop | None:
-    """What is to be done with a claimed row; None when it has ended meanwhile."""
-    stored = records.outbox.get(delivery.id)
+    """What is to be done with a claimed row; None when it has ended or was erased meanwhile."""
+    try:
+        stored = records.outbox.get(delivery.id)
+    except NotFoundError:
+        return None
     if stored.state is not DeliveryState.LEASED:
         return None
     if delivery.expires_at is not None and delivery.expires_at <= now:
@@ -450,8 +453,10 @@ class Deliverer:
         after, attempt = settled(delivery, outcome, now, self._policy)
 
         def work(records: Records) -> None:
-            records.outbox.finish(after, attempt)
-            follow(records, after, outcome, now)
+            with contextlib.suppress(NotFoundError):  # its owner was erased while it was being sent
+                records.outbox.get(after.id)
+                records.outbox.finish(after, attempt)
+                follow(records, after, outcome, now)
 
         if after.state is DeliveryState.SENT:
             self._sent.add(delivery.id)

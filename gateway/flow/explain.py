@@ -155,6 +155,9 @@ def _take(engine: Engine, batch: Batch, after: int, device: Device) -> None:
 def _control(engine: Engine, position: int, received: int, entry: Mapping[str, Any], device: str) -> None:
     if entry.get("type") == "tick":
         engine.tick(position, received)
+    elif entry.get("type") == "erase":
+        if device in entry["left"]:
+            engine.forget(position, received, device)
     elif entry.get("device") != device:
         return
     elif entry.get("type") == "reset":

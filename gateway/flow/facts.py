@@ -134,6 +134,19 @@ class FactBook:
         self._of(device).kind = kind or self._kind_of(device)
         self._dirty.add(device)
 
+    def forget(self, device: str, spans: Sequence[tuple[int, int]]) -> None:
+        """Values of these times (device time, ms, half open) are no longer known."""
+        known = self._known.get(device)
+        if known is None:
+            return
+        known.merge()
+        for name, ts in [*known.ts.items()]:
+            if any(since <= ts < until for since, until in spans):
+                del known.ts[name], known.values[name]
+        known.names, known.last = (), (0, {})
+        self._dirty.add(device)
+        self.urgent.add(device)
+
     def _of(self, device: str) -> _Known:
         known = self._known.get(device)
         if known is None:

@@ -7,9 +7,9 @@ moment, for one large write costs less than many small ones.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -85,9 +85,20 @@ class Recorder:
         """Write what follows `position`; gives how far it went."""
         batches = await self._journal.read(position, limit=LARGEST_WRITE)
         if batches:
-            position = batches[-1].last
+            before, position = position, batches[-1].last
+            if any(_erasures(batches)):
+                # Written first, so that what stands before the entry is erased, too; the position follows.
+                await self._write(batches, before)
+                await self._erase(batches)
+                batches = []
             await self._write(batches, position)
         return position
+
+    async def _erase(self, batches: Sequence[Batch]) -> None:
+        for entry in _erasures(batches):
+            for device, spans in entry["devices"].items():
+                for since, until in spans:
+                    await self._store.erase(device, since, until)
 
     async def _begin(self) -> int:
         kept = await self._store.position()
@@ -137,3 +148,9 @@ class Recorder:
                 if tries:
                     log.info("record_recovered", tries=tries, waited_ms=self._clock.now() - began)
                 return result
+
+
+def _erasures(batches: Sequence[Batch]) -> Iterator[Mapping[str, Any]]:
+    """Control entries that end what devices sent at some times."""
+    for batch in batches:
+        yield from (entry for entry in batch.controls if entry.get("type") == "erase")

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from gateway.adapters import journal as module
+from gateway.adapters.codecs import make_decoder
 from gateway.adapters.journal import JournalFormatError, SqliteJournal
 from gateway.domain.messages import Batch, Decoded, Message, PacketIds
 from gateway.ports import JournalFullError, JournalWriteError
@@ -414,6 +415,33 @@ async def test_a_file_of_the_former_format_is_read_and_carried_on(path: Path) ->
         assert await journal.by_packet_id(SESSION, {1, 4}) == {}, "it had no packet ids"
         messages = await append_named(journal, 4, 1, "new")
         assert await journal.by_packet_id(SESSION, {1, 4}) == {4: messages[0]}
+
+
+async def test_what_a_device_sent_is_overwritten_and_keeps_its_place(path: Path) -> None:
+    async with SqliteJournal(path, readers=READERS, decoder=make_decoder({})) as journal:
+        mine = (
+            "touchpoint/v1/car-1/telemetry",
+            b'{"ts": 1795420800000, "signals": {"speed": 1.5, "x": "SECRET"}}',
+        )
+        like = ("touchpoint/v1/car-11/telemetry", mine[1].replace(b"SECRET", b"KEPT"))
+        await journal.append(
+            [like, mine, like], NOW, PacketIds(session=SESSION, packed=b"\0\1\0\2\0\3", count=3)
+        )
+        await journal.append([mine], NOW + 10)
+        await journal.append([mine], NOW + 20)
+        await journal.append_controls([{"type": "tick"}], NOW + 20)
+        await journal.append([mine], NOW + 15)
+        assert await journal.erase({"car-1": [(NOW, NOW + 20)]}, 6) == 2
+        batches = await journal.read(0, limit=100)
+        assert [(batch.first, batch.count) for batch in batches] == [(1, 3), (4, 1), (5, 1), (6, 1), (7, 1)]
+        assert batches[0].messages[0] == batches[0].messages[2] == like
+        assert [len(batch.decoded.telemetry) for batch in batches] == [2, 0, 1, 0, 1]
+        assert not any(batch.decoded.undecodable for batch in batches)
+        assert (await journal.by_packet_id(SESSION, {1, 3}))[3] == like
+    async with SqliteJournal(path, readers=READERS) as journal:
+        assert journal.head() == 7
+    assert path.read_bytes().count(b"SECRET") == 2
+    assert path.read_bytes().count(b"KEPT") == 2
 
 
 async def test_an_append_is_on_disk_when_it_returns(journal: SqliteJournal, path: Path) -> None:

@@ -192,6 +192,24 @@ async def test_pages_pass_over_readings_without_the_signal(store: TimeSeries) ->
     assert seen == list(range(0, 50, 7))
 
 
+async def test_what_is_erased_is_gone_and_nothing_beside_it(store: TimeSeries) -> None:
+    await write(
+        store, *(one(f"car-{i}", T0 + at, speed=float(at), note="x") for i in (1, 2) for at in range(5))
+    )
+    await write(store, one("car-1", T0 + 1, rpm=900.0))
+    await store.erase("car-1", T0 + 1, T0 + 3)
+    await write(store, one("car-1", T0 + 7, speed=7.0))
+    assert [ts - T0 for ts, _ in await read(store, "car-1", "speed")] == [0, 3, 4, 7]
+    assert await read(store, "car-1", "rpm") == []
+    assert "rpm" not in await store.latest("car-1")
+    assert len(await read(store, "car-2", "speed")) == 5
+    await store.erase("car-1", T0, T0 + 100)
+    await store.erase("car-1", T0 + 50, T0 + 50)
+    await store.erase("nobody", T0, T0 + 100)
+    assert await store.latest("car-1") == {}
+    assert len(await read(store, "car-2", "note")) == 5
+
+
 async def test_aggregates(store: TimeSeries) -> None:
     start = T0 - T0 % HOUR
     await write(store, *(one("car-1", start + i * 60_000, speed=float(i)) for i in range(90)))

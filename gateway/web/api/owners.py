@@ -14,7 +14,7 @@ from gateway.domain.ids import derived_id, new_id
 from gateway.domain.owner import Owner, Preferences, PushSubscription
 from gateway.domain.touchpoint import LedgerLine
 from gateway.domain.wording import ledger_words
-from gateway.flow import agree, consents, outgoing, people
+from gateway.flow import agree, consents, erase, outgoing, people
 from gateway.ports import Records
 from gateway.web import export, rights
 from gateway.web.access import STAFF
@@ -98,6 +98,25 @@ async def put_owner(call: Call, owner_id: str, body: OwnerPut) -> OwnerOut:
     if moved:
         await call.announce()
     return OwnerOut.of(after)
+
+
+@endpoints.delete("/owners/{owner_id}", Role.OWNER, *STAFF)
+async def erase_owner(call: Call, owner_id: str) -> None:
+    """Erase an owner everywhere, for good.
+
+    Visits that are to come are cancelled, what is open ends on every channel, their products are nobody's.
+    Then everything that is held on them goes: rows, photos, readings of the time in which a product was
+    theirs (also in the journal and in quarantine), sessions. What stays names nobody: that a visit took
+    place, and what a product is recalled for. Who was told of them hears `owner.erased`.
+    """
+
+    def work(records: Records) -> None:
+        rights.owner(records, call.who, owner_id)
+        erase.erase(records, owner_id, call.now, call.context.policy)
+        call.who.seen.clear()
+
+    await call.write(work)
+    await call.announce()
 
 
 @endpoints.get("/owners/{owner_id}/export", Role.OWNER, *STAFF, media="application/zip")
