@@ -95,6 +95,7 @@ Contact = Annotated[
 MailAddresses = Annotated[
     list[Annotated[str, Field(pattern=r"^[^@\s<>]+@[^@\s<>]+$")]], Allowed("a list of mail addresses")
 ]
+CodecName = Literal["senml_json", "senml_cbor", "sparkplug"]
 ChannelName = Literal["web_push", "display", "email", "letter", "webhook"]
 Severity = ("advice", "warning", "critical")
 AFTER = re.compile(r"([0-9]{1,6})([smhd])")
@@ -483,7 +484,7 @@ class Settings(Section):
     timeseries: TimeSeries
     rules: Rules
     signals: Files
-    codecs: dict[str, str]
+    codecs: dict[str, CodecName]
     devices: Devices
     web: Web
     firmware: Firmware
@@ -511,8 +512,26 @@ class Settings(Section):
             yield "data_dir", "is a file, and has to be a folder"
         if self.mqtt.embedded and self.web.public_url.startswith("https://"):
             yield "mqtt.url", "the embedded broker is not for production: name a broker, mqtts://host"
-        if self.codecs:
-            yield "codecs", "the native form on touchpoint/v1/# is the only one so far; leave this empty"
+        for pattern, form in self.codecs.items():
+            fault = filter_fault(pattern, form)
+            if fault:
+                yield "codecs", f"{pattern}: {fault}"
+
+
+def filter_fault(pattern: str, form: str) -> str:
+    """Why a topic filter (MQTT 5, section 4.7.1) cannot stand for a form; empty when it can."""
+    levels = pattern.split("/")
+    if not pattern or len(pattern) > 1_000 or not pattern.isprintable():
+        return "is no topic filter"
+    if any(len(level) > 1 and ("+" in level or "#" in level) for level in levels) or "#" in levels[:-1]:
+        return "is no topic filter: + and # are whole levels, # the last one"
+    if form == "sparkplug":
+        return "" if levels[0] == "spBv1.0" else "Sparkplug's topics begin with spBv1.0"
+    if levels[0] in ("+", "#", "touchpoint") or pattern.startswith("$"):
+        return "reaches topics that are not its own; begin it with a name, other than touchpoint"
+    if not {"+", "#"} & set(levels):
+        return "names no device: the level of its first wildcard does"
+    return ""
 
 
 # --- loading ----------------------------------------------------------------------------------

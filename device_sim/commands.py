@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from device_sim.fleet import PREFIX, payload
+from device_sim.fleet import PREFIX, Fleet, payload
 from device_sim.load import Counts, Load, LoadError, Plan
 from device_sim.load import as_text as load_text
 from device_sim.mqtt import Broker, BrokerError, Devices, Publisher
@@ -133,8 +133,15 @@ async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
     if arguments.out is not None:
         return _written(scenario, arguments.seed, arguments.out, arguments.jobs)
     scenario = scenario.peopled(arguments.seed)
-    async with Devices(_broker(arguments), [device["id"] for device in scenario.devices]) as devices:
-        player = Player(scenario, arguments.seed, devices.publish)
+    fleet = Fleet(scenario, arguments.seed)
+    devices = Devices(
+        _broker(arguments),
+        fleet.units,
+        forms={device.id: device.format for device in scenario.part.devices},
+        on_rebirth=lambda device: fleet.units[device].reborn(),
+    )
+    async with devices:
+        player = Player(scenario, arguments.seed, devices.publish, fleet=fleet)
         print(f"{scenario.name}: {scenario.part.about}", file=sys.stderr)
         await player.play_history()
         began = time.monotonic()

@@ -101,6 +101,9 @@ class Fleet:
         ]
         rows.sort(key=lambda row: row[:3])
         for (_, _, unit), group in groupby(rows, key=lambda row: (row[0], row[1], row[3])):
+            if unit.part.format != "native":
+                yield from unit.written(row[4] for row in group)
+                continue
             items = [{"ts": row[4].ts, "signals": row[4].signals} for row in group]
             yield Message(unit.id, f"{PREFIX}/{unit.id}/telemetry", payload(items))
 
@@ -138,9 +141,9 @@ class Fleet:
         """Let it happen; gives what is published."""
         first = self._first()
         if self._agenda and self._agenda[0][0] <= first:
-            _, _, device, what = heapq.heappop(self._agenda)
+            at, _, device, what = heapq.heappop(self._agenda)
             unit = self.units[device]
-            return [unit.status(what), *(unit.late() if what == "online" else [])]
+            return [unit.status(what, at), *(unit.late() if what == "online" else [])]
         order = self._heap[0][1]
         unit = self._listed[order]
         said = unit.play()

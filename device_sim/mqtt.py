@@ -12,7 +12,7 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import aiomqtt
 
 from device_sim.fleet import PREFIX
+from device_sim.formats import REBIRTH, Format, commands, will
 
 BACKOFF_S = (0.1, 15.0)
 """shortest and longest wait before a connection is tried again"""
@@ -57,8 +58,9 @@ class Broker:
             tls=ssl.create_default_context(cafile=ca_file) if secure else None,
         )
 
-    def client(self, device: str) -> aiomqtt.Client:
+    def client(self, device: str, form: Format = "native") -> aiomqtt.Client:
         """A client with the device's will; not yet connected."""
+        topic, payload, retained = will(form, device)
         return aiomqtt.Client(
             self.host,
             self.port,
@@ -66,7 +68,7 @@ class Broker:
             password=self.password,
             identifier=f"device-{device}",
             protocol=aiomqtt.ProtocolVersion.V311,
-            will=aiomqtt.Will(f"{PREFIX}/{device}/status", b"offline", qos=1, retain=True),
+            will=aiomqtt.Will(topic, payload, qos=1, retain=retained),
             keepalive=60,
             timeout=15,
             tls_context=self.tls,
@@ -81,8 +83,10 @@ OnCommand = Callable[[str, dict[str, Any]], None]
 class Line:
     """One device's connection."""
 
-    def __init__(self, broker: Broker, device: str, on_message: Callable[[str, str, bytes], None]) -> None:
-        self._broker, self._device, self._on_message = broker, device, on_message
+    def __init__(
+        self, broker: Broker, device: str, on_message: Callable[[str, str, bytes], None], form: Format
+    ) -> None:
+        self._broker, self._device, self._on_message, self._form = broker, device, on_message, form
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
         self._down: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,9 +98,9 @@ class Line:
         wait, longest = BACKOFF_S
         while True:
             try:
-                async with self._broker.client(self._device) as client:
-                    await client.subscribe(f"{PREFIX}/{self._device}/touchpoint/+", qos=1)
-                    await client.subscribe(f"{PREFIX}/{self._device}/command", qos=1)
+                async with self._broker.client(self._device, self._form) as client:
+                    for topic in commands(self._form, self._device):
+                        await client.subscribe(topic, qos=1)
                     self._client, wait = client, BACKOFF_S[0]
                     self._down = asyncio.get_running_loop().create_future()
                     self._up.set()
@@ -164,10 +168,17 @@ class Devices:
         *,
         on_display: OnDisplay | None = None,
         on_command: OnCommand | None = None,
+        on_rebirth: Callable[[str], None] | None = None,
+        forms: Mapping[str, Format] | None = None,
     ) -> None:
+        """`forms` says which devices do not speak natively; of Sparkplug's, `on_rebirth` is told when a birth
+        is asked for."""
         self._broker = broker
-        self._on_display, self._on_command = on_display, on_command
-        self._lines = {device: Line(broker, device, self._received) for device in devices}
+        self._on_display, self._on_command, self._on_rebirth = on_display, on_command, on_rebirth
+        forms = forms or {}
+        self._lines = {
+            device: Line(broker, device, self._received, forms.get(device, "native")) for device in devices
+        }
         self._tasks: list[asyncio.Task[None]] = []
         self.shown: dict[str, dict[str, dict[str, Any]]] = {device: {} for device in self._lines}
         """device → touchpoint id → what its display shows"""
@@ -207,7 +218,10 @@ class Devices:
 
     def _received(self, device: str, topic: str, payload: bytes) -> None:
         *_, what, last = topic.split("/")
-        if last == "command":
+        if what == "NCMD":
+            if self._on_rebirth is not None and REBIRTH.encode() in payload:
+                self._on_rebirth(device)
+        elif last == "command":
             self._command(device, payload)
         elif what == "touchpoint":
             self._display(device, last, payload)

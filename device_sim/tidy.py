@@ -92,20 +92,20 @@ class Columns:
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
-        self._known = set(names)
+        self._places = {name: place for place, name in enumerate(names)}
+        self._blank = [""] * len(names)
 
     def header(self) -> list[str]:
         """Of the file."""
         return ["device", "ts", *(f"{name}[]" if name in LISTS else name for name in self.names)]
 
     def row(self, device: str, ts: int, signals: Mapping[str, Any]) -> str:
-        """One line, without its end; none of our values needs quotes."""
-        get = signals.get
-        return f"{device},{ts}," + ",".join([_cell(get(name)) for name in self.names])
-
-    def missing(self, signals: Mapping[str, Any]) -> list[str]:
-        """Names that no column has."""
-        return [] if self._known.issuperset(signals) else [n for n in signals if n not in self._known]
+        """One line, without its end; none of our values needs quotes. A reading has few of the columns, so
+        that only its own are looked at. Raises KeyError for a name that no column has."""
+        cells, places = self._blank.copy(), self._places
+        for name, value in signals.items():
+            cells[places[name]] = _cell(value)
+        return f"{device},{ts},{','.join(cells)}"
 
 
 def _cell(value: Any) -> str:
@@ -180,11 +180,9 @@ class Part:
         fleet = Fleet(self._scenario, self._seed)
         for unit in fleet.units.values():
             unit.spoken = True
-        row, missing = self._columns.row, self._columns.missing
+        row, place = self._columns.row, self._places
         for at, device, ts, signals in readings(fleet):
-            if unknown := missing(signals):
-                raise RuntimeError(f"{device}: {', '.join(unknown)} are in no column")
-            yield at, self._places[device], row(device, ts, signals) + "\n"
+            yield at, place[device], row(device, ts, signals) + "\n"
         needs += [need for unit in fleet.units.values() for need in unit.needs.all]
 
     def elsewhere(self, needs: list[Need]) -> Iterator[Line]:
@@ -222,7 +220,7 @@ def readings(fleet: Fleet) -> Iterator[tuple[int, str, int, Mapping[str, Any]]]:
     one moment in the order of the devices."""
     end = fleet.scenario.end
     for message in fleet.history():
-        for device, ts, signals in _items(message.device, message.payload):
+        for device, ts, signals in _rows(message.device, message.payload):
             yield fleet.scenario.start, device, ts, signals
     order = {device: number for number, device in enumerate(fleet.units)}
     now: list[tuple[int, tuple[int, str, int, Mapping[str, Any]]]] = []

@@ -8,7 +8,7 @@ seeds made of the scenario's seed, the device and the time, so that nothing depe
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import partial
@@ -190,9 +190,17 @@ class Unit:
             return Message(self.id, self._telemetry, item)  # type: ignore[arg-type]  # see `spoken`
         return Message(self.id, *self._encoder(item, self._seq))
 
-    def status(self, text: str) -> Message:
-        """Its status topic: online, or the will's offline."""
-        return Message(self.id, f"{PREFIX}/{self.id}/status", text.encode())
+    def written(self, readings: Iterable[Reading]) -> list[Message]:
+        """Readings of before the start, as it writes them."""
+        return [self._message(reading) for reading in readings]
+
+    def status(self, text: str, at: int) -> Message:
+        """That it is online, or what its will says, at `at` (ms)."""
+        return Message(self.id, *self._encoder.status(text, at))
+
+    def reborn(self) -> None:
+        """Somebody asked for a birth (Sparkplug)."""
+        self._encoder.reborn()
 
     def late(self) -> list[Message]:
         """What was held back: in its order, or with some that overtook others and one that comes twice."""

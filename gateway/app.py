@@ -15,7 +15,7 @@ import secrets
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parseaddr
 from functools import partial
@@ -37,12 +37,14 @@ from firmware_api.store import FirmwareStore
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
 from gateway.adapters.calendar_feed import HttpCalendars
 from gateway.adapters.clock import SystemClock, VirtualClock
+from gateway.adapters.codec_choice import Choice
+from gateway.adapters.codec_sparkplug import Births, rebirth
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.database import SqlDatabase
 from gateway.adapters.geography import Earth
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mail_in import MailServer
-from gateway.adapters.mqtt import Broker, MqttSource
+from gateway.adapters.mqtt import FILTERS, Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
@@ -68,13 +70,14 @@ from gateway.domain.texts import Texts
 from gateway.domain.working_time import WorkingTime
 from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
-from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
+from gateway.flow.assess import DECODER, FACTS_EVERY_MS, READ_LIMIT, STATE_EVERY_MS, Assessor
 from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.mail import is_ours, receive_mail
 from gateway.flow.operator_news import OperatorNews
 from gateway.flow.outgoing import Renderer
+from gateway.flow.rebirth import Rebirths
 from gateway.flow.receive import receive
 from gateway.flow.record import LINGER_MS, Recorder
 from gateway.flow.respond import Responder
@@ -423,6 +426,8 @@ class Gateway:
     source: MqttSource
     state: SqliteRuleState
     """the rules' state, to be looked at; assess writes through one of its own"""
+    births: Births = field(default_factory=Births)
+    """what Sparkplug's nodes have said that they speak of"""
     geography: Geography = field(default_factory=Earth)
     facts_every_ms: int = FACTS_EVERY_MS
     mail_server: MailServer | None = None
@@ -533,6 +538,8 @@ class Gateway:
                 kind_of=self.directory.by_pattern,
                 in_force=self.in_force,
                 timeseries=self.timeseries,
+                memory=self.births,
+                want_births=Rebirths(self.clock, self.ask_for_births).want,
                 facts_every_ms=self.facts_every_ms,
                 state_every_ms=12 * self.facts_every_ms
                 if isinstance(self.clock, VirtualClock)
@@ -540,6 +547,11 @@ class Gateway:
             ).run()
         finally:
             await state.close()
+
+    def ask_for_births(self, node: str, now: int) -> bool:
+        """Send group/node the command to be born again; False when there is no connection."""
+        group, _, name = node.partition("/")
+        return self.source.tell(f"spBv1.0/{group}/NCMD/{name}", rebirth(now))
 
     async def rules_at(self, position: int) -> RuleSet:
         """The rule set that held at a journal position, so that the state which was saved there is continued
@@ -685,7 +697,13 @@ async def opened(
         policy = make_policy(settings, in_force.rules)
         policy = dataclasses.replace(policy, calendar_key=calendar_key(settings))
         claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
-        decoder = Decoding(claimed, ahead_ms=settings.devices.clock_ahead_s * 1000)
+        births = Births()
+        decoder = Decoding(
+            claimed,
+            ahead_ms=settings.devices.clock_ahead_s * 1000,
+            formats=settings.codecs,
+            births=births,
+        )
         journal = open_journal(settings, decoder)
         stack.push_async_callback(journal.close)
         await journal.read(2**62, limit=1)
@@ -702,6 +720,7 @@ async def opened(
             receive_maximum=settings.mqtt.receive_maximum,
             batch_messages=settings.journal.batch_messages,
             batch_delay_ms=settings.journal.batch_delay_ms,
+            filters=(*FILTERS, *settings.codecs),
             session_file=None if settings.mqtt.embedded else folder / SESSION_FILE,
         )
         publisher = MqttClient(downlink, random=random.random)
@@ -721,6 +740,7 @@ async def opened(
         stack.push_async_callback(calendars.close)
         state = SqliteRuleState(folder / "state.db")
         stack.push_async_callback(state.close)
+        await recall_births(births, settings, state, journal)
         for follower in (decoder.take, policy_follower(policy), renderer.take):
             follower(in_force.rules)
             in_force.followers.append(follower)
@@ -740,6 +760,7 @@ async def opened(
             broker=downlink,
             renderer=renderer,
             state=state,
+            births=births,
             vapid=vapid,
             publisher=publisher,
             channels=channels,
@@ -803,11 +824,37 @@ def mail_channel(settings: configuration.Settings, clock: Clock, key: bytes = b"
     )
 
 
-class Decoding:
-    """The decoder of native messages, with the aliases of the signals in force."""
+async def recall_births(
+    births: Births, settings: configuration.Settings, state: SqliteRuleState, journal: SqliteJournal
+) -> None:
+    """Know every birth up to the journal's head before anybody reads: what is saved with the rules' state,
+    and what the journal holds behind that. Readers then learn of others as they come to them."""
+    if "sparkplug" not in settings.codecs.values():
+        return
+    position, saved = await state.load_one(DECODER)
+    for name, raw in saved:
+        if name.startswith(DECODER):
+            births.restore(name, raw)
+    while batches := await journal.read(position, limit=READ_LIMIT):
+        for batch in batches:
+            births.look_through(batch)
+        position = batches[-1].last
 
-    def __init__(self, claimed: Callable[[str], bool] | None, *, ahead_ms: int) -> None:
+
+class Decoding:
+    """The decoder of all forms, with the signals in force."""
+
+    def __init__(
+        self,
+        claimed: Callable[[str], bool] | None,
+        *,
+        ahead_ms: int,
+        formats: Mapping[str, str],
+        births: Births,
+    ) -> None:
         self._make = partial(make_decoder, claimed=claimed, ahead_ms=ahead_ms)
+        self._choose = partial(Choice, formats, births=births, claimed=claimed, ahead_ms=ahead_ms)
+        self._formats = formats
         self._aliases: dict[str, str] = {}
         self._decode = self._make({})
 
@@ -817,9 +864,11 @@ class Decoding:
     def take(self, rules: RuleSet) -> None:
         """What is decoded from now on is named by these signals."""
         aliases = all_aliases(rules.catalogue)
-        if aliases != self._aliases:
-            self._aliases = aliases
+        if self._formats:
+            self._decode = self._make(aliases, others=self._choose(rules.catalogue))
+        elif aliases != self._aliases:
             self._decode = self._make(aliases)
+        self._aliases = aliases
 
 
 def policy_follower(policy: Policy) -> Callable[[RuleSet], None]:

@@ -30,6 +30,7 @@ from gateway.app import (
     open_timeseries,
     prepare,
     read_sources,
+    recall_births,
     rule_texts,
     set_up_logging,
     signal_texts,
@@ -448,6 +449,7 @@ async def _explained(
     stores: Stores, settings: configuration.Settings, rule: str, device: str, at: int | None
 ) -> tuple[Device, RuleExplanation, Catalogue]:
     """By the rules in force, or the files where none ever were."""
+    from gateway.adapters.codec_sparkplug import Births
     from gateway.adapters.rule_state import SqliteRuleState
     from gateway.flow.directory import Directory
     from gateway.flow.explain import explain_at, explain_now
@@ -459,10 +461,17 @@ async def _explained(
     kind = Directory(settings.devices.kinds).by_pattern(device)
     if at is None:
         state = SqliteRuleState(settings.data_dir / "state.db")
-        decoder = Decoding(None, ahead_ms=settings.devices.clock_ahead_s * 1000)
+        births = Births()
+        decoder = Decoding(
+            None,
+            ahead_ms=settings.devices.clock_ahead_s * 1000,
+            formats=settings.codecs,
+            births=births,
+        )
         decoder.take(rules)
         journal = open_journal(settings, decoder)
         try:
+            await recall_births(births, settings, state, journal)
             found = await explain_now(
                 rules,
                 rule,

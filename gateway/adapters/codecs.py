@@ -1,5 +1,8 @@
 """From payloads to readings: the native JSON form, and the reason for everything that is not.
 
+Other forms have modules of their own (codec_choice says which topic has which); they are asked for topics
+that are not ours.
+
 `make_decoder` gives the function that `Batch.decoded` calls. The way a good message takes is short: one
 look-up of its topic, one typed decoding, one test of its names, one of its time. Whatever fails there is
 looked at again, slowly, to keep its good parts and to say what is wrong with the rest. What is good and what
@@ -9,8 +12,8 @@ is not: docs/decisions/0005-malformed-native-messages.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -134,6 +137,19 @@ def parse_topic(topic: str) -> Topic:
     return rest, device
 
 
+def check_device(device: str) -> str:
+    """The id, when it is one. Raises MalformedError bad_topic."""
+    if not DEVICE.fullmatch(device) or device == "context":
+        raise MalformedError("bad_topic", f"a device id matches {DEVICE.pattern}, and is not context")
+    return device
+
+
+def check_claimed(device: str, claimed: Callable[[str], bool] | None) -> None:
+    """Raises MalformedError unknown_device where only registered devices are taken."""
+    if claimed is not None and not claimed(device):
+        raise MalformedError("unknown_device", "nobody registered this device")
+
+
 # --- values ---------------------------------------------------------------------------------------
 
 
@@ -166,7 +182,7 @@ def _text(name: str, text: str) -> str:
     return text
 
 
-def _parse(payload: bytes) -> Any:
+def parse_json(payload: bytes) -> Any:
     """The JSON value. Raises MalformedError empty, not_json, too_deep, bad_number."""
     if not payload:
         raise MalformedError("empty", "the payload has no bytes")
@@ -239,11 +255,31 @@ class _Names:
 # --- the decoder ----------------------------------------------------------------------------------
 
 
+class Taker(Protocol):
+    """Reads one form of payload."""
+
+    def __call__(
+        self, decoded: Decoded, received: int, position: int, topic: str, payload: bytes
+    ) -> MalformedError | None:
+        """Add what is good in a message to `decoded`; give one fault when a part of it was not.
+
+        Raises MalformedError when nothing was.
+        """
+        ...
+
+
 class _NativeDecoder:
-    def __init__(self, aliases: Mapping[str, str], claimed: Callable[[str], bool] | None, ahead: int) -> None:
+    def __init__(
+        self,
+        aliases: Mapping[str, str],
+        claimed: Callable[[str], bool] | None,
+        ahead: int,
+        others: Callable[[str], Taker | None] | None,
+    ) -> None:
         self._names = _Names(aliases)
         self._claimed = claimed
         self._ahead = ahead
+        self._others = others
         self._devices: dict[str, str] = {}
         self._takers = {
             "telemetry": self._telemetry,
@@ -285,17 +321,9 @@ class _NativeDecoder:
         return decoded
 
     def _slowly(self, decoded: Decoded, batch: Batch, position: int, topic: str, payload: bytes) -> None:
-        kind, name = parse_topic(topic)
-        if kind == "ours":
-            return
+        other = None if self._others is None or topic.startswith(PREFIX) else self._others(topic)
         try:
-            if kind == "bad":
-                raise MalformedError("bad_topic", name)
-            if kind not in ("context", "status") and self._claimed is not None and not self._claimed(name):
-                raise MalformedError("unknown_device", "nobody registered this device")
-            if kind == "telemetry":
-                self._remember(topic, name)
-            fault = self._takers[kind](decoded, batch.received, position, name, payload)
+            fault = (other or self._native)(decoded, batch.received, position, topic, payload)
             if fault is not None:
                 raise fault
         except MalformedError as fault:
@@ -310,6 +338,20 @@ class _NativeDecoder:
                 )
             )
 
+    def _native(
+        self, decoded: Decoded, received: int, position: int, topic: str, payload: bytes
+    ) -> MalformedError | None:
+        kind, name = parse_topic(topic)
+        if kind == "ours":
+            return None
+        if kind == "bad":
+            raise MalformedError("bad_topic", name)
+        if kind not in ("context", "status"):
+            check_claimed(name, self._claimed)
+        if kind == "telemetry":
+            self._remember(topic, name)
+        return self._takers[kind](decoded, received, position, name, payload)
+
     def _remember(self, topic: str, device: str) -> None:
         if len(self._devices) >= KNOWN_TOPICS:
             self._devices.clear()
@@ -319,7 +361,7 @@ class _NativeDecoder:
         self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
     ) -> MalformedError | None:
         """Keep every good part; give one fault when there was any."""
-        value = _parse(payload)
+        value = parse_json(payload)
         items: list[Item] = []
         faults: list[MalformedError] = []
         for part in value if isinstance(value, list) else [value]:
@@ -333,12 +375,12 @@ class _NativeDecoder:
             decoded.telemetry.append((position, device, items, None, None))
         elif not faults:
             faults.append(MalformedError("no_signals", "an empty array"))
-        return _summary(faults, bool(items))
+        return summary(faults, bool(items))
 
     def _event(
         self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
     ) -> MalformedError | None:
-        fields = _object(_parse(payload))
+        fields = _object(parse_json(payload))
         event, data = fields.get("event"), fields.get("data")
         if not isinstance(event, str) or not 0 < len(event) <= LONGEST_NAME:
             raise MalformedError("bad_event", '"event" is a text that names what happened')
@@ -363,7 +405,7 @@ class _NativeDecoder:
     def _answer(
         self, decoded: Decoded, received: int, position: int, device: str, payload: bytes
     ) -> MalformedError | None:
-        fields = _object(_parse(payload))
+        fields = _object(parse_json(payload))
         touchpoint, action = fields.get("touchpoint"), fields.get("action")
         for text in (touchpoint, action):
             if not isinstance(text, str) or not 0 < len(text) <= LONGEST_NAME:
@@ -382,7 +424,7 @@ class _NativeDecoder:
     def _context(
         self, decoded: Decoded, received: int, position: int, name: str, payload: bytes
     ) -> MalformedError | None:
-        fields = _object(_parse(payload))
+        fields = _object(parse_json(payload))
         faults: list[MalformedError] = []
         signals = self._names.good_parts(fields.get("signals"), faults)
         area = fields.get("area") or ""
@@ -392,10 +434,10 @@ class _NativeDecoder:
         decoded.contexts.append(
             ContextReading(position=position, name=name, area=area, ts=ts, signals=signals)
         )
-        return _summary(faults, True)
+        return summary(faults, True)
 
 
-def _summary(faults: list[MalformedError], partly: bool) -> MalformedError | None:
+def summary(faults: Sequence[MalformedError], partly: bool) -> MalformedError | None:
     """One fault for one message: the first, with the number of the others."""
     if not faults:
         return None
@@ -405,12 +447,17 @@ def _summary(faults: list[MalformedError], partly: bool) -> MalformedError | Non
 
 
 def make_decoder(
-    aliases: Mapping[str, str], *, claimed: Callable[[str], bool] | None = None, ahead_ms: int = AHEAD
+    aliases: Mapping[str, str],
+    *,
+    claimed: Callable[[str], bool] | None = None,
+    ahead_ms: int = AHEAD,
+    others: Callable[[str], Taker | None] | None = None,
 ) -> Callable[[Batch], Decoded]:
     """The decoder of native messages.
 
     `aliases` maps VSS paths to signal names. `claimed` says whether a device is registered; given it,
     messages of others are undecodable with reason unknown_device (`devices.unclaimed = "quarantine"`).
-    `ahead_ms` is how far a device's clock may be ahead of the time of reception.
+    `ahead_ms` is how far a device's clock may be ahead of the time of reception. `others` gives what reads
+    the messages of a topic that is not ours.
     """
-    return _NativeDecoder(aliases, claimed, ahead_ms)
+    return _NativeDecoder(aliases, claimed, ahead_ms, others)

@@ -231,6 +231,13 @@ class MqttSource:
             size += delivery.size
         return size < HELD_BYTES and messages < 4 * self._receive_maximum
 
+    def tell(self, topic: str, payload: bytes) -> bool:
+        """Publish at QoS 0 over this connection; False when there is none."""
+        if self._connection is None or not self._state.connected:
+            return False
+        self._connection.write(mqtt5.PublishPacket(topic, payload).write())
+        return True
+
     # --- what a connection calls --------------------------------------------------------------
 
     def gather(self, read: _Read, connection: _Connection) -> bool:

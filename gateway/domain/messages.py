@@ -121,6 +121,8 @@ class Decoded:
     answers: list[DisplayAnswer] = field(default_factory=list)
     contexts: list[ContextReading] = field(default_factory=list)
     undecodable: list[Undecodable] = field(default_factory=list)
+    unborn: list[str] = field(default_factory=list)
+    """Sparkplug's edge nodes, as group/node, that are to be asked for their births"""
 
     @property
     def recordable(self) -> Sequence[Telemetry]:

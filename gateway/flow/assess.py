@@ -13,7 +13,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -60,10 +60,25 @@ AFTER_TROUBLE_MS = 1_000
 APPLIED = "/applied"
 """Name, no device's, under which the state keeps the ids of control entries that were applied."""
 APPLIED_KEPT = 1_000
+DECODER = "/decoder/"
+"""How the names begin, no device's, under which the state keeps what the decoder has to remember."""
 
 T = TypeVar("T")
 
 log = structlog.get_logger()
+
+
+class Memory(Protocol):
+    """What the decoder remembers of earlier messages. It is restored before anybody reads."""
+
+    def saved(self, upto: int) -> Mapping[str, bytes]:
+        """What has changed since this was last asked, by names that begin with DECODER. What was replaced at
+        or before position `upto`, which every reader has passed, may be forgotten."""
+        ...
+
+    def again(self) -> None:
+        """Everything is to be saved: what was given out may not have been."""
+        ...
 
 
 class Assessor:
@@ -82,16 +97,20 @@ class Assessor:
         kind_of: Callable[[str], str | None],
         in_force: RulesInForce | None = None,
         timeseries: TimeSeries | None = None,
+        memory: Memory | None = None,
+        want_births: Callable[[Sequence[str]], None] | None = None,
         facts_every_ms: int = FACTS_EVERY_MS,
         state_every_ms: int = STATE_EVERY_MS,
     ) -> None:
-        """`in_force` is told of every rule set that comes to hold; `timeseries` warms its windows."""
+        """`in_force` is told of every rule set that comes to hold; `timeseries` warms its windows. `memory`
+        is saved with the rules' state; `want_births` asks edge nodes whose messages cannot be named."""
         self._journal = journal
         self._database = database
         self._state = state
         self._engine = engine
         self._in_force = in_force
         self._timeseries = timeseries
+        self._memory, self._want_births = memory, want_births
         self._clock = clock
         self._counters = counters
         self._policy = policy
@@ -135,8 +154,10 @@ class Assessor:
         for device, blob in states:
             if device == APPLIED:
                 self._applied = OrderedDict.fromkeys(json.loads(blob))
-            else:
+            elif not device.startswith(DECODER):
                 self._engine.restore(device, blob)
+        if self._memory is not None:
+            self._memory.again()
         cold = len(self._engine.cold_devices())
         self._facts.restore(await self._database.read(all_facts))
         self._committed = await self._database.read(lambda r: r.position(READER))
@@ -213,6 +234,8 @@ class Assessor:
         for status in decoded.statuses:
             if status.position > after:
                 self._facts.status(received, status)
+        if decoded.unborn and self._want_births is not None:
+            self._want_births(decoded.unborn)
         self._quarantine += [
             QuarantineRow(
                 position=bad.position,
@@ -434,6 +457,10 @@ class Assessor:
         if self._applied_more:
             self._unsaved[APPLIED] = json.dumps([*self._applied]).encode()
             self._applied_more = False
+        if self._memory is not None:
+            readers = self._journal.status()["readers"].values()
+            passed = min((reader["position"] for reader in readers), default=0)
+            self._unsaved.update(self._memory.saved(passed))
 
     def _gather_part(self) -> bool:
         """Some devices' state, as it stood when saving began; whether there were any."""

@@ -15,7 +15,7 @@ from typing import Any
 from gateway.domain.device import Device
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.messages import Batch, ContextReading
-from gateway.flow.assess import APPLIED, READ_LIMIT, in_order
+from gateway.flow.assess import APPLIED, DECODER, READ_LIMIT, in_order
 from gateway.ports import Database, Journal, Records, RuleState, TimeSeries
 from rules import Engine, RuleSet
 from rules.explain import RuleExplanation
@@ -110,7 +110,7 @@ async def explain_now(
     def restored() -> Engine:
         engine = Engine(rules, geography=geography)
         for name, saved in states:
-            if name != APPLIED:
+            if name != APPLIED and not name.startswith(DECODER):
                 engine.restore(name, saved)
         if not any(name == device_id for name, _ in states):
             engine.register(0, now, device.id, device.kind, device.model, zone)

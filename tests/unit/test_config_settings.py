@@ -179,6 +179,11 @@ def test_influxdb_needs_its_address_and_token_and_says_so_together() -> None:
         ({"TOUCHPOINT_RULES__PATHS": '["/nowhere.yaml"]'}, "rules.paths"),
         ({"TOUCHPOINT_DATA_DIR": __file__}, "data_dir"),
         ({"TOUCHPOINT_CODECS": '{"plant/#": "sparkplug"}'}, "codecs"),
+        ({"TOUCHPOINT_CODECS": '{"plant/+": "nothing"}'}, "codecs"),
+        ({"TOUCHPOINT_CODECS": '{"plant/one": "senml_json"}'}, "codecs"),
+        ({"TOUCHPOINT_CODECS": '{"touchpoint/#": "senml_json"}'}, "codecs"),
+        ({"TOUCHPOINT_CODECS": '{"+/senml": "senml_cbor"}'}, "codecs"),
+        ({"TOUCHPOINT_CODECS": '{"a/#/b": "senml_json"}'}, "codecs"),
         ({"TOUCHPOINT_DATABASE__URL": "postgresql://h/db"}, "database.url"),
     ],
 )
