@@ -168,6 +168,17 @@ def of_target(connection: sqlite3.Connection, target: str, action: int) -> sqlit
     return row
 
 
+def of_device(connection: sqlite3.Connection, target: str, most: int = 20) -> list[sqlite3.Row]:
+    """A device's newest actions first, each with the version of its release. Raises UnknownError."""
+    if connection.execute("SELECT 1 FROM targets WHERE id = ?", (target,)).fetchone() is None:
+        raise UnknownError(f"there is no device {target}")
+    return connection.execute(
+        "SELECT a.*, r.version FROM actions a JOIN releases r ON r.id = a.release WHERE a.target = ? "
+        "ORDER BY a.id DESC LIMIT ?",
+        (target, most),
+    ).fetchall()
+
+
 def report(connection: sqlite3.Connection, target: str, action: int, said: Report, now: int) -> None:
     """Feedback on deploymentBase. Raises UnknownError, GoneError, QuotaError."""
     row = of_target(connection, target, action)

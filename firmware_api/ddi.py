@@ -106,7 +106,7 @@ async def _body(request: web.Request, kind: type) -> Any:
         raise web.HTTPUnsupportedMediaType(text="application/json is expected")
     raw = await request.read()
     try:
-        return _DECODERS[kind].decode(raw)
+        return _DECODERS[kind].decode(raw.decode())  # also what is passed over has to be text
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise web.HTTPBadRequest(text=str(error)) from error
 

@@ -68,12 +68,28 @@ def set_tags(connection: sqlite3.Connection, target: str, tags: Sequence[str]) -
     )
 
 
+def kind_of(connection: sqlite3.Connection, target: str) -> str | None:
+    """Which kind of device it is; None when nobody has said. Raises UnknownError."""
+    row = connection.execute("SELECT kind FROM targets WHERE id = ?", (target,)).fetchone()
+    if row is None:
+        raise UnknownError(f"there is no device {target}")
+    return None if row["kind"] is None else str(row["kind"])
+
+
+def is_owned(connection: sqlite3.Connection, target: str) -> bool:
+    """Whether somebody uses it: an update is theirs to agree to."""
+    row = connection.execute("SELECT owned FROM targets WHERE id = ?", (target,)).fetchone()
+    return row is not None and bool(row["owned"])
+
+
 def describe(connection: sqlite3.Connection, target: str, country: str | None, hardware: str | None) -> None:
-    """Where it is and which revision it is of, where that is known (None: as it was)."""
-    connection.execute(
+    """Where it is and which revision it is of, where that is known (None: as it was). Raises UnknownError."""
+    done = connection.execute(
         "UPDATE targets SET country = coalesce(?, country), hardware = coalesce(?, hardware) WHERE id = ?",
         (country, hardware, target),
     )
+    if not done.rowcount:
+        raise UnknownError(f"there is no device {target}")
 
 
 def issue_token(connection: sqlite3.Connection, target: str) -> str:

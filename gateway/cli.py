@@ -513,6 +513,7 @@ def _firmware(commands: Subcommands) -> None:
     _firmware_sign(actions, module)
     _firmware_keys(actions, module)
     _firmware_store(actions, module)
+    _firmware_devices(actions, module)
     _firmware_rollouts(actions, module)
 
 
@@ -596,14 +597,32 @@ def _firmware_store(actions: Subcommands, module: str) -> None:
     verify = actions.add(
         "verify", "read every artifact back", "touchpoint firmware verify", lazy(module, "verify")
     )
-    device = actions.add(
-        "device", "issue a device's token", "touchpoint firmware device car-keller", lazy(module, "device")
-    )
-    device.add_argument("device")
-    device.add_argument("--kind", default=None)
-    device.add_argument("--model", default=None)
-    for one in (upload, listing, withdraw, verify, device):
+    for one in (upload, listing, withdraw, verify):
         _config(one)
+
+
+def _firmware_devices(actions: Subcommands, module: str) -> None:
+    texts = {
+        "device": ("issue a device's token", "device car-keller"),
+        "describe": ("say what rollouts choose by", "describe car-keller --tag fleet --country DE"),
+        "history": ("what a device was given, and what it reported", "history car-keller"),
+        "assign": ("give one device a release", "assign car-keller 4.2.2"),
+        "cancel": ("ask a device to stop what it is at", "cancel car-keller"),
+    }
+    made = {}
+    for name, (text, example) in texts.items():
+        made[name] = actions.add(name, text, f"touchpoint firmware {example}", lazy(module, name))
+        made[name].add_argument("device")
+        _config(made[name])
+    made["device"].add_argument("--kind", default=None)
+    made["device"].add_argument("--model", default=None)
+    made["describe"].add_argument("--tag", action="append", help="in place of those it has (repeatable)")
+    made["describe"].add_argument("--country", default=None, help="ISO 3166-1, two letters")
+    made["describe"].add_argument("--hardware", default=None, help="its hardware revision")
+    made["assign"].add_argument("version")
+    made["assign"].add_argument("--mode", choices=("forced", "soft", "downloadonly"), default="forced")
+    made["assign"].add_argument("--without-asking", action="store_true", help="although somebody uses it")
+    _json(made["history"])
 
 
 def _firmware_rollouts(actions: Subcommands, module: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from firmware_api import commands, releases, rollouts
+from firmware_api import actions, commands, releases, rollouts, targets
+from firmware_api.actions import Offer
 from firmware_api.release import FirmwareError, UnknownError
 from firmware_api.store import FirmwareStore
 from gateway.commands import settings_of, show
@@ -111,6 +113,77 @@ def releases_list(arguments: argparse.Namespace) -> int:
 def device(arguments: argparse.Namespace) -> int:
     """Issue a device's token."""
     return commands.device(_folder(arguments), arguments.device, arguments.kind, arguments.model)
+
+
+def describe(arguments: argparse.Namespace) -> int:
+    """Say what rollouts choose a device by."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        if arguments.tag is not None:
+            targets.set_tags(connection, arguments.device, arguments.tag)
+        targets.describe(connection, arguments.device, arguments.country, arguments.hardware)
+
+    return _refused(lambda: _store(arguments).write(work) or 0)
+
+
+def history(arguments: argparse.Namespace) -> int:
+    """What a device was given, and what it reported on it."""
+
+    def work(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+        return [
+            {
+                "action": one["id"],
+                "version": one["version"],
+                "state": one["state"],
+                "at": _moment(line["at"]),
+                "report": line["status"],
+                "said": "; ".join(line["messages"]),
+            }
+            for one in actions.of_device(connection, arguments.device)
+            for line in actions.history(connection, one["id"])
+        ]
+
+    def say() -> int:
+        found = _store(arguments).read(work)
+        show(found, as_json=arguments.json, empty="nothing was installed from here yet")
+        return 0
+
+    return _refused(say)
+
+
+def assign(arguments: argparse.Namespace) -> int:
+    """Give one device a release; what it had open is cancelled first."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        kind = targets.kind_of(connection, arguments.device)
+        found = releases.find(connection, kind or "", arguments.version)
+        if found is None:
+            raise UnknownError(f"there is no {kind or 'release'} {arguments.version}")
+        asks = not arguments.without_asking and targets.is_owned(connection, arguments.device)
+        offer = Offer(release=found.id, mode=arguments.mode, consent=asks)
+        return actions.assign(connection, arguments.device, offer, _now())
+
+    def say() -> int:
+        print(f"action {_store(arguments).write(work)}: {arguments.device} is offered {arguments.version}")
+        return 0
+
+    return _refused(say)
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Ask a device to stop what it is at."""
+
+    def work(connection: sqlite3.Connection) -> str:
+        for one in actions.of_device(connection, arguments.device):
+            if one["open"] and one["state"] != actions.State.CANCELING:
+                return str(actions.cancel(connection, one["id"], _now()))
+        raise UnknownError(f"{arguments.device} is at nothing")
+
+    def say() -> int:
+        print(f"{arguments.device}: {_store(arguments).write(work)}")
+        return 0
+
+    return _refused(say)
 
 
 # --- rollouts -------------------------------------------------------------------------------------

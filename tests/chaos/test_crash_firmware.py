@@ -40,6 +40,8 @@ CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "4"))
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 STEP = os.environ.get("TOUCHPOINT_TEST_STEP", "")
 """Only this one, where it is named."""
+PATIENCE_S = 180.0
+"""For a machine that is busy."""
 CONTENT = random.Random(8).randbytes(300_000)
 VISITED = {
     "a piece: arrived", "a piece: written", "an artifact: read back", "an artifact: in its place",
@@ -85,7 +87,7 @@ class Fragile:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(lambda: self.ended() or listens(self.port), "the pages are served", 60)
+        wait_until(lambda: self.ended() or listens(self.port), "the pages are served", PATIENCE_S)
 
     def ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
@@ -105,14 +107,14 @@ class Fragile:
             try:
                 return self._once(method, path, body, headers or {})
             except (OSError, http.client.HTTPException):
-                wait_until(self.ended, f"what does not answer has died: {method} {path}", 30)
+                wait_until(self.ended, f"what does not answer has died: {method} {path}", PATIENCE_S)
                 self.revive()
 
     def _once(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
         url = path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}"
         request = urllib.request.Request(url, body or None, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 status, said, kind = answer.status, answer.read(), answer.headers.get_content_type()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -166,7 +168,7 @@ class Telling:
             found[:] = [condition()]
             return bool(found[0])
 
-        wait_until(look, what, 60, every=0.05)
+        wait_until(look, what, PATIENCE_S, every=0.05)
         return found[0]
 
     def tell(self) -> Outcome:

@@ -57,6 +57,28 @@ def sign(desk: Desk, *more: str) -> None:
     desk("sign", desk.path("app.swu"), *words, *more)
 
 
+def test_one_device_is_described_given_a_release_and_asked_to_stop(desk: Desk) -> None:
+    sign(desk, "--key", desk.path("signing.key"))
+    desk("upload", desk.path("app.swu.manifest"), desk.path("app.swu"))
+    desk("device", "car-1", "--kind", "car")
+    desk("describe", "car-1", "--tag", "fleet", "--tag", "berlin", "--country", "DE")
+    assert "nothing was installed" in desk("history", "car-1")
+    assert "there is no car 9.9.9" in desk.refused("assign", "car-1", "9.9.9")
+    assert "is offered 4.2.2" in desk("assign", "car-1", "4.2.2")
+    assert desk("cancel", "car-1") == "car-1: canceled\n", "the device did not know of it yet"
+    assert "is at nothing" in desk.refused("cancel", "car-1")
+    [line] = json.loads(desk("history", "car-1", "--json"))
+    assert (line["version"], line["state"], line["report"]) == ("4.2.2", "canceled", "canceled")
+    for words in (("history",), ("describe", "--tag", "x"), ("assign", "4.2.2"), ("cancel",)):
+        assert "there is no device nobody" in desk.refused(words[0], "nobody", *words[1:])
+    plan = {"groups": [{"name": "ours", "query": {"tags": ["berlin"], "countries": ["DE"]}}]}
+    (desk.folder / "tags.json").write_text(json.dumps(plan))
+    [group] = json.loads(
+        desk("rollout", "new", "car", "4.2.2", desk.path("tags.json"), "--dry-run", "--json")
+    )
+    assert group["devices"] == ["car-1"]
+
+
 def test_from_a_key_to_a_rollout_that_has_begun(desk: Desk) -> None:
     sign(desk, "--key", desk.path("signing.key"))
     desk("upload", desk.path("app.swu.manifest"), desk.path("app.swu"))

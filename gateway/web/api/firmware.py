@@ -533,8 +533,7 @@ async def assign(call: Call, device_id: str, body: AssignIn) -> FirmwareDeviceOu
     """Give one device a release; what it had open is cancelled first."""
 
     def work(connection: sqlite3.Connection) -> FirmwareDeviceOut:
-        row = connection.execute("SELECT owned FROM targets WHERE id = ?", (device_id,)).fetchone()
-        consent = body.ask_owner and row is not None and bool(row["owned"])
+        consent = body.ask_owner and targets.is_owned(connection, device_id)
         offer = Offer(release=body.release, mode=body.mode, consent=consent)
         actions.assign(connection, device_id, offer, call.now)
         return device_out(connection, device_id)
