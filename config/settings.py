@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -258,7 +259,52 @@ class Web(Section):
     host: Annotated[str, Field(min_length=1), Allowed("an address of this machine, 0.0.0.0 for all")]
     port: Annotated[int, Field(ge=0, le=65_535)]
     public_url: WebUrl
+    trusted_proxies: Annotated[list[str], Allowed("a list of addresses and networks: 10.0.0.5, 10.1.0.0/16")]
     requests_per_minute: Annotated[int, Field(ge=0, le=10_000_000)]
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        for name in self.trusted_proxies:
+            try:
+                ip_network(name)
+            except ValueError as error:
+                yield "trusted_proxies", f"{name} is no address or network: {error}"
+
+
+class Oidc(Section):
+    """Signing in at an OpenID Connect provider."""
+
+    issuer: WebUrl
+    client_id: Text
+    client_secret: Secret
+    scopes: Text
+    label: Text
+    role_claim: Text
+    roles: Annotated[
+        dict[str, Literal["owner", "workshop", "workshop_staff", "operator", "operator_staff"]],
+        Allowed("a table of claim value = owner, workshop, workshop_staff, operator or operator_staff"),
+    ]
+    subject_claim: Text
+    name_claim: Text
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        if not self.issuer:
+            return
+        host = urlsplit(self.issuer).hostname or ""
+        if self.issuer.startswith("http:") and host not in ("localhost", "127.0.0.1", "::1"):
+            yield "issuer", "https://…; http:// only on this machine"
+        for key in ("client_id", "label", "role_claim", "roles"):
+            if not getattr(self, key):
+                yield key, "needed with sign_in.oidc.issuer"
+        if "openid" not in self.scopes.split():
+            yield "scopes", "openid is among them, or there is no ID token"
+        if {"owner", "workshop", "workshop_staff"} & set(self.roles.values()) and not self.subject_claim:
+            yield "subject_claim", "needed to know which owner or workshop"
+
+
+class SignIn(Section):
+    """How people sign in."""
+
+    oidc: Oidc
 
 
 class Firmware(Section):
@@ -487,6 +533,7 @@ class Settings(Section):
     codecs: dict[str, CodecName]
     devices: Devices
     web: Web
+    sign_in: SignIn
     firmware: Firmware
     deliver: Deliver
     moments: Moments

@@ -97,6 +97,7 @@ from gateway.flow.updates import Updates
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
 from gateway.web.server import make_app, make_ops_app
+from gateway.web.sso import Oidc, OidcProvider
 from gateway.web.updates import FirmwareDesk
 from rules import Catalogue, Engine, Fault, RuleErrors, RuleSet, SignalErrors, TextErrors, load
 from rules.places import Geography
@@ -629,6 +630,8 @@ class Gateway:
             state=self.state,
             geography=self.geography,
             check_webhook=self.check_webhook,
+            trusted_proxies=self.settings.web.trusted_proxies,
+            sso=self._sso(),
             demo=demo,
         )
 
@@ -637,6 +640,15 @@ class Gateway:
 
         self.in_force.followers.append(follow_rules)
         return made
+
+    def _sso(self) -> OidcProvider | None:
+        """Where people sign in who have an account with their company."""
+        given = self.settings.sign_in.oidc
+        if not given.issuer:
+            return None
+        secret = given.client_secret.get_secret_value()
+        told = Oidc(**given.model_dump() | {"client_secret": secret})
+        return OidcProvider(settings=told, now=self.clock.now)
 
     def check_webhook(self, url: str) -> str | None:
         """Why an endpoint's address may not be sent to."""

@@ -165,6 +165,7 @@ def _operating(commands: Subcommands) -> None:
     _config(doctor)
     _json(doctor)
     _tokens(commands, module)
+    _users(commands, "gateway.commands_users")
     _quarantine(commands, module)
     journal = commands.add("journal", "look at the journal", "touchpoint journal status")
     status = Subcommands(journal, "journal_command").add(
@@ -206,6 +207,48 @@ def _tokens(commands: Subcommands, module: str) -> None:
     revoke = tokens.add("revoke", "end a token", "touchpoint token revoke ID", lazy(module, "token_revoke"))
     _config(revoke)
     revoke.add_argument("id")
+
+
+def _users(commands: Subcommands, module: str) -> None:
+    user = commands.add(
+        "user",
+        "invite, list and end accounts of people at work",
+        "touchpoint user add --role operator --email ana@example.com --name Ana",
+    )
+    users = Subcommands(user, "user_command")
+    add = users.add(
+        "add",
+        "invite somebody; prints the link with which the account begins, once",
+        "touchpoint user add --role workshop --workshop ID --email ben@example.com --name Ben --runs",
+        lazy(module, "user_add"),
+    )
+    _config(add)
+    add.add_argument("--role", required=True, choices=("operator", "workshop"))
+    add.add_argument("--workshop", metavar="ID", help="which workshop, with --role workshop")
+    add.add_argument("--email", required=True, help="the address to sign in with")
+    add.add_argument("--name", required=True, help="what they are called, and what is written down of them")
+    add.add_argument(
+        "--runs", action="store_true", help="runs the workshop or after-sales: also people, hours, calendars"
+    )
+    listing = users.add("list", "list accounts", "touchpoint user list", lazy(module, "user_list"))
+    _config(listing)
+    _json(listing)
+    again = users.add(
+        "invite",
+        "print a new link, for somebody who lost what they signed in with",
+        "touchpoint user invite ben@example.com",
+        lazy(module, "user_invite"),
+    )
+    _config(again)
+    again.add_argument("email")
+    end = users.add(
+        "end",
+        "end an account and its sessions",
+        "touchpoint user end ben@example.com",
+        lazy(module, "user_end"),
+    )
+    _config(end)
+    end.add_argument("email")
 
 
 def _quarantine(commands: Subcommands, module: str) -> None:

@@ -147,7 +147,7 @@ def test_no_dependency_has_a_reason_but_no_use() -> None:
 def test_every_dependency_at_run_time_is_imported() -> None:
     project = tomllib.loads(text("pyproject.toml"))
     modules = {"pillow": "PIL", "pyyaml": "yaml", "uuid-utils": "uuid_utils", "http-ece": "http_ece"}
-    modules |= {"tzdata": None, "protobuf": "google.protobuf"}
+    modules |= {"tzdata": None, "protobuf": "google.protobuf", "argon2-cffi": "argon2"}
     sources = "\n".join(
         path.read_text(encoding="utf-8")
         for package in ("config", "device_sim", "firmware_api", "gateway", "rules")

@@ -7,6 +7,8 @@ application is made. One middleware finds out who is asking and holds the route'
 - pages take the session cookie of a role. Each role has a cookie of its own, so one browser can be
   in the owner's and the workshop's pages side by side; the route's mark picks the one that counts,
   and `?as=workshop` picks where several would do (the event stream);
+- what `RUNNING` names is for who runs the workshop or after-sales, not for their staff; an account that is not set up yet
+  reaches only the pages on which it is (`@while_setting_up`);
 - an unsafe method on the strength of a cookie must come from our own pages (Sec-Fetch-Site, or else
   Origin): the browser says so, a foreign page cannot.
 
@@ -27,7 +29,9 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.domain.access import WITH_SUBJECT, Role, Token, secret_hash
+from gateway.domain.accounts import Rank
 from gateway.domain.errors import NotFoundError
+from gateway.flow import accounts
 from gateway.ports import Clock, Database, Records
 from gateway.web.problems import forbidden, unauthorized
 
@@ -43,8 +47,54 @@ CACHED_MOST = 4_096
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 H = TypeVar("H", bound=Handler)
 
+RUNS = "This is for who runs the workshop or after-sales; ask them."
+SET_UP = "This account has no way to sign in yet: set one up on its page first."
+
 STAFF = (Role.OPERATOR, Role.INTEGRATION)
 EVERYONE = (Role.OWNER, Role.WORKSHOP, Role.OPERATOR, Role.INTEGRATION)
+
+
+_API = "/api/v1"
+RUNNING = frozenset(
+    {
+        "GET /account/people",
+        "POST /account/people",
+        "POST /account/people/{id}/again",
+        "POST /account/people/{id}/end",
+        # what a workshop offers, and when; where its appointments go
+        "POST /workshop/exceptions",
+        "POST /workshop/holidays",
+        "POST /workshop/services",
+        "POST /workshop/calendars",
+        "POST /workshop/calendars/busy",
+        "POST /workshop/calendars/feed",
+        f"PUT {_API}/workshops/{{workshop_id}}",
+        f"PUT {_API}/workshops/{{workshop_id}}/calendar",
+        f"POST {_API}/workshops/{{workshop_id}}/calendar/feed",
+        f"DELETE {_API}/workshops/{{workshop_id}}/calendar/feed",
+        f"POST {_API}/webhooks",
+        f"POST {_API}/webhooks/{{webhook_id}}/rotate",
+        f"POST {_API}/webhooks/{{webhook_id}}/enable",
+        f"DELETE {_API}/webhooks/{{webhook_id}}",
+        # what concerns many owners at once, or goes to other systems
+        "POST /operator/recalls",
+        "POST /operator/rules/reload",
+        "POST /operator/webhooks",
+        "POST /operator/webhooks/{id}/{action}",
+        "POST /operator/firmware/rollouts/{rollout}/{move}",
+        f"POST {_API}/recalls",
+        f"POST {_API}/rules/reload",
+        f"POST {_API}/workshops",
+        f"POST {_API}/firmware/releases",
+        f"DELETE {_API}/firmware/releases/{{release_id}}",
+        f"POST {_API}/firmware/rollouts",
+        f"POST {_API}/firmware/rollouts/{{rollout_id}}/start",
+        f"POST {_API}/firmware/rollouts/{{rollout_id}}/pause",
+        f"POST {_API}/firmware/rollouts/{{rollout_id}}/resume",
+        f"POST {_API}/firmware/rollouts/{{rollout_id}}/stop",
+    }
+)
+"""For who runs the workshop, or after-sales. A token made by command may all of it."""
 
 
 class UnmarkedRouteError(Exception):
@@ -75,6 +125,14 @@ class Identity:
     """id of the token, for what is kept under an Idempotency-Key"""
     called: str | None = None
     """of an operator or another system: the name that its token was made for"""
+    account: str | None = None
+    """whom a session was opened for; None where a token stands for them"""
+    opened: int = 0
+    """when the token was made or the session opened, ms"""
+    rank: Rank = Rank.RUNS
+    """what they may do where they work; a token may all"""
+    set_up: bool = True
+    """whether their account has a way to sign in yet"""
     seen: list[Sight] = field(default_factory=list, compare=False)
     """what this request is shown of owners; written into their ledgers before it is answered (looking.py)"""
 
@@ -159,6 +217,12 @@ def by_secret(handler: H) -> H:
     form was sent; a foreign page cannot know the address."""
     handler.__dict__["any_origin"] = True
     return public(handler)
+
+
+def while_setting_up(handler: H) -> H:
+    """Mark a handler besides: also for who has no way to sign in again yet."""
+    handler.__dict__["while_setting_up"] = True
+    return handler
 
 
 def mark_of(handler: object) -> frozenset[Role] | None:
@@ -295,6 +359,8 @@ class Gatekeeper:
             raise _not_signed_in(request)
         if allowed and identity is not None and identity.role not in allowed:
             raise _not_allowed(request)
+        if allowed and identity is not None:
+            _check_rank(request, identity)
 
     async def _by_header(self, request: web.Request, header: str, allowed: frozenset[Role]) -> None:
         scheme, _, secret = header.partition(" ")
@@ -332,6 +398,15 @@ class Gatekeeper:
             raise forbidden("This was not sent by one of our own pages; nothing was done.")
 
 
+def _check_rank(request: web.Request, identity: Identity) -> None:
+    if not identity.set_up and not getattr(request.match_info.handler, "while_setting_up", False):
+        raise web.HTTPSeeOther(f"/account?as={identity.role}") if is_page(request) else forbidden(SET_UP)
+    resource = request.match_info.route.resource
+    asked = f"{request.method} {resource.canonical if resource else ''}"
+    if asked in RUNNING and identity.rank is not Rank.RUNS:
+        raise forbidden(RUNS)
+
+
 def look_up(records: Records, kept: str, now: int) -> Identity | None:
     """The identity behind a secret's hash; a session ends with the token that opened it."""
     token = records.tokens.by_hash(kept)
@@ -343,7 +418,28 @@ def look_up(records: Records, kept: str, now: int) -> Identity | None:
             return None
     spoken = _owner_language(records, token.subject) if token.role is Role.OWNER else LANGUAGES[0]
     subject, called = (token.subject, None) if token.role in WITH_SUBJECT else (None, token.subject)
-    return Identity(role=token.role, subject=subject, called=called, language=spoken, token=token.id)
+    found = Identity(
+        role=token.role,
+        subject=subject,
+        called=called,
+        language=spoken,
+        token=token.id,
+        account=token.account,
+        opened=token.created,
+    )
+    return found if token.account is None else _of_account(records, found, token.account)
+
+
+def _of_account(records: Records, found: Identity, account_id: str) -> Identity | None:
+    """What holds for the account now, whatever held when the session was opened."""
+    account = records.accounts.find(account_id)
+    if account is None or account.ended is not None or account.role is not found.role:
+        return None
+    if account.role is not Role.OPERATOR and account.subject != found.subject:
+        return None
+    called = account.called if account.role is Role.OPERATOR else None
+    rank = Rank.RUNS if account.role is Role.OWNER else account.rank
+    return replace(found, called=called, rank=rank, set_up=accounts.set_up(records, account))
 
 
 def _owner_language(records: Records, owner: str | None) -> str:

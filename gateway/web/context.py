@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from firmware_api.office import Office
+from gateway.domain.accounts import Claimed
 from gateway.domain.counters import Counters
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
@@ -41,6 +42,29 @@ class Demo(Protocol):
     async def wait_changed(self) -> None:
         """Returns when state() says something new (also about every second while time runs)."""
         ...
+
+
+class Provider(Protocol):
+    """An OpenID Connect provider (sso.py)."""
+
+    @property
+    def label(self) -> str:
+        """What stands on the button."""
+        ...
+
+    async def begin(self, redirect: str, *, state: str, nonce: str, verifier: str) -> str:
+        """The address at which somebody signs in. Raises SsoError."""
+        ...
+
+    async def finish(self, code: str, redirect: str, *, nonce: str, verifier: str) -> Mapping[str, Any]:
+        """The claims about whoever did, verified. Raises SsoError."""
+        ...
+
+    def person(self, claims: Mapping[str, Any]) -> Claimed:
+        """Who that is here. Raises SsoError for somebody who may not come in."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 @dataclass(kw_only=True)
@@ -83,6 +107,10 @@ class Context:
     """what devices poll for updates, and where it is mounted"""
     office: Office | None = None
     """releases, rollouts, and what devices report"""
+    trusted_proxies: Sequence[str] = ()
+    """addresses and networks of proxies that say truly where a request comes from"""
+    sso: Provider | None = None
+    """where people sign in who have an account with their company"""
     demo: Demo | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 

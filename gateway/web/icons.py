@@ -15,6 +15,7 @@ _SHAPES = {
     "calendar": '<rect x="3.5" y="5" width="17" height="15.5" rx="2"/><path d="M3.5 10h17M8 3v4M16 3v4"/>',
     "user": '<circle cx="12" cy="8" r="3.75"/>'
     '<path d="M5 20.5v-1A4.5 4.5 0 0 1 9.5 15h5a4.5 4.5 0 0 1 4.5 4.5v1"/>',
+    "key": '<circle cx="8" cy="8" r="4.5"/><path d="m11.2 11.2 8.8 8.8M16.5 16.5l2.5-2.5M14 14l2-2"/>',
     "sliders": '<path d="M3 8h9M18 8h3M3 16h3M12 16h9"/><circle cx="15" cy="8" r="2.5"/>'
     '<circle cx="9" cy="16" r="2.5"/>',
     "back": '<path d="M20 12H4.5M11 5l-7 7 7 7"/>',
