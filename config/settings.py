@@ -530,6 +530,7 @@ class Settings(Section):
     timeseries: TimeSeries
     rules: Rules
     signals: Files
+    guides: Files
     codecs: dict[str, CodecName]
     devices: Devices
     web: Web

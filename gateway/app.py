@@ -18,7 +18,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parseaddr
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,8 @@ from gateway.domain.access import issue_token
 from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
 from gateway.domain.feedback import Asking
+from gateway.domain.guides import Guide, GuideErrors
+from gateway.domain.guides import parse as parse_guides
 from gateway.domain.ids import new_id
 from gateway.domain.messages import Batch, Decoded
 from gateway.domain.moments import DAY_MS, HOUR_MS
@@ -135,6 +137,15 @@ def signal_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
 def rule_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
     """(file, text) of the rule files."""
     return _texts(paths, "rules")
+
+
+def load_guides(paths: Sequence[str]) -> tuple[Guide, ...]:
+    """How features are used; CannotStartError with every fault, file first."""
+    texts = [(name, str(Path(name).parent), text) for name, text in _texts(paths, "guides")]
+    try:
+        return parse_guides(texts)
+    except GuideErrors as error:
+        raise CannotStartError(f"guides cannot be taken:\n{error}") from error
 
 
 def load_signals(texts: Sequence[tuple[str, str]]) -> Catalogue:
@@ -607,6 +618,11 @@ class Gateway:
 
     # --- what others see ----------------------------------------------------------------------
 
+    @cached_property
+    def guides(self) -> tuple[Guide, ...]:
+        """How features are used."""
+        return load_guides(self.settings.guides.paths)
+
     def context(self, demo: Demo | None = None, push_note: str | None = None) -> Context:
         """What the pages and the API stand on."""
         made = Context(
@@ -629,6 +645,7 @@ class Gateway:
             in_force=self.in_force,
             state=self.state,
             geography=self.geography,
+            guides=self.guides,
             check_webhook=self.check_webhook,
             trusted_proxies=self.settings.web.trusted_proxies,
             sso=self._sso(),

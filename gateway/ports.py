@@ -23,6 +23,7 @@ from gateway.domain.calendars import (
     Party,
 )
 from gateway.domain.case import Case, CaseKind, CaseState
+from gateway.domain.conversation import Conversation, Present, Said
 from gateway.domain.delivery import (
     Attempt,
     Delivery,
@@ -34,9 +35,10 @@ from gateway.domain.delivery import (
 )
 from gateway.domain.device import Device, Facts, Ownership
 from gateway.domain.feedback import Feedback
+from gateway.domain.heard import Heard
 from gateway.domain.household import Invitation, Look, Person
 from gateway.domain.links import Link
-from gateway.domain.measures import Cell, Followed, Hit, Tally
+from gateway.domain.measures import Cell, Followed, Hit, Product, Tally, Voice
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.pace import Pace
@@ -637,6 +639,10 @@ class Feedbacks(Protocol):
         """Its answer, and where it stands."""
         ...
 
+    def ratings(self, question: str, since: int) -> Mapping[str, tuple[int, float]]:
+        """{workshop: (finished jobs that were rated, mean score)} of a question put since."""
+        ...
+
     def due(self, now: int, limit: int = 100) -> list[Feedback]:
         """Waiting ones whose time has come, oldest first."""
         ...
@@ -980,6 +986,60 @@ class Personal(Protocol):
         ...
 
 
+class HeardEvents(Protocol):
+    """What other systems told."""
+
+    def add(self, heard: Heard) -> bool:
+        """False when this event of this source is there already."""
+        ...
+
+    def of(self, source: str, event: str) -> Heard | None: ...
+    def page(
+        self,
+        *,
+        owner: str | None = None,
+        device: str | None = None,
+        type: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Heard]:
+        """Newest first."""
+        ...
+
+    def voices(self, since: int, limit: int) -> list[Voice]:
+        """Everything that customers said since then, wherever, newest first."""
+        ...
+
+    def products(self, since: int, until: int, limit: int, owner: str | None = None) -> list[Product]:
+        """Products that came to an owner in that time, newest first."""
+        ...
+
+
+class Conversations(Protocol):
+    """One conversation a touchpoint, and who of after-sales is there."""
+
+    def find(self, touchpoint: str) -> Conversation | None: ...
+    def get(self, touchpoint: str) -> Conversation:
+        """Raises NotFoundError where nothing was said."""
+        ...
+
+    def put(self, conversation: Conversation) -> None: ...
+    def say(self, said: Said) -> None: ...
+    def lines(self, touchpoint: str, *, after: str | None = None, limit: int = 100) -> list[Said]:
+        """Oldest first."""
+        ...
+
+    def waiting(self, limit: int = 100) -> list[Conversation]:
+        """Whose owner said something that nobody has answered, the longest wait first."""
+        ...
+
+    def here(self, present: Present) -> None: ...
+    def leave(self, name: str) -> None: ...
+    def present(self, now: int) -> Sequence[Present]:
+        """Who is there, the longest first."""
+        ...
+
+
 class People(Protocol):
     """Who shares a device with its owner, who was invited to, and who looked at an owner's data."""
 
@@ -1246,6 +1306,8 @@ class Records(Protocol):
     attachments: Attachments
     reports: Reports
     people: People
+    heard: HeardEvents
+    conversations: Conversations
     personal: Personal
 
     def position(self, reader: str) -> int:

@@ -13,10 +13,11 @@ from gateway.domain import snooze
 from gateway.domain.device import Device
 from gateway.domain.errors import GoneError, NotFoundError
 from gateway.domain.links import Link
-from gateway.domain.moments import local
+from gateway.domain.moments import DAY_MS, local
 from gateway.domain.report import Attachment, Report
 from gateway.domain.touchpoint import Answer, State, Touchpoint
 from gateway.flow import asking, people, respond, returning
+from gateway.flow.begun import Begun
 from gateway.ports import Records
 from gateway.web import views
 from gateway.web.access import LANGUAGES, asked_language
@@ -24,6 +25,10 @@ from gateway.web.context import Context
 from gateway.web.words import Words
 
 SIGNALS_SHOWN = 12
+RATED_LEAST = 5
+"""Of fewer rated jobs no rating is shown: one bad day would be a verdict, and one could tell who said it."""
+RATED_MS = 730 * DAY_MS
+"""Ratings count for two years."""
 
 
 def spoken(request: web.Request) -> str:
@@ -90,14 +95,41 @@ def days(now: int, words: Words) -> dict[str, Any]:
     }
 
 
-def places(records: Records, touchpoint: Touchpoint) -> list[Shown]:
-    """The workshops that do the job; the one whose times are offered is marked."""
+def rating(rated: tuple[int, float] | None, words: Words) -> str:
+    """How a workshop's finished jobs were rated, with how many; a handful say nothing and are not shown."""
+    if rated is None or rated[0] < RATED_LEAST:
+        return words("rating.too_few")
+    return words("rating.of", score=words.number(rated[1], 1), count=rated[0])
+
+
+def places(records: Records, touchpoint: Touchpoint, now: int | None = None) -> list[Shown]:
+    """The workshops that do the job, with how they were rated until `now`; the one whose times are offered is
+    marked."""
     device = records.devices.get(touchpoint.device)
     current = touchpoint.slots[0].workshop if touchpoint.slots else touchpoint.workshop or device.workshop
+    ratings = records.feedback.ratings("csat", now - RATED_MS) if now is not None else {}
     return [
-        Shown(id=place.id, name=place.name, address=place.address, current=place.id == current)
+        Shown(
+            id=place.id,
+            name=place.name,
+            address=place.address,
+            current=place.id == current,
+            rated=ratings.get(place.id),
+        )
         for place in asking.offering(records, touchpoint)
     ]
+
+
+def begun(found: Begun | None, words: Words, now: int, base: str) -> Shown | None:
+    """What somebody began to choose and where, and where it is gone on with."""
+    if found is None:
+        return None
+    said = words(
+        f"begun.{found.step}",
+        channel=words.texts.say(words.language, f"ledger.channel.{found.channel}"),
+        time=words.moment(found.at, now),
+    )
+    return Shown(said=said, href=f"{base}/{found.step}" if base else f"#{found.step}")
 
 
 def actions(found: views.Matter, shown: Shown, words: Words) -> list[Shown]:

@@ -11,6 +11,7 @@ from aiohttp import web
 from firmware_api.office import Office
 from gateway.domain.accounts import Claimed
 from gateway.domain.counters import Counters
+from gateway.domain.guides import Guide
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
 from gateway.flow.rule_sets import Reloader, RulesInForce
@@ -98,6 +99,8 @@ class Context:
     """what the rules remember, to be looked at"""
     geography: Geography | None = None
     """countries and wall clocks, as the rules ask for them"""
+    guides: Sequence[Guide] = ()
+    """documents and videos by kind, model and feature"""
     check_webhook: Callable[[str], str | None] | None = None
     """why an endpoint's address may not be sent to; None where it may"""
     requests_per_minute: int = 0

@@ -76,6 +76,21 @@ def toast(at: OwnerPage, undo_url: str | None = None, product: str = "") -> Show
     return Shown(text=at.words(key, product=product), undo_url=undo_url)
 
 
+NOTIFY_COOKIE = "notify"
+"""Who said "not now" to notifications is not asked again while the browser keeps it."""
+
+
+def notify(at: OwnerPage, reason: str, *, subscribed: bool) -> Shown | None:
+    """The offer to be notified, with its reason and what happens without; None when it was taken or put off.
+    The script shows it only where the browser was not asked yet."""
+    key = at.context.vapid_public_key
+    if subscribed or key is None or NOTIFY_COOKIE in at.request.cookies:
+        return None
+    return Shown(
+        key=key, why=at.words(f"notify.{reason}"), without=at.words("notify.without"), back=at.request.path
+    )
+
+
 async def pushes(at: OwnerPage) -> list[Shown]:
     """In the demo: the newest push, as the phone shows it, labelled as what it is, until it is answered."""
     demo = at.context.demo

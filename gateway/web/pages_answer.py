@@ -15,7 +15,7 @@ from gateway.domain.access import Role
 from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.report import Report
 from gateway.domain.touchpoint import LedgerLine, Touchpoint
-from gateway.flow import asking, reports, respond, returning
+from gateway.flow import asking, begun, reports, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, around, rights, views
 from gateway.web.access import EVERYONE, allow
@@ -56,7 +56,7 @@ async def done(request: web.Request) -> web.Response:
 
 def _load(records: Records, at: Any, wanted: str) -> tuple[views.Matter, list[Shown]]:
     touchpoint = rights.touchpoint(records, at.who, wanted)
-    return views.load_matter(records, touchpoint, at.context), answering.places(records, touchpoint)
+    return views.load_matter(records, touchpoint, at.context), answering.places(records, touchpoint, at.now)
 
 
 def _head(found: views.Matter, at: Any) -> dict[str, Any]:
@@ -75,7 +75,10 @@ async def workshops(request: web.Request) -> web.Response:
     """Those that do the job."""
     at, wanted = await open_page(request), request.match_info["id"]
     found, places = await at.read(lambda records: _load(records, at, wanted))
+    for place in places:
+        place.rating = answering.rating(place.rated, at.words)
     view = Shown(**_head(found, at), url=f"/me/touchpoints/{wanted}/answer", places=places)
+    view.begin = f"/me/touchpoints/{wanted}/begun?step=workshops"
     return at.answer("owner_workshops.html", "now", view)
 
 
@@ -203,6 +206,7 @@ async def for_owner(request: web.Request) -> web.Response:
         back=f"/operator/owners/{owner.id}",
         photo=f"/attachments/{photo}" if isinstance(photo, str) else None,
         ledger=views.ledger(loaded.lines, at.context, words),
+        begun=answering.begun(loaded.begun, words, at.now, ""),
         status=answering.status(found, words),
         returns=answering.returns(found, words, at.now, f"/me/touchpoints/{wanted}/return"),
         can_answer=open_yet or (called and found.touchpoint.state.value == "answered"),
@@ -224,6 +228,7 @@ def _load_for_owner(records: Records, at: Any, wanted: str) -> Shown:
     bookable = touchpoint.kind == "appointment" and found.workshop is not None
     return Shown(
         found=found,
+        begun=begun.begun(records, touchpoint, at.now),
         owner=records.owners.get(touchpoint.owner),
         lines=lines,
         places=answering.places(records, touchpoint) if asking.offering(records, touchpoint) else [],

@@ -20,17 +20,21 @@ from gateway.domain.owner import Consent, Preferences, PushSubscription
 from gateway.domain.purposes import Basis
 from gateway.flow import agree, consents, outgoing, people
 from gateway.ports import Records
-from gateway.web import export, reached, views
-from gateway.web.access import allow, local_path, who
+from gateway.web import export, reached, rights, views
+from gateway.web.access import LANGUAGE_COOKIE, LANGUAGES, allow, local_path, who
 from gateway.web.context import CONTEXT
 from gateway.web.owner_page import OwnerPage, open_page
-from gateway.web.render import see
+from gateway.web.render import YEAR_S, see
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
 owner_only = allow(Role.OWNER)
 
 LEDGER_LINES = 60
+DEVICE_SHARE = 5
+"""Of one product so many times more lines are looked through."""
+UNITS = {"metric": "", "miles": "GB", "us": "US"}
+"""{what somebody measures in: the region of their language (domain/texts.py)}"""
 
 
 @routes.get("/me/you")
@@ -70,6 +74,7 @@ def _you_view(loaded: Shown, at: OwnerPage) -> Shown:
     words, wishes = at.words, loaded.preferences
     return Shown(
         name=loaded.owner.name,
+        units=next((name for name, region in UNITS.items() if region == words.region), "metric"),
         zone_name=loaded.owner.time_zone.replace("_", " "),
         consents=[_consent(purpose, loaded.consents, at) for purpose in loaded.asked],
         shared=[_shared(one, at) for one in loaded.shared],
@@ -154,11 +159,17 @@ def _channel(key: str, wishes: Preferences, loaded: Shown, words: Words) -> Show
 async def ledger(request: web.Request) -> web.Response:
     """Everything that was found, sent and not sent, and why."""
     at = await open_page(request)
-    after = request.query.get("after")
-    lines = await at.read(lambda r: people.ledger(r, at.owner_id, after=after, limit=LEDGER_LINES + 1))
-    older = f"/me/ledger?after={quote(lines[LEDGER_LINES - 1].id)}" if len(lines) > LEDGER_LINES else None
-    shown = views.ledger(lines[:LEDGER_LINES], at.context, at.words, newest_first=True)
-    return at.answer("owner_ledger.html", "you", Shown(ledger=shown, older=older))
+    after, device = request.query.get("after"), request.query.get("device")
+    most = LEDGER_LINES * (DEVICE_SHARE if device else 1)
+    title = await at.read(lambda r: rights.device(r, at.who, device).title) if device else None
+    lines = await at.read(lambda r: people.ledger(r, at.owner_id, after=after, limit=most + 1))
+    narrow = f"device={quote(device)}&" if device else ""
+    older = f"/me/ledger?{narrow}after={quote(lines[most - 1].id)}" if len(lines) > most else None
+    kept = [line for line in lines[:most] if device is None or line.device == device]
+    shown = views.ledger(kept, at.context, at.words, newest_first=True)
+    back = f"/me/products/{quote(device)}" if device else "/me/you"
+    view = Shown(ledger=shown, older=older, product=title, back=back)
+    return at.answer("owner_ledger.html", "products" if device else "you", view)
 
 
 @routes.post("/me/consents/{purpose}")
@@ -199,6 +210,26 @@ async def preferences(request: web.Request) -> web.Response:
         return see("/me/you", "conflict")
     await _prefer(at, lambda wishes: replace(wishes, quiet_from=begin, quiet_to=end))
     return see("/me/you", "saved")
+
+
+@routes.post("/me/language")
+@owner_only
+async def speak(request: web.Request) -> web.Response:
+    """The language and the units of pages, messages and displays."""
+    at, form = await open_page(request), await request.post()
+    language, units = str(form.get("language", "")), str(form.get("units", ""))
+    if language not in LANGUAGES or units not in UNITS:
+        return see("/me/you", "conflict")
+
+    def work(records: Records) -> None:
+        owner = records.owners.get(at.owner_id)
+        region = UNITS[units]
+        records.owners.update(replace(owner, language=f"{language}-{region}" if region else language))
+
+    await at.write(work)
+    response = see("/me/you", "saved")
+    response.set_cookie(LANGUAGE_COOKIE, language, max_age=YEAR_S, samesite="Lax")
+    return response
 
 
 @routes.post("/me/budget")

@@ -13,15 +13,18 @@ from gateway.domain.access import Role
 from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.owner import Owner
 from gateway.domain.touchpoint import State
-from gateway.flow import follow_up, people
+from gateway.flow import begun, follow_up, people
 from gateway.ports import Records
-from gateway.web import asked, rights, views
-from gateway.web.access import allow
-from gateway.web.owner_page import COMING, OwnerPage, device_title, open_page
+from gateway.web import answering, asked, rights, views
+from gateway.web.access import allow, local_path
+from gateway.web.owner_page import COMING, NOTIFY_COOKIE, OwnerPage, device_title, notify, open_page
 from gateway.web.render import see
 
 routes = web.RouteTableDef()
 owner_only = allow(Role.OWNER)
+
+NOT_ASKED_S = 90 * 86_400
+"""For so long somebody who said no to notifications is not asked again."""
 
 
 @routes.get("/inbox")
@@ -41,7 +44,9 @@ async def inbox(request: web.Request) -> web.Response:
     matters = []
     for found in loaded.matters:
         one = await views.matter_series(at.context, found, at.now)
-        matters.append(views.matter(found, at.context, at.words, at.now, one))
+        shown = views.matter(found, at.context, at.words, at.now, one)
+        shown.begun = answering.begun(loaded.begun.get(shown.id), at.words, at.now, shown.href)
+        matters.append(shown)
     questions = [asked.card(question, at.context, at.words, at.now) for question in loaded.questions]
     view = Shown(
         greeting=greeting(loaded.owner, at),
@@ -50,7 +55,7 @@ async def inbox(request: web.Request) -> web.Response:
         questions=questions,
         products=[views.product(product, at.context, at.words, at.now) for product in products],
         soon=_soon(loaded, at),
-        notify=_notify(loaded, at),
+        notify=_notify(loaded, at) if loaded.products else None,
     )
     return at.answer("owner_inbox.html", "now", view)
 
@@ -65,6 +70,7 @@ def _load_inbox(records: Records, at: OwnerPage) -> Shown:
         products=views.load_products(records, at.owner_id),
         questions=asked.waiting(records, at.owner_id, at.context, at.now),
         visits=[(a, views.find_workshop(records, a.workshop), device_title(records, a)) for a in visits],
+        begun={t.id: stopped for t in touchpoints if (stopped := begun.begun(records, t, at.now))},
         subscribed=bool(records.owners.subscriptions(at.owner_id)),
     )
 
@@ -90,8 +96,22 @@ def _soon(loaded: Shown, at: OwnerPage) -> list[Shown]:
     return items
 
 
-def _notify(loaded: Shown, at: OwnerPage) -> str | None:
-    return None if loaded.subscribed else at.context.vapid_public_key
+def _notify(loaded: Shown, at: OwnerPage) -> Shown | None:
+    """Asked when there is something to wait for, or nothing to do; never beside a decision."""
+    if any(found.touchpoint.state is State.OPEN for found in loaded.matters):
+        return None
+    reason = "visit" if loaded.visits else "calm"
+    return notify(at, reason, subscribed=loaded.subscribed)
+
+
+@routes.post("/me/notify/later")
+@owner_only
+async def no_notifications(request: web.Request) -> web.Response:
+    """Not now: what needs them stands on the page, and goes by their other channels."""
+    form = await request.post()
+    response = see(local_path(str(form.get("next", "")), "/me"))
+    response.set_cookie(NOTIFY_COOKIE, "later", max_age=NOT_ASKED_S, samesite="Lax")
+    return response
 
 
 # --- the one question ------------------------------------------------------------------------

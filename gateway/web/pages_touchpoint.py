@@ -14,11 +14,11 @@ from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
 from gateway.domain.touchpoint import LIVE, REQUESTS, Answer, LedgerLine, State, Touchpoint
-from gateway.flow import book, respond, returning
+from gateway.flow import begun, book, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, reached, rights, views
 from gateway.web.access import allow, local_path
-from gateway.web.owner_page import COMING, OwnerPage, open_page
+from gateway.web.owner_page import COMING, OwnerPage, notify, open_page
 from gateway.web.render import see
 from gateway.web.words import Words
 
@@ -39,6 +39,8 @@ async def touchpoint(request: web.Request) -> web.Response:
     found, lines, muted = await at.read(lambda records: _load_touchpoint(records, at, wanted))
     how_far = await at.read(lambda records: reached.lines(records, found.touchpoint.id, at.words, at.now))
     report = await at.read(lambda records: records.reports.of_touchpoint(wanted))
+    stopped = await at.read(lambda records: begun.begun(records, found.touchpoint, at.now))
+    subscribed = await at.read(lambda records: bool(records.owners.subscriptions(at.owner_id)))
     one = await views.matter_series(at.context, found, at.now)
     shown = views.matter(found, at.context, at.words, at.now, one)
     view = Shown(
@@ -58,6 +60,8 @@ async def touchpoint(request: web.Request) -> web.Response:
         muted=muted,
         hold_url=f"{shown.href}/hold" if _can_hold(found, at.now) else None,
         update_url=_update_url(found.touchpoint),
+        begun=answering.begun(stopped, at.words, at.now, shown.href),
+        notify=notify(at, "later", subscribed=subscribed) if found.touchpoint.wake_at else None,
     )
     return at.answer("owner_touchpoint.html", "now", view)
 
@@ -166,6 +170,20 @@ def _after_answer(at: OwnerPage, outcome: Shown, wanted: str) -> str:
     return "/me"
 
 
+@routes.post("/me/touchpoints/{id}/begun")
+@owner_only
+async def begin(request: web.Request) -> web.Response:
+    """The owner began to choose (`?step=`); any other channel goes on with it."""
+    at, wanted, step = await open_page(request), request.match_info["id"], request.query.get("step", "")
+
+    def work(records: Records) -> None:
+        found = rights.answerable(records, at.who, wanted)
+        begun.begin(records, found, step, "page", at.now, by=at.owner_id)
+
+    await at.write(work)
+    return web.Response(status=204)
+
+
 @routes.post("/me/touchpoints/{id}/hold")
 @owner_only
 async def hold(request: web.Request) -> web.Response:
@@ -218,4 +236,5 @@ def times_view(
         title=at.words("times.title"),
         lead=at.words("times.lead", workshop=shown.workshop),
         days=days,
+        begin=f"{shown.href}/begun?step=times" if action is None else None,
     )

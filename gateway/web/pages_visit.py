@@ -132,6 +132,7 @@ async def several(request: web.Request) -> web.Response:
         ],
         most=book.MOST_ASKED,
     )
+    view.begin = f"/me/touchpoints/{wanted}/begun?step=several"
     return at.answer("owner_several.html", "now", view)
 
 

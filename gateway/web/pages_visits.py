@@ -15,7 +15,7 @@ from gateway.flow import book, people
 from gateway.ports import Records
 from gateway.web import calendar_file, rights, views, visit_parts
 from gateway.web.access import allow
-from gateway.web.owner_page import COMING, OwnerPage, device_title, open_page, toast
+from gateway.web.owner_page import COMING, OwnerPage, device_title, notify, open_page, toast
 from gateway.web.pages_touchpoint import free_times, times_view
 from gateway.web.render import see
 
@@ -78,6 +78,7 @@ async def visit(request: web.Request) -> web.Response:
         else None
     )
     note = toast(at, undo, loaded.device.title if loaded.device else "")
+    view.notify = notify(at, "visit", subscribed=loaded.subscribed) if view.upcoming else None
     return at.answer("owner_visit.html", "visits", view, toast=note)
 
 
@@ -92,6 +93,7 @@ def _load_visit(records: Records, at: OwnerPage, wanted: str) -> Shown:
         matter=views.load_matter(records, touchpoint, at.context) if touchpoint else None,
         question=next((f.id for f in questions if f.open_at(at.now)), None),
         extras=records.workshops.extras(appointment=wanted),
+        subscribed=bool(records.owners.subscriptions(at.owner_id)),
     )
 
 
@@ -103,6 +105,7 @@ def _visit_view(loaded: Shown, one: Any, at: OwnerPage) -> Shown:
     phone = workshop.phone if workshop else None
     return Shown(
         id=appointment.id,
+        why_url=f"/me/touchpoints/{appointment.touchpoint}#why" if appointment.touchpoint else None,
         back="/me/visits",
         name=views.wording_name(loaded.matter, words)
         if loaded.matter

@@ -262,7 +262,8 @@ def health(product: Product, words: Words, now: int) -> list[Shown]:
         due = share >= DUE_SHARE
         words_when = _health_words(one, share, float(latest[1]), words, now)
         label, bar = words.label(one.signal.label, name), charts.health_bar(share, due=due)
-        rows.append((share, Shown(label=label, bar=bar, when=words_when, due=due)))
+        at = one.forecast.at if one.forecast and share < 1 else None
+        rows.append((share, Shown(label=label, bar=bar, when=words_when, due=due, at=at)))
     return [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
 
 
@@ -392,6 +393,7 @@ def matter(found: Matter, context: Context, words: Words, now: int, one: Series 
         other_times=bookable and not coming,
         resets=bool(found.rule and found.rule.resets),
         answered=_answered(found, words),
+        begun=None,
         why=said.why,
         workshop=place,
     )

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Prepared, Shape, Transaction
+from gateway.domain.appointment import AppointmentState
 from gateway.domain.errors import ConflictError, NotFoundError
 from gateway.domain.feedback import AskState, Feedback
 
@@ -71,6 +72,18 @@ class SqlFeedbacks:
         if after is not None:
             query = query.where(c.id < after)
         return _FEEDBACK.all(self._connection, query)
+
+    def ratings(self, question: str, since: int) -> dict[str, tuple[int, float]]:
+        f, a = tables.feedback.c, tables.appointments.c
+        rated = sa.func.count(sa.distinct(a.id))
+        query = (
+            sa.select(a.workshop, rated, sa.func.avg(f.score))
+            .join(tables.appointments, a.touchpoint == f.touchpoint)
+            .where(f.question == question, f.asked_at >= since, f.score.is_not(None))
+            .where(a.state == AppointmentState.DONE)
+            .group_by(a.workshop)
+        )
+        return {workshop: (int(jobs), float(mean)) for workshop, jobs, mean in self._connection.execute(query)}
 
     # --- when questions are put
 

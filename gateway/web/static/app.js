@@ -212,6 +212,13 @@
       held.add(hold.dataset.hold); // the times are kept while somebody looks at them
       fetch(hold.dataset.hold, { method: "POST", credentials: "same-origin" }).then((answer) => answer.text()).then(refresh, () => {});
     }
+    const began = document.querySelector("[data-begun]");
+    if (began && !held.has(began.dataset.begun)) {
+      held.add(began.dataset.begun); // so that the choice can be gone on with anywhere else
+      fetch(began.dataset.begun, { method: "POST", credentials: "same-origin" }).catch(() => {});
+    }
+    const denied = document.getElementById("notify-denied");
+    if (denied && "Notification" in window) denied.hidden = Notification.permission !== "denied";
     const offer = document.getElementById("notify");
     if (offer && "PushManager" in window && Notification.permission === "default") offer.hidden = false;
   }
