@@ -88,7 +88,7 @@ def signatures(secrets: Sequence[str], message_id: str, timestamp: int, body: by
 
 
 class WebhookChannel:
-    """See `gateway.ports.Channel`; the payload is {"url", "secrets", "event"}."""
+    """See `gateway.ports.Channel`; the payload is {"url", "secrets", "event", "media"?}."""
 
     name = "webhook"
 
@@ -121,6 +121,7 @@ class WebhookChannel:
             check_url(payload["url"], self._allowed)
             body = json.dumps(payload["event"], ensure_ascii=False, separators=(",", ":")).encode()
             headers = self._headers(delivery.id, payload["secrets"], body)
+            headers["Content-Type"] = payload.get("media", "application/json")
         except (AddressError, ValueError) as error:
             return Refused(detail=str(error))
         try:
@@ -138,7 +139,6 @@ class WebhookChannel:
     def _headers(self, message_id: str, secrets: Sequence[str], body: bytes) -> dict[str, str]:
         timestamp = int(self._wall())
         return {
-            "Content-Type": "application/json",
             "User-Agent": "touchpoint-gateway",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),

@@ -124,6 +124,56 @@ class Hit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Voice:
+    """Something that a customer said."""
+
+    what: str
+    """call, complaint, comment, decline"""
+    at: int
+    owner: str | None
+    text: str | None
+    reason: str | None
+    """a code for it, where there is one"""
+    rule: str | None
+    """of the touchpoint that it was about"""
+    device: str | None
+    kind: str
+    """of the product, like model and firmware; empty: not known"""
+    model: str
+    firmware: str
+    language: str | None
+    """of the owner"""
+
+
+JOURNEY = ("ordered", "delivered", "contacted", "answered", "served", "rated", "renewed")
+"""The steps of a product with one owner, in order: from the order to when it went on to the next owner."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """One product with one owner, and when it reached each step; ms, None for what did not happen."""
+
+    device: str
+    owner: str
+    kind: str
+    model: str
+    firmware: str
+    ordered: int | None
+    delivered: int
+    contacted: int | None
+    """when the owner was first told of something"""
+    answered: int | None
+    served: int | None
+    """when the first job was done"""
+    rated: int | None
+    """when the owner first said how it was"""
+    renewed: int | None
+    """when it went on to the next owner"""
+    rule: str | None
+    """what the owner was first told of"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
     """One finding with what became of it; times are ms, None for what did not happen."""
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from gateway.domain.moments import DAY_MS
 
 MANUFACTURER = "manufacturer"
 """The audience of the manufacturer's own systems."""
+
+STANDARD, CLOUDEVENTS = "standard", "cloudevents"
+FORMATS = (STANDARD, CLOUDEVENTS)
+"""As Standard Webhooks has its body, or as a CloudEvent in structured mode; both are signed the same way."""
+
+CLOUD_EVENT = "application/cloudevents+json"
+SUBJECTS = ("appointment", "touchpoint", "finding", "device")
+"""What an event may be about, the closest first."""
 
 SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -83,6 +92,8 @@ class Webhook:
     url: str
     types: tuple[str, ...] = ()
     """event types; "appointment.*" for all of a kind; empty for everything the audience may hear"""
+    format: str = STANDARD
+    """how an event is written: one of FORMATS"""
     secrets: tuple[SigningSecret, ...] = ()
     """newest first"""
     state: EndpointState = EndpointState.ACTIVE
@@ -105,6 +116,23 @@ class Webhook:
         """With a new secret; the one before signs for a day more, older ones no longer."""
         former = tuple(replace(s, until=now + ROTATION_MS) for s in self.secrets if s.until is None)
         return replace(self, secrets=(new_secret(random), *former))
+
+
+def cloud_event(delivery_id: str, event: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """An event as a CloudEvent (1.0, JSON format, structured mode); its id is the delivery's, the same on
+    every try, and its subject is what it is about."""
+    data = event["data"]
+    about = next((f"{name}/{data[name]}" for name in SUBJECTS if data.get(name)), None)
+    return {
+        "specversion": "1.0",
+        "id": delivery_id,
+        "source": source or "urn:touchpoint",
+        "type": event["type"],
+        "time": event["timestamp"],
+        **({"subject": about} if about else {}),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
 
 
 def new_secret(random: Callable[[int], bytes]) -> SigningSecret:

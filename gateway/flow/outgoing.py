@@ -26,7 +26,7 @@ from gateway.domain.texts import Texts
 from gateway.domain.times import rfc3339
 from gateway.domain.touchpoint import Finding, LedgerLine, State, Touchpoint
 from gateway.domain.visit_words import visit_words
-from gateway.domain.webhooks import MANUFACTURER, EndpointState
+from gateway.domain.webhooks import CLOUD_EVENT, CLOUDEVENTS, MANUFACTURER, EndpointState, cloud_event
 from gateway.domain.wording import Told, Words, touchpoint_words
 from gateway.flow import (
     access_log,
@@ -580,6 +580,8 @@ class Renderer:
         if event["type"] == "touchpoint.sent" and not self._still_offered(records, delivery):
             return None
         payload = {"url": endpoint.url, "secrets": list(endpoint.signing(now)), "event": event}
+        if endpoint.format == CLOUDEVENTS:
+            payload |= {"event": cloud_event(delivery.id, event, self._public_url), "media": CLOUD_EVENT}
         return replace(delivery, payload=payload)
 
     def _still_offered(self, records: Records, delivery: Delivery) -> bool:

@@ -9,7 +9,7 @@ from gateway.domain.delivery import Delivery, DeliveryState
 from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.ids import new_id
 from gateway.domain.times import rfc3339
-from gateway.domain.webhooks import MANUFACTURER, TEST, TYPES, EndpointState, Webhook, new_secret
+from gateway.domain.webhooks import MANUFACTURER, STANDARD, TEST, TYPES, EndpointState, Webhook, new_secret
 from gateway.flow.outgoing import WEBHOOK
 from gateway.ports import Records
 
@@ -27,6 +27,7 @@ def register(
     types: tuple[str, ...],
     now: int,
     random: Callable[[int], bytes],
+    format: str = STANDARD,
 ) -> Webhook:
     """A new endpoint with its first secret. Raises InvalidError, NotFoundError for a workshop that is not,
     ConflictError when the audience has too many."""
@@ -43,7 +44,13 @@ def register(
     if len(records.webhooks.page(audience=audience, limit=MOST)) >= MOST:
         raise ConflictError(f"There are {MOST} webhooks for {audience} already; delete one first.")
     made = Webhook(
-        id=new_id(now), audience=audience, url=url, types=types, secrets=(new_secret(random),), created=now
+        id=new_id(now),
+        audience=audience,
+        url=url,
+        types=types,
+        format=format,
+        secrets=(new_secret(random),),
+        created=now,
     )
     records.webhooks.put(made)
     return made

@@ -216,8 +216,8 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
             "name": "Access-Reason",
             "in": "header",
             "required": False,
-            "description": "Why staff look at an owner's data; the owner's ledger says it.",
-            "schema": {"type": "string", "maxLength": 200},
+            "description": "Why staff look at an owner's data; their ledger says it, the first 200 characters.",
+            "schema": {"type": "string"},
         }
     if endpoint.shown_by is not None or (endpoint.method == "GET" and endpoint.answer is not None):
         yield from _conditions(endpoint)

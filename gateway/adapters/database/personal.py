@@ -31,6 +31,7 @@ SECRETS = frozenset(
         "secrets",
         "search",
         "email_key",
+        "code_hash",
         "password",
         "totp",
         "totp_new",
@@ -144,6 +145,9 @@ PERSONAL: dict[str, Which] = {
     "feedback": _column("feedback"),
     "nps_due": _column("nps_due"),
     "cases": _column("cases"),
+    "heard": _column("heard"),
+    "conversations": _column("conversations"),
+    "conversation_lines": _under("conversation_lines", "touchpoint", "touchpoints"),
     "owner_reports": _column("owner_reports"),
     "attachments": _column("attachments"),
     "inbound_mail": _mails,
@@ -154,6 +158,7 @@ whose the rows of another table are, stands before it."""
 
 IMPERSONAL = frozenset(
     {
+        "agents_present",
         "busy_times",
         "calendar_settings",
         "changes",

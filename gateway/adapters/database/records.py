@@ -17,6 +17,7 @@ from gateway.adapters.database.delivering import SqlMailAddresses, SqlWebhooks
 from gateway.adapters.database.devices import SqlDevices
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.feedback import SqlFeedbacks
+from gateway.adapters.database.heard import SqlConversations, SqlHeard
 from gateway.adapters.database.links import SqlAttachments, SqlLinks, SqlReports
 from gateway.adapters.database.outbox import SqlOutbox
 from gateway.adapters.database.owners import SqlOwners
@@ -38,8 +39,10 @@ from gateway.ports import (
     Calendars,
     Cases,
     Contacts,
+    Conversations,
     Devices,
     Feedbacks,
+    HeardEvents,
     Links,
     MailAddresses,
     Outbox,
@@ -91,6 +94,8 @@ class SqlRecords:
     reports: Reports
     calendars: Calendars
     people: People
+    heard: HeardEvents
+    conversations: Conversations
     personal: Personal
 
     def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
@@ -119,6 +124,8 @@ class SqlRecords:
         self.reports = SqlReports(transaction)
         self.calendars = SqlCalendars(transaction)
         self.people = SqlPeople(transaction)
+        self.heard = SqlHeard(transaction)
+        self.conversations = SqlConversations(transaction)
         self.personal = SqlPersonal(transaction)
 
     def position(self, reader: str) -> int:

@@ -26,8 +26,10 @@ from gateway.domain.appointment import (
 )
 from gateway.domain.calendars import Party, Reach
 from gateway.domain.case import CaseKind, CaseState, Note
+from gateway.domain.conversation import Part as ConversationPart
 from gateway.domain.delivery import DeliveryState, Reached
 from gateway.domain.feedback import AskState
+from gateway.domain.heard import Outcome
 from gateway.domain.household import Part
 from gateway.domain.touchpoint import Answer, Slot, State
 from gateway.domain.webhooks import EndpointState, SigningSecret
@@ -613,6 +615,7 @@ webhooks = sa.Table(
     _text("audience"),
     _text("url"),
     _json("types", tuple[str, ...]),
+    _text("format"),
     _json("secrets", tuple[SigningSecret, ...]),  # in the clear: signing needs them
     sa.Column("state", Coded(EndpointState), nullable=False),
     _ms("created"),
@@ -769,6 +772,75 @@ cases = sa.Table(
     sa.Index("cases_touchpoint", "touchpoint"),
     sa.Index("cases_device", "device", "id"),
     sa.Index("cases_workshop", "workshop", "state", "due_at", "id"),
+)
+
+heard = sa.Table(
+    "heard",
+    metadata,
+    _id(),
+    _text("source"),
+    _text("event"),
+    _text("type"),
+    _ms("at"),
+    _ms("received"),
+    _text("by"),
+    _text("owner", sa.ForeignKey("owners.id"), null=True),
+    _text("device", null=True),
+    _text("touchpoint", null=True),
+    _text("text"),
+    _text("reason", null=True),
+    _json("data", Mapping[str, Any]),
+    sa.Column("outcome", Coded(Outcome), nullable=False),
+    _text("case", null=True),
+    sa.Index("heard_once", "source", "event", unique=True),
+    sa.Index("heard_owner", "owner", "id"),
+    sa.Index("heard_device", "device", "type", "at"),
+    sa.Index("heard_type", "type", "at"),
+    sa.Index("heard_case", "case"),
+)
+
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _text("owner", sa.ForeignKey("owners.id")),
+    _text("device"),
+    _ms("opened_at"),
+    _text("agent", null=True),
+    _ms("verified_at", null=True),
+    _text("verified_by", null=True),
+    _text("code_hash", null=True),
+    _ms("code_until", null=True),
+    _whole("code_tries"),
+    _ms("waiting_since", null=True),
+    _ms("closed_at", null=True),
+    sa.PrimaryKeyConstraint("touchpoint"),
+    sa.Index("conversations_owner", "owner"),
+    sa.Index("conversations_waiting", "waiting_since"),
+)
+
+conversation_lines = sa.Table(
+    "conversation_lines",
+    metadata,
+    _id(),
+    _text("touchpoint", sa.ForeignKey("touchpoints.id")),
+    _ms("at"),
+    sa.Column("part", Coded(ConversationPart), nullable=False),
+    _text("by"),
+    _text("channel"),
+    _text("text"),
+    _text("code", null=True),
+    _json("params", Mapping[str, Any]),
+    sa.Index("conversation_lines_touchpoint", "touchpoint", "id"),
+)
+
+agents_present = sa.Table(
+    "agents_present",
+    metadata,
+    _text("name"),
+    _ms("until"),
+    _ms("since"),
+    sa.PrimaryKeyConstraint("name"),
 )
 
 quarantine = sa.Table(

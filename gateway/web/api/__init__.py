@@ -9,6 +9,7 @@ from gateway.web.api import (
     devices,
     feedback,
     firmware,
+    heard,
     operating,
     owners,
     people,
@@ -37,6 +38,7 @@ SUBJECTS = (
     rules.endpoints,
     recalls.endpoints,
     firmware.endpoints,
+    heard.endpoints,
     webhooks.endpoints,
     operating.endpoints,
 )

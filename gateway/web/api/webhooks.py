@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -43,6 +43,11 @@ class WebhookIn(In):
         max_length=50,
         description="Such as touchpoint.answered, or appointment.* for all of a kind; empty: all.",
     )
+    format: Literal["standard", "cloudevents"] = Field(
+        "standard",
+        description="The body: type, timestamp and data as Standard Webhooks has them, or a CloudEvent 1.0 in "
+        "structured mode. Both are signed the same way.",
+    )
 
 
 class WebhookOut(Out):
@@ -52,6 +57,7 @@ class WebhookOut(Out):
     url: str
     audience: str
     types: tuple[str, ...]
+    format: str
     state: str = Field(description="active, or disabled: it answered 410, or somebody turned it off.")
     reason: str | None
     created: Moment
@@ -72,7 +78,7 @@ class WebhookDetail(WebhookOut):
 
 
 def _shown(webhook: Webhook, now: int) -> dict[str, object]:
-    names = ("id", "url", "audience", "types", "reason", "created", "disabled_at")
+    names = ("id", "url", "audience", "types", "format", "reason", "created", "disabled_at")
     return {name: getattr(webhook, name) for name in names} | {
         "state": str(webhook.state),
         "signing": len(webhook.signing(now)),
@@ -129,6 +135,7 @@ async def add_webhook(call: Call, body: WebhookIn) -> WebhookCreated:
                 audience=audience,
                 url=body.url,
                 types=tuple(body.types),
+                format=body.format,
                 now=call.now,
                 random=secrets.token_bytes,
             )
