@@ -103,7 +103,7 @@ async def list_clusters(request: web.Request) -> web.Response:
     found = await at.read(lambda records: load(records, at.now, days))
     sure = sum(one.sure for one, _ in found)
     view = Shown(
-        lead=at.words("clusters.lead", count=sure),
+        lead=at.words("clusters.lead", count=sure) if sure else at.words("clusters.lead_none"),
         rows=[row(one, course, at.words, days) for one, course in found],
         spans=[
             Shown(
