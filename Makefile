@@ -1,4 +1,4 @@
-# make demo | test | chaos | promises | check | bench | lock | clean
+# make demo | test | chaos | promises | check | bench | lighthouse | lock | clean
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 BIN := .venv/bin
@@ -6,7 +6,7 @@ ARGS ?=
 # What Python compiles is kept: tests start hundreds of processes, each of which would compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test chaos promises check bench lock clean debian
+.PHONY: help demo test chaos promises check bench lighthouse lock clean debian
 
 help:
 	@echo "make demo    everything on a bare machine; prints the one address to open, Ctrl-C ends it (ARGS='--port 8090')"
@@ -15,6 +15,7 @@ help:
 	@echo "make promises  2,000 owners over 180 played days: nobody at night, at the wheel, too often, without consent (ARGS='--owners 200')"
 	@echo "make check   ruff, mypy strict, import-linter"
 	@echo "make bench   the benchmarks, as JSON lines and a table"
+	@echo "make lighthouse  what Lighthouse says of three pages and what a first load weighs (needs npm)"
 	@echo "make lock    resolves requirements*.lock anew from pyproject.toml"
 	@echo "make clean   removes the environment and what the tools left"
 
@@ -49,6 +50,10 @@ check: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lighthouse: .venv/dev.stamp debian
+	@tools/lighthouse/install.sh
+	$(BIN)/python tools/bench.py lighthouse
 
 bench: .venv/dev.stamp debian
 	$(BIN)/python tools/bench.py $(ARGS)
