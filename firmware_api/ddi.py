@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from aiohttp import web
 
-from firmware_api import actions, targets
+from firmware_api import actions, cbor, targets
 from firmware_api.actions import GoneError, QuotaError, Report, State
 from firmware_api.office import Office
 from firmware_api.release import ConflictError, UnknownError
@@ -102,12 +102,13 @@ _DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
 
 
 async def _body(request: web.Request, kind: type) -> Any:
-    if request.content_type not in ("application/json", "application/octet-stream", HAL):
+    if request.content_type not in ("application/json", "application/octet-stream", HAL, cbor.MEDIA_TYPE):
         raise web.HTTPUnsupportedMediaType(text="application/json is expected")
     raw = await request.read()
     try:
-        return _DECODERS[kind].decode(raw.decode())  # also what is passed over has to be text
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = cbor.to_json(raw) if request.content_type == cbor.MEDIA_TYPE else raw.decode()
+        return _DECODERS[kind].decode(text)  # from text: also what it passes over has to be some
+    except (msgspec.DecodeError, UnicodeDecodeError, cbor.CborError, RecursionError) as error:
         raise web.HTTPBadRequest(text=str(error)) from error
 
 
@@ -374,14 +375,16 @@ def _window(row: Mapping[str, Any] | sqlite3.Row, now: int) -> str | None:
 
 
 def _json(request: web.Request, fields: Any) -> web.Response:
-    """As HAL unless plain JSON is asked for; 304 where the client holds the same."""
-    raw = msgspec.json.encode(fields)
+    """As HAL unless plain JSON or CBOR is asked for; 304 where the client holds the same."""
+    asked = request.headers.get("Accept", "")
+    compact = cbor.MEDIA_TYPE in asked
+    raw = cbor.encode(fields) if compact else msgspec.json.encode(fields)
     etag = f'"{hashlib.blake2b(raw, digest_size=12).hexdigest()}"'
     if names(request.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers={"ETag": etag})
-    asked = request.headers.get("Accept", "")
-    kind = "application/json" if "application/json" in asked and HAL not in asked else HAL
-    return web.Response(body=raw, headers={"ETag": etag, "Content-Type": kind})
+    plain = "application/json" in asked and HAL not in asked
+    kind = cbor.MEDIA_TYPE if compact else "application/json" if plain else HAL
+    return web.Response(body=raw, headers={"ETag": etag, "Content-Type": kind, "Vary": "Accept"})
 
 
 # --- what to install --------------------------------------------------------------------------------

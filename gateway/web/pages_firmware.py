@@ -202,7 +202,7 @@ async def device(request: web.Request) -> web.Response:
 def _said(line: Mapping[str, Any], words: Words, now: int) -> tuple[str, str, str]:
     """(when, what, what the device said with it)"""
     ours = line["status"] in ("retrieved", "canceled", "canceling") and line["code"] is None
-    text = "" if ours else " · ".join(line["messages"])[:400]
+    text = "" if ours else " · ".join(line["messages"])[:400].removeprefix("The device downloads ")
     return words.moment(line["at"], now), words(f"firmware.log_{line['status']}"), text
 
 
@@ -212,7 +212,7 @@ def _facts(one: FirmwareDeviceOut, words: Words, now: int) -> list[tuple[str, li
         (words("firmware.runs"), [one.version or unknown]),
         (words("firmware.polled"), [words.moment(one.polled, now) if one.polled else unknown]),
         (words("firmware.q_tags"), one.tags),
-        (words("firmware.q_countries"), [one.country] if one.country else []),
+        (words("firmware.country"), [one.country] if one.country else []),
         (words("firmware.hardware"), [one.hardware] if one.hardware else []),
     ]
     said = [(name, [value]) for name, value in sorted(one.attributes.items())]

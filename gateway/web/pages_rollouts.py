@@ -114,7 +114,7 @@ def _bar(group: Picture, words: Words) -> Markup:
         count = getattr(group, name) - (group.silent if name == "failed" else 0)
         if count and group.size:
             width = 100 * count / group.size
-            parts.append(f'<rect class="{name}" x="{at:.2f}" y="0" width="{width:.2f}" height="10"/>')
+            parts.append(f'<rect class="is-{name}" x="{at:.2f}" y="0" width="{width:.2f}" height="10"/>')
             at += width
     label = ", ".join(
         f"{words(f'firmware.{name}')} {getattr(group, name)}" for name in COLUMNS if getattr(group, name)
@@ -125,7 +125,7 @@ def _bar(group: Picture, words: Words) -> Markup:
 
 def versions_of(found: Sequence[Release]) -> dict[int, str]:
     """Kind and version by the release's number."""
-    return {one.id: f"{one.manifest.kind} {one.manifest.version}" for one in found}
+    return {one.id: f"{one.manifest.kind.replace('_', ' ')} {one.manifest.version}" for one in found}
 
 
 @routes.get("/operator/firmware/rollouts/{rollout:[0-9]{1,10}}")

@@ -9,8 +9,10 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+import cbor2
 import pytest
 from firmware_lab import NOW, Works, serving
 
@@ -104,6 +106,7 @@ def test_no_mutated_trust_document_is_followed(works: Works) -> None:
                 check_step(None, one, signature, NOW)
 
 
+CBOR = "application/cbor"
 EXECUTIONS = [
     "closed",
     "proceeding",
@@ -116,10 +119,10 @@ EXECUTIONS = [
 ]
 
 
-def may_be_taken(path: str, raw: bytes) -> bool:
+def may_be_taken(path: str, raw: bytes, kind: str) -> bool:
     """Whether a mutated body still is what the address takes, read by other means than the server's."""
     try:
-        body = json.loads(raw)
+        body = cbor2.loads(raw) if kind == CBOR else json.loads(raw)
         if path == "configData":
             return all(isinstance(text, str) for pair in body["data"].items() for text in pair)
         if path == "installedBase":
@@ -135,7 +138,7 @@ def may_be_taken(path: str, raw: bytes) -> bool:
             and said["execution"] in EXECUTIONS
             and abs(int(said.get("code") or 0)) <= 1 << 31
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, cbor2.CBORError):
         return False
 
 
@@ -158,16 +161,23 @@ async def test_no_mutated_report_breaks_the_server_or_ends_an_action(works: Work
     async with serving(works, settings) as url, aiohttp.ClientSession() as session:
         headers = {"Authorization": f"TargetToken {token}", "Content-Type": "application/json"}
 
-        async def send(method: str, path: str, body: bytes) -> None:
+        async def send(method: str, path: str, body: bytes, kind: str = "application/json") -> None:
             address = f"{url}/default/controller/v1/{device}/{path}"
-            async with session.request(method, address, data=body, headers=headers) as answer:
+            async with session.request(
+                method, address, data=body, headers={**headers, "Content-Type": kind}
+            ) as answer:
                 answers[answer.status] = answers.get(answer.status, 0) + 1
-                if answer.status in (200, 201) and method != "GET" and not may_be_taken(path, body):
+                if answer.status in (200, 201) and method != "GET" and not may_be_taken(path, body, kind):
                     accepted.append((path, body))
 
         for _ in range(100):
             chosen = [dice.choice(bodies) for _ in range(40)]
-            sent = [(method, path, mutated(json.dumps(body).encode(), dice)) for method, path, body in chosen]
+            sent: list[tuple[Any, ...]] = [
+                (method, path, mutated(json.dumps(body).encode(), dice)) for method, path, body in chosen
+            ]
+            sent += [
+                (method, path, mutated(cbor2.dumps(body), dice), CBOR) for method, path, body in chosen[:20]
+            ]
             await asyncio.gather(*(send(*one) for one in sent))
         paths = ["%00", "..%2f..", "deploymentBase/99999999999999999999", "deploymentBase/-1", "x" * 5_000]
         paths += ["softwaremodules/999999999999999999/artifacts/a%00b", "confirmationBase/%2e%2e", "%ff%fe"]
