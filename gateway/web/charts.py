@@ -118,6 +118,8 @@ class SignalChart:
     forecast: Forecast | None = None
     gap_days: float = 4.0
     """without data for so long is a gap, and named"""
+    until: int | None = None
+    """up to when there could be data, ms; silence before it is a gap, too"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ def signal_chart(chart: SignalChart, words: Words, *, width: int = 340, height: 
         _months(frame, words),
         _future(chart, frame, words),
         _measured(chart, frame, points, words),
+        _silence(chart, frame, words),
         _limit(chart, frame),
         _last(chart, frame, points),
     ]
@@ -170,6 +173,8 @@ def _frame(chart: SignalChart, points: Sequence[Point], words: Words, width: int
     low, high = min(values), max(values)
     room = (high - low) or abs(high) or 1.0
     start, end = points[0][0], points[-1][0]
+    if chart.until is not None and not chart.forecast:
+        end = max(end, chart.until)
     if chart.forecast:
         end = max(end, min(chart.forecast.late, chart.forecast.at + 45 * DAY) + 6 * DAY)
     under = 44 if chart.forecast and chart.limit is not None and chart.limit <= low else 14
@@ -239,19 +244,43 @@ def _day_marks(frame: _Frame, words: Words) -> list[tuple[int, str]]:
     return [(ts, words.when(ts, style)) for ts in range(frame.start, frame.end, step)]
 
 
-def _runs(points: Sequence[Point], longest: float) -> list[list[Point]]:
-    runs: list[list[Point]] = [[points[0]]]
-    for before, point in pairwise(points):
-        if point[0] - before[0] > longest:
+def gaps(points: Sequence[Point], gap_days: float = 4.0) -> list[tuple[Point, Point]]:
+    """The last point before and the first after every time without data."""
+    if len(points) < 2:
+        return []
+    usual = median(b[0] - a[0] for a, b in pairwise(points))
+    longest = max(gap_days * DAY, 6 * usual)
+    return [(a, b) for a, b in pairwise(points) if b[0] - a[0] > longest]
+
+
+def _runs(points: Sequence[Point], between: Sequence[tuple[Point, Point]]) -> list[list[Point]]:
+    begins = {after[0] for _, after in between}
+    runs: list[list[Point]] = [[]]
+    for point in points:
+        if point[0] in begins:
             runs.append([])
         runs[-1].append(point)
     return runs
 
 
+def _silence(chart: SignalChart, frame: _Frame, words: Words) -> str:
+    """Nothing was heard since the last value: dotted up to now, and said."""
+    last = chart.points[-1]
+    if chart.until is None or chart.until - last[0] <= chart.gap_days * DAY or chart.forecast:
+        return ""
+    x1, x2, y = frame.x(last[0]), frame.x(chart.until), frame.y(last[1])
+    told = escape(words("chart.no_data_since", day=words.when(last[0], "short")))
+    under = y + 24 if y + 30 < frame.bottom else y - 22
+    return (
+        f'<path class="gap" d="M{x1 + 6} {y}H{x2}"/>'
+        f'<text x="{x2}" y="{under:.0f}" text-anchor="end">{told}</text>'
+    )
+
+
 def _measured(chart: SignalChart, frame: _Frame, points: Sequence[Point], words: Words) -> str:
-    usual = median(b[0] - a[0] for a, b in pairwise(points))
-    runs = _runs(points, max(chart.gap_days * DAY, 6 * usual))
-    parts = [_gap(frame, a[-1], b[0], words) for a, b in pairwise(runs)]
+    between = gaps(points, chart.gap_days)
+    runs = _runs(points, between)
+    parts = [_gap(frame, a, b, words) for a, b in between]
     for run in runs:
         if len(run) > 1:
             line = "L".join(f"{frame.x(ts)} {frame.y(value)}" for ts, value in run)

@@ -42,8 +42,8 @@ async def product(request: web.Request) -> web.Response:
     at, wanted = await open_page(request), request.match_info["device"]
     loaded = await at.read(lambda records: _load(records, at, wanted))
     view = await product_view(loaded.product, at, loaded.workshop, "/me/products")
-    view.next = _next(loaded, view, at)
     view.matters = [_matter_link(found, at) for found in loaded.matters]
+    view.next = _next(loaded, view, at)
     view.unused, view.guides = _guides(loaded.product, at)
     view.mine = loaded.product.device.owner == at.owner_id
     view.ledger_url = f"/me/ledger?device={quote(wanted)}"
@@ -85,7 +85,9 @@ def _next(loaded: Shown, view: Shown, at: OwnerPage) -> Shown:
         return Shown(icon="clock", when=words("products.next_unknown"), text="", href=None)
     first = min(ahead, key=lambda row: row.at) if ahead else view.product.health[0]
     when = words("products.next_around", when=first.when) if first.at is not None else first.when
-    return Shown(icon="wrench", when=f"{first.label}: {when}", text=words("products.next_told"), href=None)
+    waiting = view.matters[0].href if view.matters else None
+    told = words("products.next_choose" if waiting else "products.next_told")
+    return Shown(icon="wrench", when=f"{first.label}: {when}", text=told, href=waiting)
 
 
 # --- guides -----------------------------------------------------------------------------------

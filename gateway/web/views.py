@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from types import SimpleNamespace as Shown
 from typing import Any
 
@@ -210,12 +211,14 @@ def chart(one: Series | None, words: Words, now: int, key: str) -> Shown | None:
         last_words=_last_words(one.points[-1], unit, words, now),
         name=name,
         forecast=local.forecast,
+        until=now,
     )
     return Shown(
         key=key,
         name=name,
         narrow=charts.signal_chart(drawn, words, width=324, height=216),
         wide=charts.signal_chart(drawn, words, width=560, height=260),
+        caption=". ".join(part for part in (name, drawn.limit_words) if part),
         rows=_table(one, words),
         note=words("chart.dashed") if one.forecast else "",
     )
@@ -243,7 +246,12 @@ def _last_words(last: charts.Point, unit: str | None, words: Words, now: int) ->
 
 def _table(one: Series, words: Words) -> list[tuple[str, str]]:
     unit, rows = unit_of(one.signal), charts.thin(one.points, MOST_TABLE_ROWS)
-    table = [(words.when(ts, "short"), words.quantity(value, unit)) for ts, value in reversed(rows)]
+    told = [(ts, words.when(ts, "short"), words.quantity(value, unit)) for ts, value in rows]
+    told += [
+        (a[0] + 1, charts.dates(words, a[0], b[0]), words("chart.no_data"))
+        for a, b in charts.gaps(one.points)
+    ]
+    table = [(day, value) for _, day, value in sorted(told, reverse=True)]
     if one.forecast and one.limit is not None:
         when = charts.dates(words, one.forecast.early, one.forecast.late)
         table.insert(0, (when, words("chart.reaches", value=words.quantity(one.limit, unit))))
@@ -517,7 +525,16 @@ def about(
         ("workshop", workshop),
         ("seen", last_seen(facts, words, now)),
     )
-    return [(words(f"about.{name}"), [value]) for name, value in rows if value]
+    return [(words(f"about.{name}"), [_day_words(value, words)]) for name, value in rows if value]
+
+
+def _day_words(value: str, words: Words) -> str:
+    """A date as people write it; anything else as it is."""
+    try:
+        noon = datetime.fromisoformat(f"{date.fromisoformat(value)}T12:00:00+00:00")
+        return words.when(noon.timestamp() * 1000, "dated")
+    except ValueError:
+        return value
 
 
 # --- the ledger ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ _PATTERNS = {
     # style: (English, German); day and month stay together
     "long": (f"EEEE, d{NBSP}MMMM", f"EEEE, d.{NBSP}MMMM"),
     "full": (f"EEEE, d{NBSP}MMMM{NBSP}y", f"EEEE, d.{NBSP}MMMM{NBSP}y"),
+    "dated": (f"d{NBSP}MMMM{NBSP}y", f"d.{NBSP}MMMM{NBSP}y"),
     "date": (f"d{NBSP}MMMM", f"d.{NBSP}MMMM"),
     "short": (f"d{NBSP}MMM", f"d.{NBSP}MMM"),
     "medium": (f"EEE, d{NBSP}MMM", f"EEE, d.{NBSP}MMM"),

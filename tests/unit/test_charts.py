@@ -195,3 +195,20 @@ def test_dates_of_one_month_share_it() -> None:
     assert charts.dates(GERMAN, ninth, twentieth) == "9.–20.\u00a0Sept."
     assert charts.dates(ENGLISH, ninth, ninth) == "9\u00a0Sept"
     assert charts.dates(ENGLISH, ninth, ninth + 30 * DAY) == "9\u00a0Sept – 9\u00a0Oct"
+
+
+def test_silence_up_to_now_is_a_gap_that_is_named() -> None:
+    points = wearing(30)
+    last = points[-1][0]
+    assert "no data since" in drawn(points, until=last + 20 * DAY)
+    assert "no data since" not in drawn(points, until=last + 2 * DAY)
+    assert drawn(points, until=last + 20 * DAY).count('class="gap"') == 1
+
+
+def test_every_time_without_data_is_found() -> None:
+    points = [(SEPTEMBER + day * DAY, 5.0) for day in (0, 1, 2, 9, 10, 11, 30)]
+    assert [(a[0], b[0]) for a, b in charts.gaps(points)] == [
+        (SEPTEMBER + 2 * DAY, SEPTEMBER + 9 * DAY),
+        (SEPTEMBER + 11 * DAY, SEPTEMBER + 30 * DAY),
+    ]
+    assert charts.gaps(points[:1]) == []
