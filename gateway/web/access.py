@@ -7,8 +7,8 @@ application is made. One middleware finds out who is asking and holds the route'
 - pages take the session cookie of a role. Each role has a cookie of its own, so one browser can be
   in the owner's and the workshop's pages side by side; the route's mark picks the one that counts,
   and `?as=workshop` picks where several would do (the event stream);
-- what `RUNNING` names is for who runs the workshop or after-sales, not for their staff; an account that is not set up yet
-  reaches only the pages on which it is (`@while_setting_up`);
+- what `RUNNING` names is for who runs the workshop or after-sales, not for their staff; an account that is
+  not set up yet reaches only the pages on which it is (`@while_setting_up`);
 - an unsafe method on the strength of a cookie must come from our own pages (Sec-Fetch-Site, or else
   Origin): the browser says so, a foreign page cannot.
 
@@ -333,9 +333,12 @@ class Gatekeeper:
             self._known[kept] = (moment, identity)
         return identity
 
-    def forget(self, secret: str) -> None:
-        """Believe nothing of this secret any more (signed out)."""
-        self._known.pop(secret_hash(secret), None)
+    def forget(self, secret: str | None = None) -> None:
+        """Believe nothing of this secret any more (signed out), or of any (ended from elsewhere)."""
+        if secret is None:
+            self._known.clear()
+        else:
+            self._known.pop(secret_hash(secret), None)
 
     async def sessions(self, request: web.Request) -> dict[Role, Identity]:
         """The sessions this browser holds that are still good; a cookie alone proves nothing."""

@@ -28,7 +28,7 @@ from gateway.web.context import CONTEXT, Context
 from gateway.web.passkeys import LABEL_MOST, RelyingParty, answered_challenge
 from gateway.web.problems import Problem
 from gateway.web.render import page, see, words_for
-from gateway.web.sign_in import SIGN_IN, hashed, json_body
+from gateway.web.sign_in import KEEPER, SIGN_IN, hashed, json_body
 from gateway.web.words import Words
 
 T = TypeVar("T")
@@ -57,7 +57,10 @@ class _At:
         return await self.context.database.read(work)
 
     async def write(self, work: Callable[[Records], T]) -> T:
-        return await self.context.database.write(work)
+        """Do it; what was ended by it is not believed any more."""
+        result = await self.context.database.write(work)
+        self.request.app[KEEPER].forget()
+        return result
 
     async def form(self) -> Mapping[str, str]:
         return {name: str(value) for name, value in (await self.request.post()).items()}
@@ -71,12 +74,12 @@ class _At:
         return None
 
     def own(self, records: Records) -> Account:
-        """The account to change. Raises ConflictError where there is none, or it is kept elsewhere."""
+        """The account to change. Raises NotFoundError where there is none, or it is kept elsewhere."""
         found = self.account(records)
         if found is None and self.who.role is Role.OWNER:
             found = accounts.of_owner(records, self.who.subject or "", self.now)
         if found is None or found.elsewhere:
-            raise ConflictError("There is nothing to set up here: a token or a provider says who you are.")
+            raise NotFoundError("There is nothing to set up here: a token or a provider says who you are.")
         return found
 
     @property
@@ -97,7 +100,9 @@ class _At:
         note = self.words(f"account.said.{said}") if self.words.has(f"account.said.{said}") else None
         toast = Shown(text=note, undo_url=None) if note else None
         tab = "you" if self.who.role is Role.OWNER else "account"
-        return page(self.request, template, self.words, status=status, view=view, tab=tab, toast=toast)
+        return page(
+            self.request, template, self.words, status=status, view=view, tab=tab, toast=toast, pushes=[]
+        )
 
     def back(self, said: str) -> web.Response:
         return see(f"/account{self.query}", said)
@@ -331,6 +336,7 @@ async def set_password(request: web.Request) -> web.Response:
             return None
         codes = accounts.set_password(records, mine.id, kept, form.get("code", ""), at.now)
         accounts.end_sessions(records, mine, at.now, but=at.who.token)
+        tries.succeeded(records, mine.name, where)
         return codes
 
     try:
