@@ -17,8 +17,8 @@ from gateway.domain.texts import Texts
 from gateway.flow import consents
 from gateway.ports import Records
 
-QUESTION, CASE_OPENED, CASE = "question", "case_opened", "case"
-ABOUT = (QUESTION, CASE_OPENED, CASE)
+QUESTION, CASE_OPENED, CASE, SAID = "question", "case_opened", "case", "said"
+ABOUT = (QUESTION, CASE_OPENED, CASE, SAID)
 """What this module words; `payload["about"]` of their deliveries."""
 
 EMAIL = "email"
@@ -78,6 +78,8 @@ def _said(records: Records, delivery: Delivery, owner: Owner, texts: Texts) -> t
     payload = delivery.payload
     if payload["about"] == QUESTION:
         return _question(records, str(payload["feedback"]), owner, texts)
+    if payload["about"] == SAID:
+        return _line(records, delivery, owner, texts)
     return _case(records, str(payload["case"]), str(payload["about"]), owner, texts)
 
 
@@ -104,6 +106,17 @@ def _case(
     title = texts.say(owner.language, f"{key}.title", **params)
     body = texts.say(owner.language, f"{key}.body", **params)
     return title, body, f"/me/touchpoints/{case.touchpoint}" if case.touchpoint else "/me"
+
+
+def _line(records: Records, delivery: Delivery, owner: Owner, texts: Texts) -> tuple[str, str, str] | None:
+    """What somebody of after-sales said or did for the owner."""
+    said = records.conversations.line(str(delivery.payload["line"]))
+    if said is None:
+        return None
+    product = _product(_device(records, records.touchpoints.get(said.touchpoint).device))
+    title = texts.say(owner.language, "actions.talk.title", product=product)
+    body = said.text or texts.say(owner.language, f"talking.told.{said.code}")
+    return title, body, f"/me/touchpoints/{said.touchpoint}/talk"
 
 
 def _device(records: Records, device_id: str | None) -> Device | None:

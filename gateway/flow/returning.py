@@ -61,10 +61,22 @@ def show_now(records: Records, touchpoint_id: str, now: int, policy: Policy) -> 
     touchpoint = _that_returns(records, touchpoint_id)
     if not _still(records, touchpoint):
         raise ConflictError("It is no longer so; there is nothing left to do.", touchpoint)
-    if touchpoint.state is State.DEFERRED:
-        opened = replace(touchpoint, answer=None, waits_for=None)
-    else:
+    return _opened(records, touchpoint, now, policy)
+
+
+def take_back(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> Touchpoint:
+    """An answer that its owner did not mean is none: what is still so is open again, as the same touchpoint
+    where it has not ended, else as the one that follows. Nothing happens where nothing is still so."""
+    if not _still(records, touchpoint):
+        return touchpoint
+    return _opened(records, touchpoint, now, policy)
+
+
+def _opened(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> Touchpoint:
+    if touchpoint.state is State.CLOSED:
         opened = _followed(records, touchpoint, now, policy)
+    else:
+        opened = replace(touchpoint, answer=None, waits_for=None)
     opened = replace(opened, state=State.OPEN, wake_at=None, sent_at=opened.sent_at or now)
     opened = replace(opened, slots=book.proposals(records, opened, now, policy))
     records.touchpoints.save(opened)

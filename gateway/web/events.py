@@ -119,6 +119,8 @@ async def _visible(context: Context, changes: Sequence[Change], identity: Identi
 def concerns(records: Records, change: Change, identity: Identity) -> bool:
     """Whether a change is about something of this owner or workshop; what is not known is not told."""
     subject, key = change
+    if subject in HEARD_BY_ALL:
+        return identity.role is not Role.WORKSHOP
     look = LOOKS.get((identity.role, subject))
     try:
         if look is None:
@@ -144,8 +146,12 @@ def _holding_workshop(records: Records, key: str) -> str | None:
     return slots[0].workshop if slots else None
 
 
+HEARD_BY_ALL = ("present",)
+"""Subjects that are about nobody: whether somebody of after-sales is there."""
+
 LOOKS: dict[tuple[Role, str], Callable[[Records, str], str | None]] = {
     (Role.OWNER, "touchpoint"): lambda records, key: records.touchpoints.get(key).owner,
+    (Role.OWNER, "conversation"): lambda records, key: records.touchpoints.get(key).owner,
     (Role.OWNER, "appointment"): lambda records, key: records.workshops.appointment(key).owner,
     (Role.OWNER, "feedback"): lambda records, key: records.feedback.get(key).owner,
     (Role.OWNER, "device"): lambda records, key: records.devices.get(key).owner,
@@ -160,6 +166,7 @@ LOOKS: dict[tuple[Role, str], Callable[[Records, str], str | None]] = {
 
 DEVICES: dict[str, Callable[[Records, str], str | None]] = {
     "touchpoint": lambda records, key: records.touchpoints.get(key).device,
+    "conversation": lambda records, key: records.touchpoints.get(key).device,
     "appointment": lambda records, key: records.workshops.appointment(key).device,
     "device": lambda _, key: key,
     "facts": lambda _, key: key,

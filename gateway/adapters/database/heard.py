@@ -153,6 +153,9 @@ class SqlConversations:
         self._on.insert_once(tables.conversation_lines, _SAID.row(said), "id")
         self._on.changed("conversation", said.touchpoint)
 
+    def line(self, line_id: str) -> Said | None:
+        return _SAID.by_id(self._connection, line_id)
+
     def lines(self, touchpoint: str, *, after: str | None = None, limit: int = 100) -> list[Said]:
         c = tables.conversation_lines.c
         query = _SAID.select.where(c.touchpoint == touchpoint).order_by(c.id).limit(limit)

@@ -83,7 +83,7 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     """
     themselves = call.who.role is Role.OWNER or body.through == "app"
     chosen = Answer(
-        action=_action(body),
+        action=action_of(body),
         slot=body.slot,
         stay=body.stay,
         comment=body.comment,
@@ -112,7 +112,7 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     return answered
 
 
-def _action(body: AnswerIn) -> str:
+def action_of(body: AnswerIn) -> str:
     """The action with what it needs of a day."""
     given = {"snooze": body.until, "not_now": body.until, "already_done": body.done_on}.get(body.action)
     return f"{body.action}:{given}" if given else body.action

@@ -45,8 +45,8 @@ class WebhookIn(In):
     )
     format: Literal["standard", "cloudevents"] = Field(
         "standard",
-        description="The body: type, timestamp and data as Standard Webhooks has them, or a CloudEvent 1.0 in "
-        "structured mode. Both are signed the same way.",
+        description="The body: type, timestamp and data as Standard Webhooks has them, or a CloudEvent 1.0 "
+        "in structured mode. Both are signed the same way.",
     )
 
 

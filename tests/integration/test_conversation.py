@@ -1,0 +1,192 @@
+"""One conversation a touchpoint: offered while somebody is there, else a call by a promised time; agents
+verify the caller, and what they answer can be taken back."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from web_lab import DAY, NOW, Lab, web_lab
+
+from gateway.domain.access import Role
+from gateway.domain.conversation import Offer
+from gateway.domain.device import Facts
+from gateway.domain.touchpoint import State, Touchpoint
+from gateway.flow import conversation
+from gateway.web.access import Identity
+from gateway.web.events import concerns
+
+MINUTE = 60_000
+
+
+@pytest.fixture
+async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
+    async with web_lab(tmp_path) as opened:
+        await opened.workshop()
+        await opened.owner("jana", "car-1", workshop="north")
+        await opened.owner("max", "car-2")
+        yield opened
+
+
+async def matter_of(lab: Lab, device: str = "car-1", owner: str = "jana") -> Touchpoint:
+    return await lab.worn_pads(device, owner)
+
+
+async def test_it_is_the_same_for_owner_and_agent_and_told_to_both(lab: Lab) -> None:
+    matter = await matter_of(lab)
+    jana, ben = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OPERATOR, "Ben")
+    at = f"touchpoints/{matter.id}/conversation"
+    assert (await jana.get(at))["offer"] == "callback"
+    alone = await jana("POST", at, {"text": "Is it urgent?"})
+    assert (alone.status, alone.body["type"]) == (409, "urn:touchpoint:problem:conflict")
+    assert [one["name"] for one in (await ben("PUT", "desk", {"here": True})).body["present"]] == [
+        "operator:Ben"
+    ]
+    assert (await jana.get(at))["offer"] == "talk"
+    feed = lab.database.watch()
+    begun = await jana("POST", at, {"text": "Is it urgent?"})
+    assert (begun.status, begun.body["waiting_since"]) == (201, "2026-11-23T08:00:00.000Z")
+    assert ("conversation", matter.id) in feed.take()
+    feed.close()
+    assert [one["touchpoint"] for one in (await ben.get("desk"))["waiting"]] == [matter.id]
+    await ben("POST", at, {"text": "No, in the next three weeks."})
+    seen = await jana.get(at)
+    assert [(line["part"], line["by"], line["text"]) for line in seen["lines"]] == [
+        ("owner", "jana", "Is it urgent?"),
+        ("agent", "operator:Ben", "No, in the next three weeks."),
+    ]
+    assert seen == await ben.get(at)
+    assert (await ben.get("desk"))["waiting"] == []
+    assert "talk_began" in [line["code"] for line in await jana.all("owners/jana/ledger")]
+
+
+async def test_somebody_is_there_for_five_minutes_or_until_they_leave(lab: Lab) -> None:
+    matter, ben = await matter_of(lab), await lab.caller(Role.OPERATOR, "Ben")
+
+    async def offer() -> Offer:
+        now, policy = lab.clock.now(), lab.context.policy
+        return (await lab.read(lambda r: conversation.offered(r, matter, now, policy))).offer
+
+    await ben("PUT", "desk", {"here": True})
+    lab.clock.advance(NOW + 5 * MINUTE - 1)
+    assert await offer() == Offer.TALK
+    lab.clock.advance(NOW + 5 * MINUTE)
+    assert await offer() == Offer.CALLBACK
+    await ben("PUT", "desk", {"here": True})
+    assert await offer() == Offer.TALK
+    await ben("PUT", "desk", {"here": False})
+    assert await offer() == Offer.CALLBACK
+
+
+async def test_in_a_car_it_is_offered_only_while_it_is_parked(lab: Lab) -> None:
+    matter = await matter_of(lab)
+    policy = lab.context.policy
+    for moving, offer in ((True, Offer.NONE), (False, Offer.CALLBACK)):
+        facts = Facts(device="car-1", last_seen=NOW, moving=moving)
+        await lab.write(lambda r, facts=facts: r.devices.put_facts([facts]))  # type: ignore[misc]
+        found = await lab.read(lambda r: conversation.offered(r, matter, NOW, policy, display=True))
+        assert found.offer == offer
+
+
+async def test_calls_are_promised_one_after_another_and_the_promise_stands(lab: Lab) -> None:
+    first, second = await matter_of(lab), await matter_of(lab, "car-2", "max")
+    jana, max_ = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OWNER, "max")
+    ben = await lab.caller(Role.OPERATOR, "Ben")
+    number = await jana("POST", f"touchpoints/{first.id}/conversation/callback", {})
+    assert (number.status, "phone" in number.body["detail"]) == (422, True)
+    one = await jana("POST", f"touchpoints/{first.id}/conversation/callback", {"phone": "040 1"})
+    two = await max_("POST", f"touchpoints/{second.id}/conversation/callback", {"phone": "040 2"})
+    assert (one.body["offer"], two.body["offer"]) == ("waits", "waits")
+    queue = (await ben.get("desk"))["callbacks"]
+    assert [(case["owner"], case["data"]["phone"]) for case in queue] == [("jana", "040 1"), ("max", "040 2")]
+    assert one.body["promised_at"] < two.body["promised_at"]
+    again = await jana("POST", f"touchpoints/{first.id}/conversation/callback", {"phone": "040 1"})
+    assert again.body["promised_at"] == one.body["promised_at"]
+    assert len((await ben.get("desk"))["callbacks"]) == 2
+
+
+async def test_an_agent_answers_only_for_a_caller_who_was_verified(lab: Lab) -> None:
+    matter = await matter_of(lab)
+    jana, ben = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OPERATOR, "Ben")
+    at = f"touchpoints/{matter.id}/conversation"
+    assert (await ben("POST", f"{at}/answer", {"action": "snooze"})).status == 403
+    code = (await jana("POST", f"{at}/code")).body["code"]
+    wrong = f"{(int(code) + 1) % 10**6:06}"
+    assert (await ben("POST", f"{at}/verify", {"code": wrong})).status == 422
+    good = await ben("POST", f"{at}/verify", {"code": code})
+    assert (good.status, good.body["verified"], good.body["verified_by"]) == (201, True, "code")
+    assert (await ben("POST", f"{at}/verify", {"code": code})).status == 422  # good once
+    answered = await ben("POST", f"{at}/answer", {"action": "snooze", "until": "tomorrow"})
+    assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == (
+        "operator:Ben",
+        "call_centre",
+    )
+    codes = [line["code"] for line in await jana.all("owners/jana/ledger")]
+    assert {"talk_verified", "answered_for_you", "answered_snooze"} <= set(codes)
+    lab.clock.advance(NOW + 31 * MINUTE)
+    assert (await ben("POST", f"{at}/answer", {"action": "noted"})).status == 403
+
+
+async def test_five_wrong_codes_end_a_code_and_two_facts_do_as_well(lab: Lab) -> None:
+    matter = await matter_of(lab)
+    jana, ben = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OPERATOR, "Ben")
+    at = f"touchpoints/{matter.id}/conversation"
+    code = (await jana("POST", f"{at}/code")).body["code"]
+    for number in range(1, 6):
+        wrong = f"{(int(code) + number) % 10**6:06}"
+        assert (await ben("POST", f"{at}/verify", {"code": wrong})).status == 422
+    assert (await ben("POST", f"{at}/verify", {"code": code})).status == 422
+    assert (await ben("POST", f"{at}/verify", {"asked": ["plate"]})).status == 422
+    known = await ben("POST", f"{at}/verify", {"asked": ["plate", "address"]})
+    assert (known.status, known.body["verified_by"]) == (201, "plate, address")
+
+
+@pytest.mark.parametrize("action", ["book", "snooze", "not_now", "never", "already_done", "noted", "call_me"])
+async def test_the_owner_takes_back_what_was_answered_for_them(lab: Lab, action: str) -> None:
+    matter = await matter_of(lab)
+    jana, ben = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.OPERATOR, "Ben")
+    at = f"touchpoints/{matter.id}"
+    await ben("POST", f"{at}/conversation/verify", {"asked": ["plate", "address"]})
+    body = {"action": action} | ({"slot": matter.slots[0].id} if action == "book" else {})
+    assert (await ben("POST", f"{at}/conversation/answer", body)).status == 201
+    assert (await jana.get(f"{at}/conversation"))["undo_until"] == "2026-11-25T08:00:00.000Z"
+    undone = await jana("POST", f"{at}/undo")
+    assert (undone.status, undone.body["state"], undone.body["answer"]) == (201, State.OPEN, None)
+    assert (await jana("POST", f"{at}/undo")).status == 409
+    assert "answer_undone" in [line["code"] for line in await jana.all("owners/jana/ledger")]
+    if action == "book":
+        [visit] = await jana.all("appointments")
+        assert visit["state"] == "cancelled"
+    if action == "never":
+        assert (await jana.get("owners/jana/preferences"))["muted"] == []
+    mine = await jana(
+        "POST", f"touchpoints/{undone.body['id']}/answer", {"action": "snooze", "until": "tomorrow"}
+    )
+    assert (mine.status, mine.body["answer"]["by"]) == (201, "jana")
+
+
+async def test_what_the_owner_answered_or_long_ago_is_not_taken_back(lab: Lab) -> None:
+    own, other = await matter_of(lab), await matter_of(lab, "car-2", "max")
+    jana = await lab.caller(Role.OWNER, "jana")
+    ben = await lab.caller(Role.OPERATOR, "Ben")
+    await jana("POST", f"touchpoints/{own.id}/answer", {"action": "noted"})
+    assert (await jana("POST", f"touchpoints/{own.id}/undo")).status == 409
+    await ben("POST", f"touchpoints/{other.id}/answer", {"action": "noted"})
+    lab.clock.advance(NOW + 2 * DAY)
+    max_ = await lab.caller(Role.OWNER, "max")
+    assert (await max_("POST", f"touchpoints/{other.id}/undo")).status == 409
+
+
+async def test_nobody_hears_of_somebody_elses_conversation(lab: Lab) -> None:
+    matter = await matter_of(lab)
+    max_, north = await lab.caller(Role.OWNER, "max"), await lab.caller(Role.WORKSHOP, "north")
+    at = f"touchpoints/{matter.id}/conversation"
+    assert (await max_("GET", at)).status == 404
+    assert (await max_("POST", at, {"text": "x"})).status == 404
+    assert (await north("GET", at)).status == 403
+    stranger = Identity(role=Role.OWNER, subject="max", language="en")
+    owner = Identity(role=Role.OWNER, subject="jana", language="en")
+    change = ("conversation", matter.id)
+    assert await lab.read(lambda r: (concerns(r, change, stranger), concerns(r, change, owner))) == (
+        False,
+        True,
+    )
