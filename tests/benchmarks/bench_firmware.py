@@ -2,15 +2,16 @@
 
 2,000 devices with tokens of their own. First each polls every 10 s for a minute, a release is rolled out to
 all of them in the middle of it, and each reports on it to the end; then as many polls as the server answers
-on 16 connections; then a file of 512 MiB over one connection; then 2 GiB in and out, with the server's peak
-memory. `TOUCHPOINT_BENCH_SECONDS` sets how long the devices poll (60), `TOUCHPOINT_BENCH_LARGE` the large
-file (MiB, 2048).
+on 16 connections; then a file of 512 MiB over one connection; then 2 GiB in and out, and in again over the
+API in pieces, with the server's peak memory. `TOUCHPOINT_BENCH_SECONDS` sets how long the devices poll (60),
+`TOUCHPOINT_BENCH_LARGE` the large file (MiB, 2048).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from firmware_lab import Works
 from gateway_lab import TOUCHPOINT
 from real_parts import end, free_port, listens, wait_until
 from running_gateway import environment as environment_of
+from running_gateway import touchpoint
 
 from firmware_api import rollouts, targets
 from firmware_api.rollouts import plan_of
@@ -39,6 +41,8 @@ EVERY_S = 10.0
 SECONDS = float(os.environ.get("TOUCHPOINT_BENCH_SECONDS", "60"))
 LARGE = int(os.environ.get("TOUCHPOINT_BENCH_LARGE", "2048")) << 20
 FILE = 512 << 20
+PIECE = 8 << 20
+"""As the operator's page sends."""
 CONNECTIONS = 16
 
 
@@ -163,6 +167,27 @@ def download(port: int, path: str, size: int) -> float:
         took = time.monotonic() - began
     assert have >= size, have
     return size / took
+
+
+def uploaded(works: Works, port: int, path: Path) -> None:
+    """As the operator's page does it: in pieces, from where the last one ended."""
+    settings = {"data_dir": str(works.folder)}
+    secret = touchpoint("token", "create", "--role", "operator", settings=settings).stdout.split()[-1]
+    headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    with open(path, "rb") as file:
+        wanted = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": LARGE}
+        wire = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        wire.request("POST", "/api/v1/firmware/uploads", json.dumps(wanted), headers)
+        found = json.loads(wire.getresponse().read())
+        while found["offset"] < LARGE:
+            file.seek(found["offset"])
+            place = f"/api/v1/firmware/uploads/{found['id']}/content?offset={found['offset']}"
+            wire.request(
+                "PUT", place, file.read(PIECE), headers | {"Content-Type": "application/octet-stream"}
+            )
+            answer = wire.getresponse()
+            found = json.loads(answer.read())
+            assert answer.status == 200, found
 
 
 def memory(pid: int, name: str) -> float:
@@ -308,6 +333,15 @@ def files(works: Works, port: int, server: int) -> None:
     rate = download(port, f"/firmware/artifacts/{release.manifest.files[0].sha256}", LARGE)
     more = memory(server, "VmHWM") - before
     line("firmware download memory", more, "MiB", f"{LARGE >> 20} MiB sent, peak above before", limit=64)
+    with open(path, "r+b") as file:  # other content: what is in store already is not taken in again
+        file.write(os.urandom(64))
+    before, began = memory(server, "VmHWM"), time.monotonic()
+    uploaded(works, port, path)
+    rate, more = LARGE / (time.monotonic() - began), memory(server, "VmHWM") - before
+    line(
+        "firmware API upload memory", more, "MiB", f"{LARGE >> 20} MiB in pieces, peak above before", limit=64
+    )
+    line("firmware API upload", rate / 1e6, "MB/s", f"in pieces of {PIECE >> 20} MiB, one connection")
 
 
 if __name__ == "__main__":
