@@ -512,13 +512,13 @@ def _begin(
     """As many devices of a group as its pace allows begin now."""
     most = min(held.scheduled, MOST_AT_ONCE)
     if group.pace:
-        begun_at = connection.execute(
-            "SELECT begun_at FROM rollout_groups WHERE rollout = ? AND place = ?", (rollout.id, place)
-        ).fetchone()["begun_at"]
-        allowed = group.pace * (1 + (now - begun_at) // 60_000)
-        most = min(most, allowed - (held.size - held.scheduled))
+        most = min(most, _allowed(connection, rollout.id, place, group.pace, now))
     if most <= 0:
         return 0
+    connection.execute(
+        "UPDATE rollout_groups SET minute_begun = minute_begun + ? WHERE rollout = ? AND place = ?",
+        (most, rollout.id, place),
+    )
     rows = connection.execute(
         "SELECT id, target FROM actions WHERE rollout = ? AND place = ? AND state = 'scheduled' "
         "ORDER BY id LIMIT ?",
@@ -526,6 +526,19 @@ def _begin(
     ).fetchall()
     _offer(connection, rollout, rows, now)
     return len(rows)
+
+
+def _allowed(connection: sqlite3.Connection, rollout: int, place: int, pace: int, now: int) -> int:
+    """How many more may begin in this minute: never more than the pace, however long nobody looked."""
+    connection.execute(
+        "UPDATE rollout_groups SET minute_at = ?, minute_begun = 0 "
+        "WHERE rollout = ? AND place = ? AND minute_at <= ?",
+        (now, rollout, place, now - 60_000),
+    )
+    row = connection.execute(
+        "SELECT minute_begun FROM rollout_groups WHERE rollout = ? AND place = ?", (rollout, place)
+    ).fetchone()
+    return pace - int(row["minute_begun"])
 
 
 def _offer(connection: sqlite3.Connection, rollout: Rollout, rows: Sequence[sqlite3.Row], now: int) -> None:

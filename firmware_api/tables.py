@@ -110,10 +110,13 @@ VERSIONS: tuple[str, ...] = (
     CREATE INDEX action_log_action ON action_log (action, id);
     """,
     """
-    -- what was said in English, as JSON to be said in any language
+    -- cause and data: what was said in English, as JSON to be said in any language; minute_at and
+    -- minute_begun: how many devices of a group have begun in the minute that began then
     ALTER TABLE rollouts ADD COLUMN cause TEXT;
     UPDATE rollouts SET told_at = changed_at WHERE state IN ('finished', 'stopped') AND told_at IS NULL;
     ALTER TABLE rollout_log ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE rollout_groups ADD COLUMN minute_at INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rollout_groups ADD COLUMN minute_begun INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE requests (
         -- what was answered to those who may ask again
         key TEXT PRIMARY KEY, body TEXT NOT NULL, at INTEGER NOT NULL

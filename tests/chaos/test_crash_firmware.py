@@ -7,7 +7,7 @@ and from the offset it is told, devices with the same report. Afterwards all is 
 release of whole content, one rollout, every device assigned once, every report kept, one case, one webhook.
 
 `make chaos` visits all of them, `make test` some (TOUCHPOINT_TEST_CRASHES; TOUCHPOINT_TEST_SEED says which).
-TOUCHPOINT_TEST_STEP names one.
+TOUCHPOINT_TEST_STEP names one, or several.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "4"))
 """How many steps are visited; 0 for all."""
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 STEP = os.environ.get("TOUCHPOINT_TEST_STEP", "")
-"""Only this one, where it is named."""
+"""Only this one, or these with a semicolon between, where they are named."""
 PATIENCE_S = 180.0
 """For a machine that is busy."""
 CONTENT = random.Random(8).randbytes(300_000)
@@ -342,7 +342,7 @@ def test_no_step_at_which_it_dies_changes_what_becomes_of_an_update(tmp_path: Pa
     missed = {what for what in VISITED if not any(step.startswith(what) for step in steps)}
     assert not missed, steps
     some = random.Random(SEED).sample(steps, min(len(steps), CRASHES))
-    for number, step in enumerate([STEP] if STEP else some if CRASHES else steps):
+    for number, step in enumerate(STEP.split(";") if STEP else some if CRASHES else steps):
         print(f"dies at: {step}", flush=True)
         outcome, _ = told(tmp_path / f"crash-{number}", house, step)
         assert outcome == first, step

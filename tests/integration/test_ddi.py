@@ -251,6 +251,39 @@ async def test_a_deployment_names_chunks_and_artifacts_with_three_hashes(client:
     assert (await client.ask(artifact["_links"]["download-http"]["href"], Range="bytes=1-"))[1] == b"ne"
 
 
+@pytest.mark.parametrize(
+    ("method", "asked", "answered"),
+    [
+        ("HEAD", {}, (200, "11", None, b"")),
+        ("HEAD", {"Range": "bytes=0-1"}, (206, "2", "bytes 0-1/11", b"")),
+        ("GET", {"Range": "bytes=4-7"}, (206, "4", "bytes 4-7/11", b"omeb")),
+        ("GET", {"Range": "bytes=-3"}, (206, "3", "bytes 8-10/11", b"ack")),
+        ("GET", {"Range": "bytes=11-"}, (416, "0", "bytes */11", b"")),
+        ("GET", {"Range": "bytes=4-7", "If-Range": "ETAG"}, (206, "4", "bytes 4-7/11", b"omeb")),
+        ("GET", {"Range": "bytes=4-7", "If-Range": '"another"'}, (200, "11", None, b"welcomeback")),
+        ("GET", {"Range": "bytes=0-1,3-4"}, (200, "11", None, b"welcomeback")),
+        ("GET", {"If-None-Match": "ETAG"}, (304, None, None, b"")),
+    ],
+)
+async def test_an_artifact_answers_ranges_as_http_says(
+    client: Client, method: str, asked: dict[str, str], answered: tuple[Any, ...]
+) -> None:
+    release = client.works.release(b"welcomeback", "2.0.0", sequence=2)
+    action = client.works.assign(DEVICE, release)
+    found = (await client.ask(f"/deploymentBase/{action}"))[1]
+    link = found["deployment"]["chunks"][0]["artifacts"][0]["_links"]["download-http"]["href"]
+    etag = f'"{release.manifest.files[0].sha256}"'
+    headers = client.headers | {name: value.replace("ETAG", etag) for name, value in asked.items()}
+    async with client.session.request(method, link, headers=headers) as answer:
+        said = (
+            answer.status,
+            answer.headers.get("Content-Length"),
+            answer.headers.get("Content-Range"),
+            await answer.read(),
+        )
+    assert said == answered
+
+
 async def test_feedback_follows_an_update_to_its_end(client: Client) -> None:
     works, action = client.works, client.offered()
     await client.ask(f"/deploymentBase/{action}")

@@ -198,8 +198,17 @@ def test_devices_begin_at_the_pace_of_their_group(desk: Desk) -> None:
     assert len(desk.running(number)) == 3
     assert desk.step(MINUTE - 1) == 0
     assert desk.step(1) == 3
-    assert desk.step(2 * MINUTE) == 6
+    assert desk.step(2 * MINUTE) == 3, "never more in a minute"
     assert desk.step() == 0, "a step that is repeated changes nothing"
+
+
+def test_a_pause_or_an_hour_in_which_nobody_looked_is_not_caught_up_with(desk: Desk) -> None:
+    number = desk.begun({"name": "all", "pace": 3})
+    desk.steer(number, "pause")
+    desk.step(HOUR)
+    desk.steer(number, "resume")
+    assert [desk.step(), desk.step(MINUTE - 1), desk.step(1)] == [3, 0, 3]
+    assert [desk.step(HOUR), desk.step(1)] == [3, 0]
 
 
 def test_a_paused_rollout_begins_nobody_and_goes_on_where_it_was(desk: Desk) -> None:
