@@ -125,6 +125,7 @@ def _broker(arguments: argparse.Namespace) -> Broker:
         username=arguments.username or None,
         password=arguments.password or None,
         ca_file=getattr(arguments, "ca_file", None),
+        certs=getattr(arguments, "certs", None),
     )
 
 
@@ -138,6 +139,7 @@ async def _run(arguments: argparse.Namespace) -> Mapping[str, Any]:
         _broker(arguments),
         fleet.units,
         forms={device.id: device.format for device in scenario.part.devices},
+        certificates={device.id: device.certificate or device.id for device in scenario.part.devices},
         on_rebirth=lambda device: fleet.units[device].reborn(),
     )
     async with devices:

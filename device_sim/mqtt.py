@@ -1,7 +1,8 @@
 """Devices on a real broker: a connection each, a will, a display. Only this module knows aiomqtt.
 
-A device publishes at QoS 1 and is told by `publish` when the broker has acknowledged. It subscribes to
-its own display and commands. A broken connection is taken up again with jittered backoff; what was
+A device publishes at QoS 1 and is told by `publish` when the broker has acknowledged. What it says in
+another's name, or under another's certificate, it says once: the broker may refuse it. It subscribes to its
+own display and commands. A broken connection is taken up again with jittered backoff; what was
 being published then is published again, as QoS 1 allows.
 """
 
@@ -14,6 +15,7 @@ import random
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -40,10 +42,18 @@ class Broker:
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
+    ca_file: str | None = None
+    certs: Path | None = None
+    """a folder with the certificate and the key of every device: DEVICE.pem, DEVICE.key"""
 
     @staticmethod
     def parse(
-        url: str, *, username: str | None = None, password: str | None = None, ca_file: str | None = None
+        url: str,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: str | None = None,
+        certs: Path | None = None,
     ) -> Broker:
         """Of mqtt://[user:password@]host[:port] or mqtts://…; raises BrokerError for anything else."""
         parts = urlsplit(url)
@@ -56,10 +66,23 @@ class Broker:
             username=username or (unquote(parts.username) if parts.username else None),
             password=password or (unquote(parts.password) if parts.password else None),
             tls=ssl.create_default_context(cafile=ca_file) if secure else None,
+            ca_file=ca_file,
+            certs=certs if secure else None,
         )
 
-    def client(self, device: str, form: Format = "native") -> aiomqtt.Client:
-        """A client with the device's will; not yet connected."""
+    def _context(self, certificate: str) -> ssl.SSLContext | None:
+        """TLS with a device's certificate. Raises BrokerError for files that cannot be used."""
+        if self.certs is None:
+            return self.tls
+        context = ssl.create_default_context(cafile=self.ca_file)
+        try:
+            context.load_cert_chain(self.certs / f"{certificate}.pem", self.certs / f"{certificate}.key")
+        except (OSError, ssl.SSLError) as error:
+            raise BrokerError(f"{self.certs}: no certificate and key for {certificate}: {error}") from error
+        return context
+
+    def client(self, device: str, form: Format = "native", certificate: str | None = None) -> aiomqtt.Client:
+        """A client with the device's will, and somebody's certificate; not yet connected."""
         topic, payload, retained = will(form, device)
         return aiomqtt.Client(
             self.host,
@@ -71,7 +94,7 @@ class Broker:
             will=aiomqtt.Will(topic, payload, qos=1, retain=retained),
             keepalive=60,
             timeout=15,
-            tls_context=self.tls,
+            tls_context=self._context(certificate or device),
         )
 
 
@@ -84,9 +107,15 @@ class Line:
     """One device's connection."""
 
     def __init__(
-        self, broker: Broker, device: str, on_message: Callable[[str, str, bytes], None], form: Format
+        self,
+        broker: Broker,
+        device: str,
+        on_message: Callable[[str, str, bytes], None],
+        form: Format = "native",
+        certificate: str | None = None,
     ) -> None:
         self._broker, self._device, self._on_message, self._form = broker, device, on_message, form
+        self._certificate = certificate or device
         self._client: aiomqtt.Client | None = None
         self._up = asyncio.Event()
         self._down: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -98,7 +127,7 @@ class Line:
         wait, longest = BACKOFF_S
         while True:
             try:
-                async with self._broker.client(self._device, self._form) as client:
+                async with self._broker.client(self._device, self._form, self._certificate) as client:
                     for topic in commands(self._form, self._device):
                         await client.subscribe(topic, qos=1)
                     self._client, wait = client, BACKOFF_S[0]
@@ -107,6 +136,9 @@ class Line:
                     if not first.done():
                         first.set_result(None)
                     await self._listen(client)
+            except BrokerError as error:
+                first.set_exception(error)
+                return
             except aiomqtt.MqttError as error:
                 self._broken()
                 if not first.done():
@@ -130,7 +162,9 @@ class Line:
             self._on_message(self._device, message.topic.value, bytes(message.payload or b""))
 
     async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish at QoS 1; returns when the broker has acknowledged, however long it is away."""
+        """Publish at QoS 1; returns when the broker has acknowledged, however long it is away. In another's
+        name it is tried once."""
+        own = self._certificate == self._device and f"/{self._device}" in topic
         while True:
             await self._up.wait()
             assert self._client is not None
@@ -142,6 +176,8 @@ class Line:
             finally:
                 attempt.cancel()
             self._broken()  # run() takes it up again
+            if not own:
+                return
 
     def _broken(self) -> None:
         self._up.clear()
@@ -170,14 +206,18 @@ class Devices:
         on_command: OnCommand | None = None,
         on_rebirth: Callable[[str], None] | None = None,
         forms: Mapping[str, Format] | None = None,
+        certificates: Mapping[str, str] | None = None,
     ) -> None:
         """`forms` says which devices do not speak natively; of Sparkplug's, `on_rebirth` is told when a birth
-        is asked for."""
+        is asked for. `certificates` says whose a device shows, where that is not its own."""
         self._broker = broker
         self._on_display, self._on_command, self._on_rebirth = on_display, on_command, on_rebirth
-        forms = forms or {}
+        forms, certificates = forms or {}, certificates or {}
         self._lines = {
-            device: Line(broker, device, self._received, forms.get(device, "native")) for device in devices
+            device: Line(
+                broker, device, self._received, forms.get(device, "native"), certificates.get(device)
+            )
+            for device in devices
         }
         self._tasks: list[asyncio.Task[None]] = []
         self.shown: dict[str, dict[str, dict[str, Any]]] = {device: {} for device in self._lines}

@@ -429,6 +429,8 @@ class DevicePart(Part):
     reports: Literal["basic", "full"] = "basic"
     """full: everything the shipped rules ask for, and needs are noted; basic: what the first story tells"""
     format: Literal["native", "senml", "sparkplug"] = "native"
+    certificate: str | None = None
+    """whose certificate it shows to the broker: its own, unless another device is named"""
     place: str = "hamburg"
     begins: dict[str, float] = {}
     """state → its value at the beginning, where no mark says it (of a device that reports fully)"""

@@ -485,6 +485,10 @@ def _simulating(commands: Subcommands) -> None:
     run.add_argument(
         "--jobs", type=count, default=os.cpu_count() or 1, help="processes for --out (default: one a core)"
     )
+    run.add_argument("--ca-file", metavar="FILE", help="what mqtts:// is checked against")
+    run.add_argument(
+        "--certs", type=Path, metavar="FOLDER", help="DEVICE.pem and DEVICE.key of every device, for mqtts://"
+    )
     replay = actions.add(
         "replay",
         "publish recorded readings",

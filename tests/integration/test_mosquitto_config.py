@@ -1,5 +1,6 @@
 """The shipped broker configuration: certificates say who a device is, and it speaks only for itself."""
 
+import asyncio
 import datetime
 import queue
 import ssl
@@ -19,6 +20,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 from real_parts import ROOT, end, free_port, listens, need, wait_until
 
 from config import data_path
+from device_sim.fleet import Fleet
+from device_sim.mqtt import Broker as DeviceBroker
+from device_sim.mqtt import BrokerError, Devices
+from device_sim.player import Player
+from device_sim.scenario import Scenario
 
 NOW = datetime.datetime.now(datetime.UTC)
 GATEWAY = "gateway@internal"
@@ -236,3 +242,69 @@ def test_the_compose_file_sets_only_what_can_be_set() -> None:
     for line in (ROOT / "Dockerfile").read_text().split():
         if line.startswith("TOUCHPOINT_"):
             assert line.partition("=")[0] in known
+
+
+async def test_simulated_devices_speak_for_themselves_and_nobody_believes_those_that_do_not(
+    broker: Broker, gateway: Ear, tmp_path: Path
+) -> None:
+    """A scenario over TLS with a certificate each: of three cars one shows another's certificate, and one
+    speaks in another's name for a while."""
+    for car in ("sim-1", "sim-2", "sim-3"):
+        broker.authority.issue(car, car)
+    file = tmp_path / "certificates.yaml"
+    file.write_text(CERTIFIED, encoding="utf-8")
+    scenario = Scenario.load(str(file)).peopled(7)
+    folder = broker.authority.folder
+    gateway.subscribe("touchpoint/v1/#")
+    fleet = Fleet(scenario, 7)
+    at = DeviceBroker.parse(f"mqtts://localhost:{broker.tls}", ca_file=str(folder / "ca.pem"), certs=folder)
+    certificates = {device.id: device.certificate or device.id for device in scenario.part.devices}
+    tried: list[tuple[str, str]] = []
+    async with Devices(at, fleet.units, certificates=certificates) as devices:
+
+        async def publish(device: str, topic: str, payload: bytes) -> None:
+            tried.append((device, topic))
+            await devices.publish(device, topic, payload)
+
+        await Player(scenario, 7, publish, fleet=fleet).play_until(scenario.end)
+        await devices.publish("sim-1", "touchpoint/v1/sim-1/event", b"the end")
+    heard = []
+    while (message := await asyncio.to_thread(gateway.heard.get, timeout=20))[1] != b"the end":
+        heard.append(message[0])
+    own = [topic for device, topic in tried if topic.startswith(f"touchpoint/v1/{device}/")]
+    own = [topic for topic in own if not topic.endswith("/status")]
+    assert ("sim-1", "touchpoint/v1/sim-2/telemetry") in tried  # in another's name
+    assert ("sim-3", "touchpoint/v1/sim-3/telemetry") in tried  # with another's certificate
+    believed = [topic for topic in own if "/sim-3/" not in topic]
+    assert len(believed) > 10
+    assert sorted(topic for topic in heard if "/status" not in topic) == sorted(believed)
+
+
+async def test_a_device_without_its_key_is_said_in_one_line(broker: Broker) -> None:
+    folder = broker.authority.folder
+    at = DeviceBroker.parse(f"mqtts://localhost:{broker.tls}", ca_file=str(folder / "ca.pem"), certs=folder)
+    with pytest.raises(BrokerError, match="no certificate and key for nobody"):
+        async with Devices(at, ["nobody"]):
+            pass
+
+
+CERTIFIED = """
+name: certificates
+about: who is believed
+start: 2026-03-02 00:00
+span: 1d
+history: 1d
+owners:
+  - {id: ida, name: Ida}
+devices:
+  - &car
+    id: sim-1
+    kind: car
+    model: Arden 5
+    owner: ida
+    idle: 2h
+    trips: [{days: [mon], leave: 07:00, arrive: 08:10, every: 20m}]
+    troubles: [{what: somebody_else, begin: 2026-03-02 06:00, end: 2026-03-02 10:00, whose: sim-2}]
+  - {<<: *car, id: sim-2, troubles: []}
+  - {<<: *car, id: sim-3, troubles: [], certificate: sim-2}
+"""
