@@ -491,6 +491,7 @@ class FollowUp(Section):
     """What is asked after a job, and who looks after what did not go well."""
 
     responsible: Annotated[str, Field(min_length=1), Allowed("an account or a team")]
+    topics: Annotated[str, Field(min_length=1), Allowed("@default, or a file")]
     question: Literal["alternate", "csat", "ces"]
     ask_after_h: Annotated[int, Field(ge=0, le=720)]
     give_up_days: Annotated[int, Field(ge=0, le=90)]

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import structlog
 import uvloop
+import yaml
 from aiohttp import web
 
 import config
@@ -69,6 +70,7 @@ from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import Policy, RuleBook, Rung
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
+from gateway.domain.topics import Topics, TopicsError, parse_topics
 from gateway.domain.working_time import WorkingTime
 from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
@@ -137,6 +139,15 @@ def signal_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
 def rule_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
     """(file, text) of the rule files."""
     return _texts(paths, "rules")
+
+
+def load_topics(name: str) -> Topics:
+    """What customers speak of; CannotStartError says what is wrong with the file."""
+    path = config.data_path("topics.yaml") if name == "@default" else Path(name)
+    try:
+        return parse_topics(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, TopicsError) as error:
+        raise CannotStartError(f"{path} cannot be taken: {error}") from error
 
 
 def load_guides(paths: Sequence[str]) -> tuple[Guide, ...]:
@@ -636,6 +647,7 @@ class Gateway:
             counters=self.counters,
             public_url=self.settings.public_url,
             requests_per_minute=self.settings.web.requests_per_minute,
+            topics=load_topics(self.settings.follow_up.topics),
             kind_of=self.directory.by_pattern,
             checks=(self.check_broker, self.check_workers, self.check_timeseries),
             vapid_public_key=self.vapid.public_key,

@@ -771,8 +771,19 @@ class Analytics(Protocol):
         """The products of one of these cells, the one that was found last first."""
         ...
 
+    def affected(self, by: str, since: int) -> list[tuple[str, int, int]]:
+        """(rule, kind, model, firmware, or weeks since the Monday before 1970; products; their owners) on
+        which something was found."""
+        ...
+
     def fleet(self) -> Mapping[tuple[str, str, str], int]:
         """{(kind, model, firmware): how many registered products}."""
+        ...
+
+    def scores_by(
+        self, by: str, since: int, until: int
+    ) -> list[tuple[str, str, int | None, str | None, int]]:
+        """The same by rule, kind, model, firmware, or weeks since the Monday before 1970; the key first."""
         ...
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:

@@ -108,6 +108,8 @@ class Cell:
     """products of the later half of the time"""
     first: int
     """when the first one was found, ms"""
+    customers: int = 0
+    """owners of these products now, each counted once"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,12 +57,20 @@ def clusters(records: Records, now: int, days: int = SPAN_DAYS) -> list[Cluster]
 
 
 def _cluster(cell: Cell, products: int, kind: int, found: Counter[tuple[str, str]]) -> Cluster:
-    if products >= kind:
-        return Cluster(cell=cell, products=products, expected=None, ratio=None)
-    expected = products * found[cell.rule, cell.kind] / kind
-    low, high = poisson(cell.observed)
-    ratio = (cell.observed / expected, low / expected, high / expected)
+    expected, ratio = against(cell.observed, products, kind, found[cell.rule, cell.kind])
     return Cluster(cell=cell, products=products, expected=expected, ratio=ratio)
+
+
+def against(
+    observed: int, products: int, kind: int, found: int
+) -> tuple[float | None, tuple[float, float, float] | None]:
+    """(expected, (observed to expected, lower and upper end of its 95 % interval)) of `products` out of
+    `kind`, on which `found` were found in all; None where there is nothing to hold it against."""
+    if products >= kind or not products or not found:
+        return None, None
+    expected = products * found / kind
+    low, high = poisson(observed)
+    return expected, (observed / expected, low / expected, high / expected)
 
 
 def poisson(count: int) -> tuple[float, float]:

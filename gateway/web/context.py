@@ -14,6 +14,7 @@ from gateway.domain.counters import Counters
 from gateway.domain.guides import Guide
 from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
+from gateway.domain.topics import Topics
 from gateway.flow.rule_sets import Reloader, RulesInForce
 from gateway.ports import Clock, Database, Journal, RuleState, TimeSeries
 from rules import Catalogue
@@ -103,6 +104,8 @@ class Context:
     """documents and videos by kind, model and feature"""
     check_webhook: Callable[[str], str | None] | None = None
     """why an endpoint's address may not be sent to; None where it may"""
+    topics: Topics = field(default_factory=Topics)
+    """what customers speak of, and who looks after it"""
     requests_per_minute: int = 0
     """what one token may ask of the API; 0: as much as it wants"""
     firmware: web.Application | None = None

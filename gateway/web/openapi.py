@@ -216,7 +216,7 @@ def _headers(endpoint: Endpoint) -> Iterable[dict[str, Any]]:
             "name": "Access-Reason",
             "in": "header",
             "required": False,
-            "description": "Why staff look at an owner's data; their ledger says it, the first 200 characters.",
+            "description": "Why staff look at an owner's data; the ledger says it, the first 200 letters.",
             "schema": {"type": "string"},
         }
     if endpoint.shown_by is not None or (endpoint.method == "GET" and endpoint.answer is not None):

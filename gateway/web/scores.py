@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from gateway.domain.feedback import SCALES
 from gateway.domain.measures import Z95
@@ -63,6 +64,22 @@ def scores(records: Records, since: int, until: int) -> list[Score]:
     """Of the questions put in since … until (ms), each of the three."""
     rows = records.analytics.scores(since, until)
     return [_score(question, rows) for question in SCALES]
+
+
+def scores_by(records: Records, by: str, since: int, until: int) -> dict[str, list[Score]]:
+    """The same by rule, kind, model, firmware or week (as ISO has them), each question that was put."""
+    rows: dict[str, list[tuple[str, int | None, str | None, int]]] = {}
+    for key, question, score, how, n in records.analytics.scores_by(by, since, until):
+        name = week_of(int(key)) if by == "week" else key
+        rows.setdefault(name, []).append((question, score, how, n))
+    made = {key: [_score(question, found) for question in SCALES] for key, found in sorted(rows.items())}
+    return {key: [score for score in found if score.asked] for key, found in made.items()}
+
+
+def week_of(weeks: int) -> str:
+    """The ISO week that is so many weeks after the Monday before 1970."""
+    year, week, _ = (datetime(1969, 12, 29, tzinfo=UTC) + timedelta(weeks=weeks)).isocalendar()
+    return f"{year}-W{week:02}"
 
 
 def _score(question: str, rows: list[tuple[str, int | None, str | None, int]]) -> Score:

@@ -131,6 +131,7 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/analytics/measures"): S,
     ("GET", f"{API}/analytics/feedback"): S,
     ("GET", f"{API}/analytics/clusters"): S,
+    ("GET", f"{API}/analytics/journey"): S,
     ("GET", f"{API}/analytics/funnel"): S,
     ("GET", f"{API}/rules"): S,
     ("GET", f"{API}/rules/{{rule_id}}"): S,

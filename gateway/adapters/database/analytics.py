@@ -53,7 +53,7 @@ _CELLS = sa.text(
     SELECT f.rule, max(f.severity) AS severity, d.kind, coalesce(d.model, '') AS model,
         coalesce(d.firmware, '') AS firmware, count(DISTINCT f.device) AS observed,
         count(DISTINCT CASE WHEN f.found_at >= :middle THEN f.device END) AS lately,
-        min(f.found_at) AS first
+        min(f.found_at) AS first, count(DISTINCT d.owner) AS customers
     FROM findings f JOIN devices d ON d.id = f.device
     WHERE f.found_at >= :since AND NOT f.shadow
     GROUP BY f.rule, d.kind, coalesce(d.model, ''), coalesce(d.firmware, '')
@@ -92,6 +92,11 @@ _FLEET = sa.text(
     GROUP BY kind, coalesce(model, ''), coalesce(firmware, '')
     """
 )
+
+
+WEEK_MS = 7 * DAY_MS
+MONDAY_MS = 3 * DAY_MS
+"""1970 began on a Thursday, a week on a Monday."""
 
 
 class SqlAnalytics:
@@ -166,8 +171,47 @@ class SqlAnalytics:
         rows = self._connection.execute(_HITS, {**asked, "since": since, "limit": limit}).mappings()
         return [Hit(**row) for row in rows]
 
+    def affected(self, by: str, since: int) -> list[tuple[str, int, int]]:
+        c, d = tables.findings.c, tables.devices.c
+        keys: dict[str, sa.ColumnElement[Any]] = {"rule": c.rule, "kind": d.kind} | {
+            name: sa.func.coalesce(d[name], "") for name in ("model", "firmware")
+        }
+        key = keys.get(by, (c.found_at + MONDAY_MS) // WEEK_MS)
+        query = (
+            sa.select(key, sa.func.count(c.device.distinct()), sa.func.count(d.owner.distinct()))
+            .join_from(tables.findings, tables.devices, d.id == c.device)
+            .where(c.found_at >= since, c.shadow.is_(False))
+            .group_by(key)
+        )
+        return [(str(name), products, owners) for name, products, owners in self._connection.execute(query)]
+
     def fleet(self) -> Mapping[tuple[str, str, str], int]:
         return {(kind, model, firmware): n for kind, model, firmware, n in self._connection.execute(_FLEET)}
+
+    def scores_by(
+        self, by: str, since: int, until: int
+    ) -> list[tuple[str, str, int | None, str | None, int]]:
+        c, t, d = tables.feedback.c, tables.touchpoints.c, tables.devices.c
+        keys: dict[str, sa.ColumnElement[Any]] = {
+            "rule": sa.func.coalesce(t.rule, ""),
+            "kind": sa.func.coalesce(d.kind, ""),
+            "model": sa.func.coalesce(d.model, ""),
+            "firmware": sa.func.coalesce(d.firmware, ""),
+        }
+        key = keys.get(by, (c.asked_at + MONDAY_MS) // WEEK_MS)
+        query = (
+            sa.select(key, c.question, c.score, c.expected, sa.func.count())
+            .select_from(
+                tables.feedback.outerjoin(tables.touchpoints, t.id == c.touchpoint).outerjoin(
+                    tables.devices, d.id == c.device
+                )
+            )
+            .where(c.question.in_(("csat", "ces", "nps")), c.asked_at >= since, c.asked_at < until)
+            .where(sa.func.coalesce(c.state, "") == AskState.ASKED)
+            .group_by(key, c.question, c.score, c.expected)
+        )
+        rows = self._connection.execute(query)
+        return [(str(name), question, score, how, n) for name, question, score, how, n in rows]
 
     def scores(self, since: int, until: int) -> list[tuple[str, int | None, str | None, int]]:
         c = tables.feedback.c

@@ -8,13 +8,15 @@ from typing import Literal
 from pydantic import Field
 
 from gateway.domain.feedback import EXPECTED, SCALES
-from gateway.domain.measures import STEPS
+from gateway.domain.measures import JOURNEY, STEPS
 from gateway.domain.moments import DAY_MS
-from gateway.flow import clusters, measure
+from gateway.flow import clusters, journeys, measure, voices
+from gateway.flow.voices import SaidCluster
+from gateway.ports import Records
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, Query, fault_at
-from gateway.web.api.shapes import Moment, MomentIn, Out
-from gateway.web.scores import Score, scores
+from gateway.web.api.shapes import Id, Moment, MomentIn, Out
+from gateway.web.scores import Score, scores, scores_by, week_of
 
 FUNNEL_MS = 90 * DAY_MS
 """How far back is looked when nobody says."""
@@ -110,9 +112,10 @@ async def show_funnel(call: Call, query: FunnelQuery) -> FunnelOut:
 
 
 class ClustersQuery(Query):
-    """How far back."""
+    """How far back, and by what to count."""
 
     days: int = Field(clusters.SPAN_DAYS, ge=1, le=365, description="Found within so many days.")
+    by: By | None = Field(None, description="Counts also products and customers by this, in `groups`.")
 
 
 class ClusterOut(Out):
@@ -132,33 +135,171 @@ class ClusterOut(Out):
     ratio: float | None = Field(description="Observed to expected.")
     interval: tuple[float, float] | None = Field(description="95 %, by Byar; above 1: more than chance.")
     first: Moment
+    customers: int = Field(description="Owners of these products.")
+    department: str = Field(description="Who looks after it, by the rule's purpose.")
 
     @classmethod
-    def of_cluster(cls, one: clusters.Cluster) -> ClusterOut:
+    def of_cluster(cls, one: clusters.Cluster, department: str) -> ClusterOut:
         """From what was counted."""
         value, *interval = one.ratio or (None,)
         cell = {name: getattr(one.cell, name) for name in CELL}
         bounds = (interval[0], interval[1]) if interval else None
-        return cls(products=one.products, expected=one.expected, ratio=value, interval=bounds, **cell)
+        counted = {"products": one.products, "expected": one.expected, "ratio": value, "interval": bounds}
+        return cls(department=department, **counted, **cell)
 
 
-CELL = ("rule", "severity", "kind", "model", "firmware", "observed", "lately", "first")
+CELL = ("rule", "severity", "kind", "model", "firmware", "observed", "lately", "first", "customers")
+
+
+class SaidClusterOut(Out):
+    """What several customers said about the same thing on one model and firmware."""
+
+    what: Literal["call", "complaint", "comment", "decline"]
+    about: Literal["topic", "rule", "reason", "word", "nothing"] = Field(
+        description="What it is grouped by: a topic by its words, else the rule of the touchpoint, else the "
+        "other system's reason code, else a word that several share."
+    )
+    subject: str = Field(description="The topic, rule, code or word.")
+    kind: str
+    model: str = Field(description="Empty: unknown, like kind and firmware.")
+    firmware: str
+    voices: int
+    customers: int
+    lately: int = Field(description="Customers of the later half of the time.")
+    first: Moment
+    department: str
+    products: int = Field(description="How many there are of this model and firmware.")
+    expected: float | None
+    value: float | None = Field(description="Products it was said of, to those expected.")
+    interval: tuple[float, float] | None
+    examples: tuple[str, ...]
+
+    @classmethod
+    def of_voices(cls, one: SaidCluster) -> SaidClusterOut:
+        """From what was said."""
+        value, *interval = one.ratio or (None,)
+        bounds = (interval[0], interval[1]) if interval else None
+        fields = {name: getattr(one, name) for name in one.__dataclass_fields__ if name != "ratio"}
+        return cls(value=value, interval=bounds, **fields)
+
+
+class HeadlineOut(Out):
+    """A cluster by how many customers it affects."""
+
+    cluster: Literal["finding", "said"] = Field(description="finding: in `items`; said: in `said`.")
+    place: int = Field(description="Its place there, from 0.")
+    customers: int
+    department: str
+    sure: bool = Field(description="More than chance.")
+
+
+class AffectedOut(Out):
+    """On how many products of a group something was found."""
+
+    key: str
+    products: int
+    customers: int
 
 
 class ClustersOut(Out):
-    """What is found where more often than elsewhere."""
+    """What is found, and said, where more often than elsewhere."""
 
+    headline: list[HeadlineOut] = Field(description="Both kinds, those that affect most customers first.")
     items: list[ClusterOut]
+    said: list[SaidClusterOut] = Field(description="Calls, complaints, comments, reasons for declining.")
+    groups: list[AffectedOut] = Field(description="By `by`, where it is asked for.")
+    departments: dict[str, str] = Field(description="{id: name in the language of who asks}.")
 
 
 @endpoints.get("/analytics/clusters", *STAFF)
 async def show_clusters(call: Call, query: ClustersQuery) -> ClustersOut:
-    """Show findings by model and firmware against the fleet of their kind.
+    """Show what is found and what customers say, by model and firmware against the fleet of their kind.
 
-    What is more than chance comes first, then by how many products it concerns.
+    Each cluster has the department that looks after it. `headline` puts both together: what affects most
+    customers stands first, whatever it is. Of `items` what is more than chance comes first.
     """
-    found = await call.read(lambda r: clusters.clusters(r, call.now, query.days))
-    return ClustersOut(items=[ClusterOut.of_cluster(one) for one in found])
+    topics, policy = call.context.topics, call.context.policy
+
+    def work(records: Records) -> ClustersOut:
+        found = clusters.clusters(records, call.now, query.days)
+        said = voices.said_clusters(records, call.now, topics, query.days)
+        since = call.now - query.days * DAY_MS
+        groups = records.analytics.affected(query.by, since) if query.by else []
+        return ClustersOut(
+            headline=[HeadlineOut.of(one) for one in voices.headline(found, said, topics, policy)],
+            items=[ClusterOut.of_cluster(one, voices.department_of(one, topics, policy)) for one in found],
+            said=[SaidClusterOut.of_voices(one) for one in said],
+            groups=[
+                AffectedOut(key=_named(key, query.by), products=products, customers=customers)
+                for key, products, customers in groups
+            ],
+            departments={name: topics.name(name, call.language) for name in topics.departments},
+        )
+
+    return await call.read(work)
+
+
+def _named(key: str, by: str | None) -> str:
+    return week_of(int(key)) if by == "week" else key
+
+
+# --- journeys ---------------------------------------------------------------------------------
+
+
+class JourneyQuery(SpanQuery):
+    """Of which products, grouped by what."""
+
+    by: By = Field("kind", description="rule: what the owner was first told of; week: of the delivery.")
+    owner: Id | None = Field(None, description="Of this owner alone.")
+
+
+class JourneyRow(Out):
+    """How far the products of a group have come with their owners, and how long each step took."""
+
+    key: str
+    ordered: int
+    delivered: int
+    contacted: int = Field(description="Told of something.")
+    answered: int
+    served: int = Field(description="A job was done.")
+    rated: int = Field(description="The owner said how it was.")
+    renewed: int = Field(description="Gone on to the next owner.")
+    times: dict[str, TimingOut] = Field(description="By step; a step that nobody reached is missing.")
+
+
+class JourneyOut(Out):
+    """The journeys of products with their owners."""
+
+    since: Moment = Field(serialization_alias="from")
+    until: Moment = Field(serialization_alias="to")
+    by: str
+    items: list[JourneyRow]
+
+
+@endpoints.get("/analytics/journey", *STAFF)
+async def show_journey(call: Call, query: JourneyQuery) -> JourneyOut:
+    """Show how far products have come with their owners, and how long each step took.
+
+    Ordered, delivered, told of something, answered, first job, first rating, gone on. Of the products that
+    came to an owner in that time. Orders and deliveries are what other systems told (`POST /events`); where
+    none did, a product was delivered when it became its owner's.
+    """
+    since, until = query.span(call.now)
+    found = await call.read(lambda r: journeys.journeys(r, query.by, since, until, query.owner))
+    if query.owner is not None:
+        call.who.saw(query.owner, f"owner:{query.owner}", "check_owner")
+    items = [
+        JourneyRow(
+            key=one.key,
+            times={
+                step: TimingOut(since=leg.since, median_s=leg.median_ms / 1000, p90_s=leg.p90_ms / 1000)
+                for step, leg in one.legs.items()
+            },
+            **{step: one.counts.get(step, 0) for step in JOURNEY},
+        )
+        for one in found
+    ]
+    return JourneyOut(since=since, until=until, by=query.by, items=items)
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -200,14 +341,28 @@ class ScoreOut(Out):
         )
 
 
+class ScoreGroup(Out):
+    """The answers of a group."""
+
+    key: str
+    items: list[ScoreOut]
+
+
 class ScoresOut(Out):
     """The answers to all questions."""
 
     items: list[ScoreOut]
+    groups: list[ScoreGroup] = Field(description="By `by`, where it is asked for.")
+
+
+class ScoresQuery(SpanQuery):
+    """Of which days (UTC), and by what."""
+
+    by: By | None = Field(None, description="Gives the same by this, too, in `groups`.")
 
 
 @endpoints.get("/analytics/feedback", *STAFF)
-async def score_feedback(call: Call, query: SpanQuery) -> ScoresOut:
+async def score_feedback(call: Call, query: ScoresQuery) -> ScoresOut:
     """Show the mean of the answers to each question, with how many answered and how sure it is.
 
     Of the questions that were asked in that time, of all of them when it is left out.
@@ -215,7 +370,15 @@ async def score_feedback(call: Call, query: SpanQuery) -> ScoresOut:
     whole = query.start is None and query.end is None
     since, until = (0, call.now + 1) if whole else query.span(call.now)
     found = await call.read(lambda r: scores(r, since, until))
-    return ScoresOut(items=[ScoreOut.of_score(score) for score in found])
+    by = query.by
+    groups = await call.read(lambda r: scores_by(r, by, since, until)) if by else {}
+    return ScoresOut(
+        items=[ScoreOut.of_score(score) for score in found],
+        groups=[
+            ScoreGroup(key=key, items=[ScoreOut.of_score(one) for one in group])
+            for key, group in groups.items()
+        ],
+    )
 
 
 # --- measures ---------------------------------------------------------------------------------
