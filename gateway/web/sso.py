@@ -12,12 +12,13 @@ SsoError   the provider did not answer as the standard says, or describes somebo
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import aiohttp
 import structlog
@@ -118,14 +119,18 @@ class OidcProvider:
             "code_verifier": verifier,
             "client_id": self.settings.client_id,
         }
-        auth = None
-        if self.settings.client_secret:
-            auth = aiohttp.BasicAuth(self.settings.client_id, self.settings.client_secret)
-        told = await self._ask("POST", about["token_endpoint"], data=form, auth=auth)
+        told = await self._ask("POST", about["token_endpoint"], data=form, headers=self._credentials())
         text = told.get("id_token")
         if not isinstance(text, str):
             raise SsoError("the provider gave no ID token")
         return await self._verified(text, nonce)
+
+    def _credentials(self) -> dict[str, str]:
+        """As RFC 6749, section 2.3.1, has them."""
+        if not self.settings.client_secret:
+            return {}
+        both = f"{quote_plus(self.settings.client_id)}:{quote_plus(self.settings.client_secret)}"
+        return {"Authorization": f"Basic {b64encode(both.encode()).decode()}"}
 
     async def _verified(self, text: str, nonce: str) -> Mapping[str, Any]:
         try:
@@ -213,10 +218,14 @@ class OidcProvider:
             self._http = aiohttp.ClientSession(timeout=timeout, raise_for_status=False)
         try:
             async with self._http.request(method, address, allow_redirects=False, **options) as answer:
-                body = await answer.content.read(ANSWER_MOST + 1)
-                if answer.status != 200 or len(body) > ANSWER_MOST:
+                body = b""
+                async for piece in answer.content.iter_chunked(16 * 1024):
+                    body += piece
+                    if len(body) > ANSWER_MOST:
+                        raise SsoError("the provider answers at too great length")
+                if answer.status != 200:
                     raise SsoError(f"the provider answered {answer.status}")
-                told = await answer.json(content_type=None)
+                told = json.loads(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise SsoError(f"the provider does not answer: {type(error).__name__}") from error
         if not isinstance(told, dict):
