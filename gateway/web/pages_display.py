@@ -12,10 +12,12 @@ from typing import Any
 from aiohttp import web
 
 from gateway.domain.access import Role
+from gateway.domain.accounts import Proof
 from gateway.domain.appointment import STANDING, AppointmentState
 from gateway.domain.errors import NotFoundError
 from gateway.domain.touchpoint import State, Touchpoint
-from gateway.flow import people
+from gateway.flow import claiming, people
+from gateway.flow.claim_words import address, spaced
 from gateway.ports import Records
 from gateway.web import answering, charts, rights, views
 from gateway.web.access import allow, local_path
@@ -60,7 +62,27 @@ async def _screen(request: web.Request, *, panel: bool) -> web.Response:
     at, wanted = await open_page(request), request.match_info["device"]
     loaded = await at.read(lambda records: load(records, at, wanted))
     view = await screen(at.context, loaded, at.words, at.now, panel=panel)
+    handed_on = await at.read(lambda records: claiming.waiting(records, wanted, at.now))
+    if handed_on is not None and not _urgent(loaded, at):
+        view.matter, view.settled = None, _code(handed_on, at.words, at.context.public_url)
     return page(request, "car.html", at.words, view=view)
+
+
+def _urgent(loaded: Shown, at: Any) -> bool:
+    """While it moves, or something critical is open, a code can wait."""
+    if loaded.facts.moving and at.now - loaded.facts.last_seen < at.context.policy.moving_stale_ms:
+        return True
+    found = loaded.matter
+    return (
+        found is not None and found.touchpoint.state is State.OPEN and found.touchpoint.severity == "critical"
+    )
+
+
+def _code(handed_on: Proof, words: Words, public_url: str) -> Shown:
+    """What whoever takes it over types, in large."""
+    code = spaced(str(handed_on.data["code"]))
+    text = words("claim.display_body", url=address(public_url), code=code)
+    return Shown(tone="calm", icon="swap", word=words("claim.display_title"), title=code, text=text)
 
 
 @routes.post("/display/{device}/answer")
@@ -152,16 +174,18 @@ async def _open(base: Shown, found: views.Matter, context: Context, words: Words
     base.bar, base.washes = _bar(found, one, words), _washes(found, one)
     if base.bar and base.washes is not None and base.panel:
         base.bar = Shown(svg=base.washes, now="", low=False, new="", limit="")
-    base.actions = _actions(m, found, words)
+    base.actions = _actions(m, words, panel=base.panel)
     return base
 
 
-def _actions(m: Shown, found: views.Matter, words: Words) -> list[Shown]:
+def _actions(m: Shown, words: Words, *, panel: bool) -> list[Shown]:
     not_now = Shown(action="not_now", label=words("act.not_now"), primary=False)
     if m.bookable:
         other = [Shown(action="other_time", label=words("act.other_time"), primary=False)] if m.slots else []
-        call = Shown(action="call_me", label=words("act.call_me"), primary=not m.slots)
-        return [*other, not_now, call]
+        call = [Shown(action="call_me", label=words("act.call_me"), primary=not m.slots)]
+        if panel and m.slots:  # two rows of big targets are all that a small panel has room for
+            call = []
+        return [*other, not_now, *call] if m.slots else [*call, not_now]
     if m.resets:
         return [Shown(action="already_done", label=words("act.already_done"), primary=True), not_now]
     return [Shown(action="noted", label=words("act.noted"), primary=True), not_now]

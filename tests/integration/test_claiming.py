@@ -17,7 +17,7 @@ from gateway.domain.owner import Preferences
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import State
 from gateway.flow import agree, claiming
-from gateway.flow.claim_words import ABOUT, render
+from gateway.flow.claim_words import ABOUT, render, spaced
 
 TEXTS = Texts({language: config.messages(language) for language in ("en", "de")})
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -207,3 +207,15 @@ async def test_a_new_owner_sees_nothing_of_the_time_before(lab: Lab, visitor: An
     assert "48,210" not in page
     with pytest.raises(NotFoundError):
         await lab.read(lambda r: claiming.behind(r, proof.data["code"], NOW))
+
+
+async def test_the_products_own_page_shows_the_code_until_it_is_typed(lab: Lab, visitor: Any) -> None:
+    await lab.worn_pads("car-1", "jana")
+    jana = await visitor("jana")
+    proof = await lab.write(lambda r: claiming.offer(r, "car-1", NOW, by="jana"))
+    _, page = await jana.get("/car/car-1")
+    assert spaced(proof.data["code"]) in page
+    await lab.write(lambda r: claiming.call_back(r, "car-1", NOW, by="jana"))
+    _, page = await jana.get("/car/car-1")
+    assert spaced(proof.data["code"]) not in page
+    assert 'class="slot"' in page
