@@ -32,7 +32,16 @@ from device_sim.scenario import Scenario
 from device_sim.scoring import Contact, Found, Score, scored
 from device_sim.scoring_report import as_picture, as_text
 from gateway.adapters.clock import VirtualClock
-from gateway.app import GC_THRESHOLDS, UNPLAYED, Gateway, opened, rule_texts, serving, set_up_logging, signal_texts
+from gateway.app import (
+    GC_THRESHOLDS,
+    UNPLAYED,
+    Gateway,
+    opened,
+    rule_texts,
+    serving,
+    set_up_logging,
+    signal_texts,
+)
 from gateway.demo import seed_records
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import Delivery, Outcome, Sent
