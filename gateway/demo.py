@@ -349,8 +349,7 @@ class Director:
         whose, happens = ACTS[action]
         happens(self._player.fleet, HERO[whose], self._clock.now() + 1000)
         self._happened = {"what": action, "at": self._clock.now()}
-        if not 0 < self.pace() <= WAITING_PACE:
-            self._pace = f"{WAITING_PACE:.0f}"
+        self._pace = f"{WAITING_PACE:.0f}"
 
     def _guide(self, guided: bool) -> None:
         self._guided, self._linger_until = guided, 0.0

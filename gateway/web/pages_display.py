@@ -62,6 +62,7 @@ async def _screen(request: web.Request, *, panel: bool) -> web.Response:
     at, wanted = await open_page(request), request.match_info["device"]
     loaded = await at.read(lambda records: load(records, at, wanted))
     view = await screen(at.context, loaded, at.words, at.now, panel=panel)
+    view.may_sign_in = at.who.role is Role.OWNER and at.context.demo is None
     handed_on = await at.read(lambda records: claiming.waiting(records, wanted, at.now))
     if handed_on is not None and not _urgent(loaded, at):
         view.matter, view.settled = None, _code(handed_on, at.words, at.context.public_url)
@@ -140,6 +141,7 @@ async def screen(
         note_icon="wheel" if moving else "parking",
         outside=_outside(loaded.facts, words),
         answer_url=f"/display/{device.id}/answer",
+        may_sign_in=False,
         next=next_page or f"/{'panel' if panel else 'car'}/{device.id}",
         href=f"/{'panel' if panel else 'car'}/{device.id}",
         matter=None,
