@@ -5,8 +5,9 @@
 
 The gateway's own code decides, delivers, takes answers, books and follows up, over its own database; what is
 played is the world: people in eight time zones, their trips, what their products find, how and when they
-answer and rate, what they agree to and withdraw, what they prefer, where they move, what workshops and the
-operator do, phones that are off for a while. The judge stands where the owner stands: at the phone, the
+answer and rate, what they agree to and withdraw, what they prefer, where they move, with whom they share a
+product and to whom they pass it on, what workshops, the operator and the manufacturer's recalls and offers
+do, phones that are off for a while. The judge stands where the owner stands: at the phone, the
 mailbox and the display. It knows the world's truth and asks the gateway only what a message was about.
 Counted as violations:
 
@@ -15,12 +16,14 @@ Counted as violations:
 - it does so while that owner drives (critical matters of a product that is dangerous at once apart from
   both);
 - a display shows something to a driver that is neither critical nor allowed there by its rule;
-- more contacts in any seven days than the owner allows, questions after a visit included;
+- more contacts in any seven days than the owner allows, questions after a visit included; more offers than
+  they allow of these (recalls cost nothing, and are no reason to call somebody twice);
 - the same matter on the same channel a second time, though neither its owner nor a workshop has moved it;
 - a contact for a purpose whose consent does not stand at that moment, on any channel, of anything that it is
   about (what owners wait for because of what they themselves did, as the reminder of a visit they booked,
   apart); a question to who wants none; something that its owner never wants to hear of again;
 - a matter offered that is over already;
+- a matter of a product that is somebody else's by now, or that they no longer share;
 - a finding whose ledger does not say how it ended, or, of one that has not ended, what it waits for; or says
   it in words that are missing in a language.
 
@@ -47,7 +50,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,15 +72,19 @@ from gateway.domain.case import CaseState
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, Outcome, Sent
 from gateway.domain.device import Device, Facts
-from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
+from gateway.domain.errors import ConflictError, InvalidError, NotFoundError, SlotTakenError
 from gateway.domain.feedback import SCALES, AskState
+from gateway.domain.household import Part
+from gateway.domain.household import Person as Housemate
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
-from gateway.domain.policy import Policy, RuleInfo
+from gateway.domain.policy import RECALL_PURPOSE, Policy, RuleInfo
+from gateway.domain.recall import Affected, Recall
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Answer, Finding, LedgerLine, State, Touchpoint, graver
 from gateway.domain.wording import ledger_story
-from gateway.flow import agree, book, cases, decide, follow_up, outgoing, respond
+from gateway.flow import agree, book, budget, cases, decide, follow_up, outgoing, recalls, respond
+from gateway.flow import people as households
 from gateway.flow.deliver import Deliverer, Timers
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
@@ -100,8 +107,15 @@ ZONES = (
     "Europe/Berlin", "Europe/Vienna", "Europe/Lisbon", "Europe/Helsinki",
     "America/New_York", "America/Los_Angeles", "Asia/Tokyo", "Australia/Lord_Howe",
 )  # fmt: skip
-PURPOSES = ("maintenance", "safety", "usage")
+MARKETING = "marketing"
+PURPOSES = ("maintenance", "safety", "usage", MARKETING)
 SURVEY = "survey"
+SELLS = 4
+"""Every so many of the shipped rules about using a product are played as offers: none of them sells."""
+RECALLED = 0.1
+"""The part of a kind's products that a recall concerns."""
+RECALL_EVERY = 20
+"""Days between two recalls, on average."""
 KINDS = ("washing_machine", "dishwasher", "coffee_machine", "refrigerator", "heat_pump")
 QUIET = (("21:00", "07:00"), ("22:30", "06:00"), ("00:00", "00:00"), ("13:00", "15:00"), ("20:00", "09:00"))
 BUDGETS = (0, 1, 1, 2, 2, 2, 3, 5)
@@ -134,7 +148,8 @@ OVER = (State.FULFILLED, State.CLOSED, State.EXPIRED, State.WITHDRAWN)
 
 VIOLATIONS = (
     "in quiet hours", "while driving", "on the display while driving", "beyond the budget", "a second time",
-    "without consent", "never again", "over already", "not explained in the ledger", "not worded",
+    "without consent", "never again", "over already", "about another's product",
+    "not explained in the ledger", "not worded",
 )  # fmt: skip
 
 
@@ -155,11 +170,15 @@ class Person:
     products: list[tuple[str, str]]
     """(device, kind)"""
     agreed: dict[str, bool]
+    offers: int = 1
+    """of marketing, in seven days"""
     driving: bool = False
-    contacts: list[int] = field(default_factory=list)
-    """when they were contacted about something that costs budget"""
+    wheels: int = 0
+    """cars that they drive at this moment: of two that are theirs, the played trips may overlap"""
+    contacts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """{purse: when they were contacted about something that costs of it}"""
     allowed: list[tuple[int, int]] = field(default_factory=list)
-    """(since, contacts in seven days) that they allowed before"""
+    """(until, contacts in seven days) that they allowed before"""
     silenced: dict[str, str] = field(default_factory=dict)
     """{rule: severity} of what they never want to hear of again"""
     changed_at: int = 0
@@ -171,8 +190,10 @@ class Person:
         clock = datetime.fromtimestamp(at / 1000, ZoneInfo(self.zone)).strftime("%H:%M")
         return begin <= clock < end if begin <= end else clock >= begin or clock < end
 
-    def most(self, at: int) -> int:
+    def most(self, at: int, purse: str) -> int:
         """The contacts in seven days that they allow, or did until a day ago: a message may be under way."""
+        if purse == MARKETING:
+            return self.offers
         lately = (number for until, number in self.allowed if until > at - DAY)
         return max((self.budget, *lately))
 
@@ -217,6 +238,7 @@ def people(numbers: Sequence[int], dice: random.Random) -> list[Person]:
                 car=car,
                 products=products,
                 agreed={purpose: dice.random() < 0.85 for purpose in PURPOSES} | {SURVEY: True},
+                offers=dice.choice((0, 1, 1, 2)),
             )
         )
     return found
@@ -242,12 +264,26 @@ class Ring:
     purposes: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     question: str | None = None
+    theirs: bool = True
+    """whether the product is theirs or they share it"""
 
     @property
     def at_once(self) -> bool:
         """Dangerous wherever the owner is, whatever they do; news of it are not."""
         critical = self.matter is not None and self.matter.severity == "critical"
         return critical and self.about == "offer" and self.kind != "car"
+
+    @property
+    def free(self) -> bool:
+        """What is dangerous and what is recalled costs no budget."""
+        matter = self.matter
+        return matter is not None and (matter.severity == "critical" or matter.purpose == RECALL_PURPOSE)
+
+    @property
+    def purse(self) -> str:
+        """What pays for it."""
+        sells = self.question is None and self.matter is not None and self.matter.purpose == MARKETING
+        return MARKETING if sells else budget.SERVICE
 
     @property
     def disturbs(self) -> bool:
@@ -272,7 +308,9 @@ class Judge:
     open: set[str] = field(default_factory=set)
     """findings that are so, whatever the gateway believes"""
     paid: set[str] = field(default_factory=set)
-    """matters and questions that have cost budget, and those that come at their owner's own wish"""
+    """matters and questions that come at their owner's own wish"""
+    charged: set[tuple[str, str]] = field(default_factory=set)
+    """(owner, matter or question) that has cost budget"""
     rung: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
     """{matter: (channel, target)} where it was told since somebody moved it"""
 
@@ -294,7 +332,7 @@ class Judge:
             self._agreed(ring)
         if ring.about == "offer" and ring.matter is not None and not ring.silent:
             self._offered(ring, ring.matter)
-        if ring.question is not None and ring.question not in self.paid:
+        if ring.question is not None:
             self._contact(ring, ring.question)
 
     def turned_on(self, ring: Ring) -> None:
@@ -309,7 +347,7 @@ class Judge:
 
     def _agreed(self, ring: Ring) -> None:
         wanted = (SURVEY,) if ring.about == "question" else ring.purposes
-        if not all(ring.owner.agreed.get(purpose, purpose == "recall") for purpose in wanted):
+        if not all(ring.owner.agreed.get(purpose, purpose == RECALL_PURPOSE) for purpose in wanted):
             self.violation("without consent", ring)
 
     def _offered(self, ring: Ring, matter: Touchpoint) -> None:
@@ -322,18 +360,25 @@ class Judge:
         silenced = ring.owner.silenced.get(matter.rule)
         if silenced is not None and graver(matter.severity) <= graver(silenced):
             self.violation("never again", ring)
-        if matter.severity != "critical" and matter.id not in self.paid:
+        if not ring.theirs:
+            self.violation("about another's product", ring)
+        if ring.free:
+            self.counts["contacts that cost nothing"] += 1
+        else:
             self._contact(ring, matter.id)
 
     def _contact(self, ring: Ring, about: str) -> None:
-        """One contact from the budget, once for what it is about."""
-        self.paid.add(about)
-        owner = ring.owner
-        owner.contacts = [then for then in owner.contacts if then > ring.at - WEEK] + [ring.at]
-        self.counts["contacts"] += 1
-        most = owner.most(ring.at)
-        if len(owner.contacts) > most:
-            self.violation("beyond the budget", f"{ring}: {len(owner.contacts)} of {most}")
+        """One contact from the budget, once for what it is about and for whom."""
+        owner, purse = ring.owner, ring.purse
+        if about in self.paid or (owner.id, about) in self.charged:
+            return
+        self.charged.add((owner.id, about))
+        lately = [then for then in owner.contacts[purse] if then > ring.at - WEEK]
+        owner.contacts[purse] = [*lately, ring.at]
+        self.counts["contacts" if purse != MARKETING else "offers"] += 1
+        most = owner.most(ring.at, purse)
+        if len(lately) >= most:
+            self.violation("beyond the budget", f"{ring}: {len(lately) + 1} of {most} ({purse})")
 
     def shows(self, ring: Ring, rule: RuleInfo | None) -> None:
         """A device's display shows something."""
@@ -374,6 +419,9 @@ def shipped() -> tuple[Catalogue, Policy, Texts]:
     settings = load_settings(None, SETTINGS)
     signals = load_signals(signal_texts(settings.signals.paths))
     policy = make_policy(settings, load_rules(rule_texts(settings.rules.paths), signals))
+    used = sorted(info.id for info in policy.rules.values() if info.purpose == "usage")
+    sold = {name: replace(policy.rules[name], purpose=MARKETING) for name in used[::SELLS]}
+    policy = replace(policy, rules={**policy.rules, **sold})
     policy = replace(policy, late_push_ms=TICK)  # trips end on ticks; looking each minute is half of the run
     return signals, policy, Texts({language: config.messages(language) for language in ("en", "de")})
 
@@ -435,6 +483,12 @@ class Play:
         self.database = PlayedDatabase(folder / "domain.db", self.clock.now)
         self.people = people(numbers, self.dice)
         self.by_id = {person.id: person for person in self.people}
+        self.kinds = {device: kind for person in self.people for device, kind in person.products}
+        self.owners = {device: person for person in self.people for device, _ in person.products}
+        self.drivers: dict[str, Person] = {}
+        """{car: who drives it in its owner's place: who is asked about it}"""
+        self.at_wheel: dict[str, Person] = {}
+        """{car that moves: who drives it}"""
         self.judge = Judge(cars={p.car: p for p in self.people if p.car})
         self.counters = Counters()
         renderer = Renderer(
@@ -467,6 +521,7 @@ class Play:
         await self.database.write(self._populate)
         for person in self.people:
             self._plan(person)
+        self._plan_recalls()
         told = now = self.start
         while now < self.end:
             self.clock.advance(now)
@@ -497,9 +552,10 @@ class Play:
     def _due(self, records: Records) -> tuple[int, int, int]:
         """When timers, following up and delivering have something to do again, as their loops ask it."""
         waking, visits = records.touchpoints.next_wake(), records.workshops.next_appointment_due()
+        recalled = recalls.next_due(records, self.clock.now())
         afterwards = self.start if follow_up.due(records, self.clock.now()) else follow_up.next_due(records)
         outbox = records.outbox.next_due(self.channels)
-        timers = min((at for at in (waking, visits) if at is not None), default=self.end)
+        timers = min((at for at in (waking, visits, recalled) if at is not None), default=self.end)
         return timers, self.end if afterwards is None else afterwards, self.end if outbox is None else outbox
 
     async def _happen(self, now: int) -> None:
@@ -527,7 +583,7 @@ class Play:
     async def _alone(self, work: Work) -> None:
         try:
             await self.database.write(work)
-        except (ConflictError, SlotTakenError, InvalidError) as error:
+        except (ConflictError, SlotTakenError, InvalidError, NotFoundError) as error:
             self.judge.counts[f"refused {type(error).__name__}"] += 1
 
     # --- people -------------------------------------------------------------------------------
@@ -567,7 +623,12 @@ class Play:
             )
         )
         quiet_from, quiet_to = person.quiet
-        wanted = Preferences(quiet_from=quiet_from, quiet_to=quiet_to, weekly_budget=person.budget)
+        wanted = Preferences(
+            quiet_from=quiet_from,
+            quiet_to=quiet_to,
+            weekly_budget=person.budget,
+            marketing_budget=person.offers,
+        )
         records.owners.prefer(person.id, wanted)
         for purpose in PURPOSES:
             granted = person.agreed[purpose]
@@ -594,8 +655,14 @@ class Play:
     def _plan(self, person: Person) -> None:
         self._plan_day(person, datetime.fromtimestamp(self.start / 1000, ZoneInfo(person.zone)).date())
         for device, kind in person.products:
-            self._plan_finding(device, kind, person)
-        for work, every in ((self._changes_their_mind, 45), (self._prefers, 90), (self._moves, 200)):
+            self._plan_finding(device, kind)
+        for work, every in (
+            (self._changes_their_mind, 45),
+            (self._prefers, 90),
+            (self._moves, 200),
+            (self._shares, 60),
+            (self._passes_on, 60),
+        ):
             self._again(work, person, every)
         self.judge.counts["owners whose clocks change"] += _clocks_change(person.zone, self.start, self.end)
 
@@ -603,19 +670,28 @@ class Play:
         """The trips of one day; the first of them plans the next day."""
         for begins, ends in person.trips(day, self.dice) if person.car else ():
             if begins > self.clock.now():
-                self.at(begins, self._trip(person, begins, moving=True))
-                self.at(ends, self._trip(person, ends, moving=False))
+                assert person.car is not None
+                self.at(begins, self._trip(person, person.car, begins, moving=True))
+                self.at(ends, self._trip(person, person.car, ends, moving=False))
         tomorrow = day + timedelta(days=1)
         self.at(person.local(day, 24 * 60 - 30), lambda records: self._plan_day(person, tomorrow))
 
-    def _trip(self, person: Person, at: int, *, moving: bool) -> Work:
+    def _trip(self, person: Person, car: str, at: int, *, moving: bool) -> Work:
         def work(records: Records) -> None:
-            assert person.car is not None
-            person.driving = moving
-            self._know(person.car, at, moving=moving, moving_since=at)
+            before = self.at_wheel.get(car)
+            if self.owners[car] is not person or (before is not None) == moving:
+                return  # it was passed on, at a standstill
+            driver = before or self.drivers.get(car, person)
+            if moving:
+                self.at_wheel[car] = driver
+            else:
+                del self.at_wheel[car]
+            driver.wheels += 1 if moving else -1
+            driver.driving = driver.wheels > 0
+            self._know(car, at, moving=moving, moving_since=at)
             if not moving:
                 self._put_facts(records)
-                decide.device_parked(records, person.car, at, self.policy)
+                decide.device_parked(records, car, at, self.policy)
 
         return work
 
@@ -671,18 +747,118 @@ class Play:
         person.zone, person.changed_at = zone, now
         self.judge.counts["moved to another zone"] += 1
 
+    # --- whose it is --------------------------------------------------------------------------
+
+    def _shares(self, records: Records, person: Person) -> None:
+        """Somebody else belongs to one of their products for a while, most often as who is asked."""
+        now, dice = self.clock.now(), self.dice
+        other = dice.choice(self.people)
+        device = dice.choice([device for device, _ in person.products] or [""])
+        lasts = int(dice.expovariate(1 / 30) * DAY)
+        role, asked = dice.choice((Part.DRIVER, Part.MEMBER)), dice.random() < 0.6
+        if not device or self._moves_now(device):
+            return
+        part = Housemate(
+            device=device,
+            owner=other.id,
+            role=role,
+            asked=asked,
+            may_answer=True,
+            sees=True,
+            since=now,
+            by=person.id,
+        )
+        households.join(records, part, now)
+        self._told_anew(records, device)
+        if asked and self.kinds[device] == "car":
+            self.drivers[device] = self.judge.cars[device] = other
+        self.judge.counts["shared" + (", another one is asked" if asked else "")] += 1
+        self.at(now + lasts, lambda records: self._leaves(records, device, other), alone=True)
+
+    def _moves_now(self, device: str) -> bool:
+        return device in self.facts and self.facts[device].moving
+
+    def _leaves(self, records: Records, device: str, other: Person) -> None:
+        if self._moves_now(device):
+            soon = self.clock.now() + HOUR
+            self.at(soon, lambda records: self._leaves(records, device, other), alone=True)
+            return
+        if self.drivers.get(device) is other:
+            self.judge.cars[device] = self.owners[device]
+            del self.drivers[device]
+        households.leave(records, device, other.id, self.clock.now(), by=other.id)
+        self._told_anew(records, device)
+        self.judge.counts["shared no more"] += 1
+
+    def _told_anew(self, records: Records, device: str) -> None:
+        """What nobody answered may be told again, to another one."""
+        for touchpoint in records.touchpoints.page(device=device, states=(State.OPEN, State.DEFERRED)):
+            self.judge.moved(touchpoint.id)
+
+    def _passes_on(self, records: Records, person: Person) -> None:
+        """A product gets another owner, at a standstill; who has a car already takes no other."""
+        now, dice = self.clock.now(), self.dice
+        other = dice.choice(self.people)
+        device, kind = dice.choice(person.products or [("", "")])
+        busy = kind == "car" and (self._moves_now(device) or other.car is not None)
+        if not device or other is person or busy:
+            return
+        person.products.remove((device, kind))
+        other.products.append((device, kind))
+        self.owners[device] = other
+        if kind == "car":
+            person.car, other.car, self.judge.cars[device] = None, device, other
+            self.drivers.pop(device, None)
+        records.devices.transfer(device, other.id, now)
+        decide.changed_hands(records, device, now, self.policy)
+        recalls.taken_over(records, device, now, self.policy)
+        outgoing.queue_device(records, records.devices.get(device), now)
+        self.judge.counts["passed on"] += 1
+
+    # --- recalls ------------------------------------------------------------------------------
+
+    def _plan_recalls(self) -> None:
+        when = self.start + int(self.dice.expovariate(1 / (RECALL_EVERY / 4)) * DAY)
+        for number in range(1 + (self.end - self.start) // DAY // RECALL_EVERY):
+            self.at(when, partial(self._recalls, number=number), alone=True)
+            when += int(self.dice.expovariate(1 / RECALL_EVERY) * DAY)
+
+    def _recalls(self, records: Records, number: int) -> None:
+        """The manufacturer has to mend some products of a kind, of which most can be mended by a workshop."""
+        now, dice = self.clock.now(), self.dice
+        kind = dice.choice(("car", *KINDS))
+        some = [device for device in sorted(self.kinds) if self.kinds[device] == kind]
+        hit = tuple(device for device in some if dice.random() < RECALLED) or tuple(some[:1])
+        services = sorted({info.service for info in self.by_kind[kind] if info.service})
+        recall = Recall(
+            id=f"campaign-{number}",
+            kind=kind,
+            title={"en": "A hose may come loose", "de": "Ein Schlauch kann sich lösen"},
+            service=dice.choice(services) if services and dice.random() < 0.8 else None,
+            severity="critical" if dice.random() < 0.1 else "warning",
+            created=now,
+            by="operator",
+        )
+        if hit:
+            self.judge.open.update(derived_id("recall", recall.id, device) for device in hit)
+            self.judge.counts["findings"] += recalls.begin(
+                records, recall, Affected(devices=hit), now, self.policy
+            )
+            self.judge.counts["recalls"] += 1
+            self.judge.counts["products recalled"] += len(hit)
+
     # --- findings -----------------------------------------------------------------------------
 
-    def _plan_finding(self, device: str, kind: str, person: Person) -> None:
+    def _plan_finding(self, device: str, kind: str) -> None:
         when = self.clock.now() + int(self.dice.expovariate(1 / FOUND_EVERY) * DAY) + TICK
-        self.at(when // TICK * TICK, lambda records: self._found(records, device, kind, person))
+        self.at(when // TICK * TICK, lambda records: self._found(records, device, kind))
 
-    def _found(self, records: Records, device: str, kind: str, person: Person) -> None:
-        now, dice = self.clock.now(), self.dice
+    def _found(self, records: Records, device: str, kind: str) -> None:
+        now, dice, person = self.clock.now(), self.dice, self.owners[device]
         info = dice.choice(self.by_kind[kind])
         if info.severity == "critical" and dice.random() < 0.7:
             info = dice.choice(self.by_kind[kind])
-        self._plan_finding(device, kind, person)
+        self._plan_finding(device, kind)
         if (device, info.id) in self.episodes:
             return
         finding = Finding(
@@ -765,10 +941,11 @@ class Play:
             about=about,
             silent=bool(delivery.payload.get("message", {}).get("silent")),
             matter=matter,
-            kind=next((k for device, k in owner.products if matter and device == matter.device), ""),
+            kind=self.kinds.get(matter.device, "") if matter else "",
             purposes=purposes,
             findings=findings,
             question=question,
+            theirs=matter is None or households.part(records, matter.device, owner.id) is not None,
         )
 
     def _may_be_off(self, ring: Ring, delivery: Delivery) -> None:
@@ -868,8 +1045,13 @@ class Play:
             book.no_show(records, appointment, now, self.policy)
             self.judge.counts["visits missed"] += 1
         else:
+            about = records.workshops.appointment(appointment).touchpoint
             follow_up.done(records, appointment, {"note": "done"}, now, self.policy)
             self.judge.counts["visits done"] += 1
+            for matter in records.touchpoints.matters(about) if about else ():
+                if matter.purpose == RECALL_PURPOSE:  # mended: it need not be said any more
+                    self.judge.open.discard(matter.finding)
+                    self.judge.counts["recalls mended"] += 1
 
     # --- questions and cases ------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ def _tool() -> ModuleType:
 promises: Any = _tool()
 
 
-def play(owners: int = 25, days: int = 8, seed: int = 5) -> Any:
+def play(owners: int = 25, days: int = 8, seed: int = 7) -> Any:
     return promises.play(promises.Town(range(owners), days, seed, None, True))
 
 
@@ -45,6 +45,8 @@ def test_a_small_town_is_treated_as_promised_and_the_same_seed_counts_the_same()
     assert violations(one) == set(), one.examples
     assert one.counts["contacts"] > 5
     assert one.counts["findings looked at"] == one.counts["findings"] > 10
+    for rare in ("recalls", "passed on", "shared, another one is asked", "offers"):
+        assert one.counts[rare], rare
     assert one.counts == other.counts
     assert one.counts != play(owners=5, seed=6).counts
 
@@ -109,6 +111,10 @@ def told_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("gateway.flow.ladder.queue_push", twice)
 
 
+def sells_as_service(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(budget, "purse_of", lambda _: budget.SERVICE)
+
+
 def silent_end(patch: pytest.MonkeyPatch) -> None:
     def ends(records: Records, touchpoint: Touchpoint, state: State, code: str, now: int) -> None:
         records.touchpoints.save(replace(touchpoint, state=state, wake_at=None, closed_at=now))
@@ -132,6 +138,7 @@ def no_words(patch: pytest.MonkeyPatch) -> None:
         (no_consent, "without consent"),
         (never_withdrawn, "over already"),
         (told_twice, "a second time"),
+        (sells_as_service, "beyond the budget"),
         (silent_end, "not explained in the ledger"),
         (no_words, "not worded"),
     ],
@@ -222,6 +229,7 @@ def test_an_ordinary_message_is_none() -> None:
         ({"agreed": {"survey": False}}, {"about": "question", "question": "q"}, "without consent"),
         ({"silenced": {"brake-pads-front-worn": "advice"}}, {}, "never again"),
         ({"budget": 0}, {}, "beyond the budget"),
+        ({}, {"theirs": False}, "about another's product"),
         ({"budget": 0}, {"about": "question", "question": "q"}, "beyond the budget"),
     ],
 )
@@ -275,6 +283,18 @@ def test_seven_days_are_counted_over_everything_and_a_matter_once() -> None:
 
     assert week(7 * DAY - 1) == {"beyond the budget": 1}
     assert week(7 * DAY) == {}
+
+
+def test_offers_have_a_number_of_their_own_and_recalls_cost_nothing() -> None:
+    jana = person(budget=1, offers=1, agreed={"maintenance": True, "marketing": True})
+
+    def about(matter: str, purpose: str) -> Any:
+        plain = ring(jana, matter, purposes=(purpose,))
+        return replace(plain, matter=replace(plain.matter, purpose=purpose))
+
+    service, offer, recalls = about("m1", "maintenance"), about("m2", "marketing"), about("m3", "recall")
+    assert judged(service, offer, recalls) == {}
+    assert judged(about("m4", "marketing")) == {"beyond the budget": 1}
 
 
 def test_what_is_over_is_not_offered() -> None:
