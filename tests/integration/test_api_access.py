@@ -350,6 +350,8 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/operator/owners/{id}"): C,
     ("GET", "/operator/quarantine"): C,
     ("GET", "/operator/firmware"): C,
+    ("GET", "/operator/firmware/new"): C,
+    ("POST", "/operator/firmware/new"): C,
     ("GET", "/operator/firmware/rollouts/{rollout}"): C,
     ("POST", "/operator/firmware/rollouts/{rollout}/{move}"): C,
     ("GET", "/operator/firmware/devices/{device}"): C,
