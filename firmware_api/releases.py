@@ -233,13 +233,13 @@ def refresh_index(
 
     Nothing is signed while the trust document does not name the key: no device would believe it.
     """
-    trust = trust_of(connection)
-    if trust is None or key_id(key.public_key()) not in trust.with_role("index"):
-        return False
     for release in current(connection):
         if release.manifest.expires <= now:
             _end(connection, release.id, EXPIRED, now)
             always = True
+    trust = trust_of(connection)
+    if trust is None or key_id(key.public_key()) not in trust.with_role("index"):
+        return False
     held = _document(connection, "index")
     before = None if held is None else Index.from_bytes(held["raw"])
     if before is not None and not always and before.created + INDEX_LIFE_MS // 2 > now:
