@@ -103,7 +103,22 @@ class FirmwareStore:
         os.chmod(part, 0o644)
         os.replace(part, target)
         sync_folder(target.parent)
-        row = (sha256, size, digests.sha1, digests.md5, now, now)
+        self._serve(digests, now)
+
+    def adopt(self, sha256: str, size: int, now: int) -> bool:
+        """Serve what a process has put in its place and died before it could say so; False where there is
+        no such file, or another one than it should be."""
+        try:
+            digests = digest(self.artifact(sha256))
+        except FileNotFoundError:
+            return False
+        whole = (digests.sha256, digests.size) == (sha256, size)
+        if whole:
+            self._serve(digests, now)
+        return whole
+
+    def _serve(self, digests: Digests, now: int) -> None:
+        row = (digests.sha256, digests.size, digests.sha1, digests.md5, now, now)
         self.write(
             lambda c: c.execute(
                 "INSERT INTO artifacts (sha256, size, sha1, md5, stored_at, checked_at) VALUES (?,?,?,?,?,?) "

@@ -79,6 +79,8 @@ async def find(office: Office, upload: str) -> Upload:
         raise UnknownError(f"there is no upload {upload}")
     part = _part(office, upload)
     offset = row["size"] if stored else await asyncio.to_thread(_size, part)
+    if not offset and await asyncio.to_thread(office.store.adopt, row["sha256"], row["size"], office.clock()):
+        offset, stored = row["size"], True
     held = Upload(id=upload, sha256=row["sha256"], size=row["size"], offset=offset)
     if stored or offset < held.size:
         return held

@@ -92,6 +92,19 @@ async def test_who_goes_on_with_an_upload_takes_it_over_from_a_connection_that_h
     assert office.store.artifact(begun.sha256).read_bytes() == content, "nothing of the other one is in it"
 
 
+async def test_what_was_killed_between_its_place_and_its_row_is_not_sent_again(office: Office) -> None:
+    content = b"firmware"
+    begun = await uploads.begin(office, hashlib.sha256(content).hexdigest(), len(content), "me")
+    place = office.store.artifact(begun.sha256)
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"firmwarf")
+    assert (await uploads.find(office, begun.id)).offset == 0, "what is not whole does not count"
+    place.write_bytes(content)
+    assert (await uploads.find(office, begun.id)).offset == len(content)
+    rows = office.store.read(lambda c: c.execute("SELECT sha256 FROM artifacts").fetchall())
+    assert [row["sha256"] for row in rows] == [begun.sha256]
+
+
 async def test_a_rollout_that_stopped_is_told_by_mail_once(tmp_path: Path) -> None:
     ended = Ended(
         rollout=7,
