@@ -241,6 +241,12 @@ def _note_later_step(records: Records, delivery: Delivery, now: int) -> None:
         outgoing.write_line(records, "sent_later", now, touchpoint=touchpoint, channels=[delivery.channel])
 
 
+def _said_before(records: Records, waits: Attempt) -> bool:
+    """Whether it is said already that a row waits for this: a trip is looked at every minute."""
+    told = records.outbox.attempts(waits.delivery)
+    return bool(told) and (told[-1].result, told[-1].detail) == (waits.result, waits.detail)
+
+
 def _attempt(delivery: Delivery, now: int, result: str, detail: str) -> Attempt:
     return Attempt(delivery=delivery.id, number=delivery.attempts, at=now, result=result, detail=detail[:200])
 
@@ -455,6 +461,9 @@ class Deliverer:
         def work(records: Records) -> None:
             with contextlib.suppress(NotFoundError):  # its owner was erased while it was being sent
                 records.outbox.get(after.id)
+                if isinstance(outcome, Later) and _said_before(records, attempt):
+                    records.outbox.put_back(after.id, outcome.until)
+                    return
                 records.outbox.finish(after, attempt)
                 follow(records, after, outcome, now)
 
@@ -465,7 +474,10 @@ class Deliverer:
         except BaseException:
             self._sent.discard(delivery.id)
             raise
-        self._counters.attempt(delivery.channel, attempt.result)
+        if isinstance(outcome, Later):  # nothing was tried
+            self._back = outcome.until if self._back is None else min(self._back, outcome.until)
+        else:
+            self._counters.attempt(delivery.channel, attempt.result)
         found_at = delivery.payload.get("found_at")
         if isinstance(outcome, Sent) and isinstance(found_at, int):
             self._counters.delivered(now - found_at)

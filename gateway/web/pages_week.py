@@ -15,7 +15,7 @@ from gateway.domain.errors import InvalidError
 from gateway.ports import Records
 from gateway.web import charts, rights, views
 from gateway.web.access import allow
-from gateway.web.pages_workshop import Booking, Day, load_day, load_fill, open_page, tell
+from gateway.web.pages_workshop import Booking, Day, job_name, load_day, load_fill, open_page, tell
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -83,7 +83,8 @@ def _head(loaded: Day, share: float, today: date, words: Words) -> Shown:
 def _entries(loaded: Day, bay: str, words: Words) -> list[Shown]:
     """What takes up a bay on a day, in order of time."""
     found = [(b.appointment.start, _booked(b, loaded.workshop, words)) for b in _of(loaded.bookings, bay)]
-    found += [(h.start, _kept(h, name, words)) for h, name in loaded.holds if h.bay == bay]
+    held = [(h, job_name(loaded.workshop, job, words)) for h, job in loaded.holds if h.bay == bay]
+    found += [(h.start, _kept(h, name, words)) for h, name in held]
     found += [(t.start, _elsewhere(t, loaded, words)) for t in loaded.elsewhere if t.bay in (None, bay)]
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0])]
 

@@ -105,12 +105,13 @@ class Day:
     start: int
     end: int
     bookings: Sequence[Booking]
-    holds: Sequence[tuple[Hold, str]]
+    holds: Sequence[tuple[Hold, str | None]]
+    """with the job that is thought of: who it is for, a workshop learns with the booking"""
     elsewhere: Sequence[BusyTime] = ()
     """what the workshop's own calendars have taken"""
 
     people: Sequence[str | None] = ()
-    """owner ids of whose visits and holds are shown"""
+    """owner ids of whose visits are shown"""
 
     @property
     def bays(self) -> tuple[str, ...]:
@@ -125,15 +126,15 @@ def load_day(records: Records, workshop: Workshop, day: date, now: int) -> Day:
     end = moments.instants(day + timedelta(days=1), 0, workshop.time_zone)[0]
     found = records.workshops.appointments(workshop=workshop.id, start=start, end=end)
     bookings = [_booking(records, a) for a in found if a.state in (*BUSY, AppointmentState.NO_SHOW)]
-    holds = [(hold, _holder(records, hold)) for hold in records.workshops.holds(workshop.id, start, end, now)]
+    held = records.workshops.holds(workshop.id, start, end, now)
     return Day(
         workshop=workshop,
         day=day,
         start=start,
         end=end,
         bookings=bookings,
-        holds=[(hold, holder.name.split()[-1]) for hold, holder in holds],
-        people=[b.appointment.owner for b in bookings] + [holder.id for _, holder in holds],
+        holds=[(hold, records.touchpoints.get(hold.touchpoint).service) for hold in held],
+        people=[b.appointment.owner for b in bookings],
         elsewhere=records.workshops.busy_times(workshop.id, start, end),
     )
 
@@ -142,10 +143,6 @@ def _booking(records: Records, appointment: Appointment) -> Booking:
     device = records.devices.find(appointment.device) if appointment.device else None
     owner = records.owners.get(appointment.owner) if appointment.owner else None
     return Booking(appointment=appointment, device=device, owner=owner)
-
-
-def _holder(records: Records, hold: Hold) -> Owner:
-    return records.owners.get(records.touchpoints.get(hold.touchpoint).owner)
 
 
 def tell(who: Identity, people: Iterable[str | None]) -> None:
@@ -391,7 +388,7 @@ def _bay(
     chosen: str | None,
 ) -> list[Shown]:
     mine = [b for b in loaded.bookings if b.appointment.bay == bay]
-    held = [(h, name) for h, name in loaded.holds if h.bay == bay]
+    held = [(h, job_name(loaded.workshop, job, words)) for h, job in loaded.holds if h.bay == bay]
     away = [(t.start, t.end) for t in loaded.elsewhere if t.bay in (None, bay)]
     taken = [(b.appointment.start, b.appointment.end) for b in mine] + [(h.start, h.end) for h, _ in held]
     taken = sorted(taken + away)
@@ -458,6 +455,12 @@ def _block(
         href=f"/workshop?booking={a.id}",
         selected=a.id == chosen,
     )
+
+
+def job_name(workshop: Workshop, job: str | None, words: Words) -> str:
+    """What a workshop calls a job."""
+    known = workshop.service(job)
+    return words.label(known.names, known.id) if known else (job or "")
 
 
 def _held(hold: Hold, name: str, grid: _Grid, words: Words, now: int) -> Shown:

@@ -55,6 +55,22 @@ async def requested(lab: Lab) -> Appointment:
     return (await visits(lab))[0]
 
 
+async def test_a_workshop_learns_who_with_the_booking_and_not_while_somebody_chooses(lab: Lab) -> None:
+    await lab.write(lambda r: r.owners.update(replace(r.owners.get("jana"), name="Jana Keller")))
+    matter = await lab.worn_pads("car-1", "jana")
+    jana = await lab.caller(Role.OWNER, "jana")
+    held = await jana("POST", f"touchpoints/{matter.id}/hold")
+    assert held.status == 201
+    day = held.body["slots"][0]["start"][:10]
+    for path in (f"/workshop?lang=en&day={day}", f"/workshop/week?lang=en&day={day}"):
+        page = await reads(lab, path)
+        assert "Front brakes" in page
+        assert "Keller" not in page
+    assert "looked" not in [line["code"] for line in await jana.all("owners/jana/ledger")]
+    await says(lab, f"/me/touchpoints/{matter.id}/answer", action="book", slot=matter.slots[0].id)
+    assert "Jana Keller" in await reads(lab, f"/workshop?lang=en&booking={(await visits(lab))[0].id}")
+
+
 async def test_a_visit_from_the_request_to_the_job_done(lab: Lab) -> None:
     made = await requested(lab)
     mine, theirs = f"/me/visits/{made.id}", f"/workshop?lang=en&booking={made.id}"

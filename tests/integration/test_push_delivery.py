@@ -290,6 +290,9 @@ async def test_no_phone_rings_at_the_wheel_and_it_does_when_the_trip_is_over(pho
         world.clock.advance(world.now + MINUTE)
         await world.reports()
     assert phone.messages == []
+    [row] = await phone.rows()
+    tried = await world.read(lambda r: r.outbox.attempts(row.id))
+    assert [attempt.detail for attempt in tried] == ["waits: not_sent_driving"], "said once, not each minute"
     await world.parks()
     world.clock.advance(world.now + 3 * MINUTE)
     await phone.send()
