@@ -78,6 +78,8 @@ class Waiting:
     """ms from which it is installed without being agreed to"""
     state: str = "waiting"
     """waiting, running, finished, error, canceled"""
+    on_page: bool = False
+    """whether the yes was said on the owner's page and not on the device"""
     begin: int | None = None
     """ms, of the time that was chosen"""
     end: int | None = None
@@ -303,11 +305,13 @@ def settle(
         respond.answer(records, touchpoint.id, said, now, policy)
 
 
-def settle_on_device(records: Records, update: Waiting, now: int, policy: Policy) -> None:
-    """Somebody has said yes, on the device where the page has not closed the matter."""
+def settle_yes(records: Records, update: Waiting, now: int, policy: Policy) -> None:
+    """Somebody has said yes on the device; or on the page, and the process died before it had closed the
+    matter."""
     known = records.devices.find(update.device)
     if known is not None and known.owner is not None:
-        settle(records, update, known.owner, now, policy, channel="display")
+        channel = "page" if update.on_page else "display"
+        settle(records, update, known.owner, now, policy, channel)
 
 
 def _matters(records: Records, update: Waiting) -> list[Touchpoint]:
@@ -429,7 +433,7 @@ class Updates:
             await self._database.write(self._work(ask, update))
             await self._desk.told(update.action)
         for update in await self._desk.said_yes(AT_ONCE):
-            await self._database.write(self._work(settle_on_device, update))
+            await self._database.write(self._work(settle_yes, update))
             await self._desk.settled(update.action)
         await self._look()
         for update in await self._desk.ended(AT_ONCE):

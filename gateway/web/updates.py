@@ -20,7 +20,7 @@ _SELECT = (
     "FROM actions a JOIN releases r ON r.id = a.release "
     "LEFT JOIN rollouts o ON o.id = a.rollout WHERE "
 )
-LIVE = ("asked", "told", "denied", "yes", "agreed")
+LIVE = ("asked", "told", "denied", "yes", "chosen", "agreed")
 _LIVE = f"a.consent IN {LIVE} AND "
 
 
@@ -37,6 +37,7 @@ def _waiting(row: sqlite3.Row) -> Waiting:
         security=bool(plan.get("security")),
         forced_at=row["forced_at"],
         state=row["state"],
+        on_page=row["consent"] == "chosen",
         begin=row["window_from"],
         end=row["window_to"],
         held=row["held"],
@@ -103,11 +104,11 @@ class FirmwareDesk:
 
     async def said_yes(self, limit: int) -> list[Waiting]:
         """Agreed to, on a page or on the device itself, and the matter may still be asked."""
-        return await self._find("a.consent = 'yes' AND a.open = 1 ORDER BY a.id LIMIT ?", limit)
+        return await self._find("a.consent IN ('yes', 'chosen') AND a.open = 1 ORDER BY a.id LIMIT ?", limit)
 
     async def settled(self, action: int) -> None:
         """The matter is asked nowhere any more."""
-        await self._mark(action, ("yes",), "agreed")
+        await self._mark(action, ("yes", "chosen"), "agreed")
 
     async def agree(
         self, action: int, window: tuple[int, int] | None, held: str | None = None, *, forced: bool = False
@@ -125,7 +126,7 @@ class FirmwareDesk:
                     confirmed=True,
                     details=("forced by its date" if forced else "agreed by its owner",),
                     window=window,
-                    consent="agreed" if forced else "yes",
+                    consent="agreed" if forced else "chosen",
                 )
             actions.set_window(connection, action, now, window=window, held=held)
 
@@ -141,7 +142,8 @@ class FirmwareDesk:
         have been told. Those behind the action `after`."""
         return await self._find(
             "a.consent IS NOT NULL AND a.open = 1 AND a.id > ? AND ("
-            "(a.state = 'running' AND a.consent IN ('yes', 'agreed') AND coalesce(a.window_from, 0) <= ?) "
+            "(a.state = 'running' AND a.consent IN ('yes', 'chosen', 'agreed') "
+            "AND coalesce(a.window_from, 0) <= ?) "
             "OR (a.state = 'waiting' AND a.consent IN ('told', 'denied') AND a.forced_at <= ?)) "
             "ORDER BY a.id LIMIT ?",
             after,

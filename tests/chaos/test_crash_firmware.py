@@ -52,7 +52,7 @@ VISITED = {
     "rollouts.step stop: written", "rollouts.step stop: committed",
     "ddi.deployment: committed", "ddi.feedback: written", "ddi.feedback: committed",
     "ddi.config_data: committed", "ddi.confirm: committed", "a download: sending", "a download: sent",
-    "updates.ask: committed", "updates.settle_on_device: committed", "updates.close: committed",
+    "updates.ask: committed", "updates.settle_yes: committed", "updates.close: committed",
     "updates.tell_operator: written", "updates.tell_operator: committed",
 }  # fmt: skip
 """What the story has to come by: beginnings of labels."""

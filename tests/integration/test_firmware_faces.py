@@ -293,6 +293,18 @@ async def test_a_yes_on_the_device_itself_settles_the_matter_and_is_checked_firs
     assert (asked.state, asked.answer.channel) == (State.CLOSED, "display")
 
 
+async def test_a_yes_on_the_page_settles_the_matter_though_the_process_died_before_it_could(
+    world: World,
+) -> None:
+    await world.rolled_out(offered(world))
+    number = world.action()["id"]
+    await FirmwareDesk(world.office).agree(number, (NOW, NOW + 6 * HOUR))
+    await world.step()
+    asked = await matter(world)
+    assert (asked.state, asked.answer.channel) == (State.CLOSED, "page")
+    assert world.action()["consent"] == "agreed"
+
+
 async def test_a_product_whose_owner_is_not_asked_is_spared_while_it_drives_and_its_failure_is_a_case(
     world: World,
 ) -> None:
