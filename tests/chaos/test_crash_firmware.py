@@ -45,7 +45,8 @@ PATIENCE_S = 180.0
 CONTENT = random.Random(8).randbytes(300_000)
 VISITED = {
     "a piece: arrived", "a piece: written", "an artifact: read back", "an artifact: in its place",
-    "store.FirmwareStore._serve: written", "store.FirmwareStore._serve: committed", "uploads.begin: committed",
+    "store.FirmwareStore._serve: written", "store.FirmwareStore._serve: committed",
+    "uploads.begin: committed",
     "firmware.add_release: written", "firmware.add_release: committed",
     "firmware.make_rollout: written", "firmware.make_rollout: committed",
     "rollouts.step begin_group offer: written", "rollouts.step begin_group offer: committed",
