@@ -1004,7 +1004,7 @@ async def open_broker(
             username=embedded.username,
             password=embedded.password,
         )
-        return one, dataclasses.replace(one, url=embedded.devices_url, client_id=down)
+        return one, dataclasses.replace(one, url=embedded.devices_url, client_id=down, mqtt5=False)
     one = named_broker(settings)
     return one, dataclasses.replace(one, client_id=down)
 

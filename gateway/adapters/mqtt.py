@@ -70,6 +70,8 @@ class Broker:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    mqtt5: bool = True
+    """whether it speaks MQTT 5 at this address; the embedded one does so to ingest alone"""
 
     def endpoint(self) -> tuple[str, int]:
         """(host, port). Raises BrokerError for an address that is none."""

@@ -1,6 +1,6 @@
 """Everything over MQTT that is not ingest: messages to devices, and a look whether a broker takes us.
 
-The only module of the gateway that knows aiomqtt.
+The only module of the gateway that knows aiomqtt, and paho beneath it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import aiomqtt
 import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from gateway.adapters.mqtt import Broker, BrokerError
 
@@ -21,6 +23,8 @@ log = structlog.get_logger()
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 15.0
 """Seconds before a connection is tried again."""
 PUBLISH_TIMEOUT_S = 10.0
+LONGEST_EXPIRY_S = 2**32 - 1
+"""MQTT 5, section 3.3.2.3.3: four bytes."""
 
 
 class NotConnectedError(Exception):
@@ -28,7 +32,7 @@ class NotConnectedError(Exception):
 
 
 class MqttClient:
-    """One connection, kept, to publish over. MQTT 3.1.1, which every broker speaks."""
+    """One connection, kept, to publish over."""
 
     def __init__(self, broker: Broker, *, random: Callable[[], float]) -> None:
         self._broker, self._random = broker, random
@@ -59,18 +63,30 @@ class MqttClient:
             await asyncio.sleep(pause * (0.5 + self._random() / 2))
             pause = min(LONGEST_PAUSE, 2 * pause)
 
-    async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish at QoS 1; returns when the broker has taken it. Raises NotConnectedError."""
+    async def publish(
+        self, topic: str, payload: bytes, *, retain: bool, expires_s: int | None = None
+    ) -> None:
+        """Publish at QoS 1; returns when the broker has taken it, which lets go of it after `expires_s`
+        seconds where it speaks MQTT 5. Raises NotConnectedError."""
+        properties = _expiring(expires_s) if self._broker.mqtt5 else None
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._up.wait()
                 if self._client is None:
                     raise NotConnectedError("the connection has just ended")
-                await self._client.publish(topic, payload, qos=1, retain=retain)
+                await self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         except TimeoutError as error:
             raise NotConnectedError(f"no answer of the broker within {PUBLISH_TIMEOUT_S:g} s") from error
         except aiomqtt.MqttError as error:
             raise NotConnectedError(str(error)) from error
+
+
+def _expiring(seconds: int | None) -> Properties | None:
+    if seconds is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = min(max(seconds, 1), LONGEST_EXPIRY_S)
+    return properties
 
 
 class _Client(aiomqtt.Client):
@@ -103,7 +119,7 @@ def make_client(broker: Broker) -> aiomqtt.Client:
         username=broker.username,
         password=broker.password,
         identifier=broker.client_id,
-        protocol=aiomqtt.ProtocolVersion.V311,
+        protocol=aiomqtt.ProtocolVersion.V5 if broker.mqtt5 else aiomqtt.ProtocolVersion.V311,
         tls_context=context,
         timeout=PUBLISH_TIMEOUT_S,
     )

@@ -642,7 +642,8 @@ class Renderer:
             "actions": [{"id": action, "label": label} for action, label in words.actions],
             "expires": rfc3339(touchpoint.expires_at) if touchpoint.expires_at else None,
         }
-        return {"touchpoint": touchpoint.id, "show": show}
+        ttl_s = max(1, (touchpoint.expires_at - now) // 1000) if touchpoint.expires_at else None
+        return {"touchpoint": touchpoint.id, "show": show, "ttl_s": ttl_s}
 
     def _push(
         self, records: Records, found: Matter, delivery: Delivery, now: int

@@ -367,7 +367,9 @@ async def test_a_display_whose_broker_is_away_is_tried_again(
         broker.stop()
 
         class Impatient:
-            async def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+            async def publish(
+                self, topic: str, payload: bytes, *, retain: bool, expires_s: int | None = None
+            ) -> None:
                 async with asyncio.timeout(0.3):
                     await client.publish(topic, payload, retain=retain)
 

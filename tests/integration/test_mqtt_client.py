@@ -1,6 +1,7 @@
 """The connection that everything but ingest uses: what happens when its broker leaves."""
 
 import asyncio
+import dataclasses
 import select
 import socket
 import threading
@@ -10,11 +11,12 @@ from typing import Any
 import aiomqtt
 import pytest
 import uvloop
+from real_parts import Mosquitto
 
 from gateway.adapters.mqtt import Broker
-from gateway.adapters.mqtt_client import make_client
+from gateway.adapters.mqtt_client import MqttClient, make_client
 
-CONNACK = bytes((0x20, 2, 0, 0))
+CONNACK = bytes((0x20, 3, 0, 0, 0))
 
 
 class LeavingBroker:
@@ -67,3 +69,25 @@ def test_a_broker_that_leaves_while_we_do_causes_no_trouble(broker: LeavingBroke
 
     uvloop.run(leave_together())
     assert troubles == []
+
+
+async def test_the_broker_lets_go_of_what_a_display_shows_when_the_matter_ends(mosquitto: Mosquitto) -> None:
+    topic = "touchpoint/v1/car-9/touchpoint/t1"
+    broker = Broker(url=mosquitto.url, client_id="down-9")
+    down = MqttClient(broker, random=lambda: 0.0)
+    task = asyncio.create_task(down.run())
+    try:
+        await down.publish(topic, b"{}", retain=True, expires_s=600)
+        async with make_client(dataclasses.replace(broker, client_id="display-9")) as display:
+            await display.subscribe(topic, qos=1)
+            async with asyncio.timeout(15):
+                message = await anext(display.messages)
+            assert (message.payload, message.retain) == (b"{}", True)
+            left = getattr(message.properties, "MessageExpiryInterval", None)
+            assert left is not None
+            assert 540 < left <= 600
+        await down.publish(topic, b"", retain=True)
+        await down.publish(topic, b"{}", retain=False, expires_s=2**40)  # a span that no broker can count
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
