@@ -167,6 +167,15 @@ def _operating(commands: Subcommands) -> None:
     _tokens(commands, module)
     _users(commands, "gateway.commands_users")
     _quarantine(commands, module)
+    bulk = commands.add(
+        "import",
+        "take owners, devices and workshops from a file: all or none",
+        "touchpoint import fleet.csv",
+        lazy("gateway.commands_import", "import_file"),
+    )
+    _config(bulk)
+    _json(bulk)
+    bulk.add_argument("file", metavar="FILE.csv", help="the first line holds the names: type, id, name, …")
     journal = commands.add("journal", "look at the journal", "touchpoint journal status")
     status = Subcommands(journal, "journal_command").add(
         "status",
