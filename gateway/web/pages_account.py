@@ -126,6 +126,7 @@ async def account(request: web.Request) -> web.Response:
 async def _account(at: _At, *, codes: list[str] | None = None) -> web.Response:
     view = await at.read(lambda records: _view(records, at))
     view.codes = codes
+    view.ready = view.ready or codes is not None
     return at.show("account.html", view)
 
 

@@ -48,7 +48,7 @@
   }
 
   if (!window.PublicKeyCredential || !navigator.credentials) return;
-  for (const box of document.querySelectorAll("[data-passkey]")) box.hidden = false;
+  document.documentElement.classList.add("passkeys"); // shows what needs them, on this page and what is laid over it
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-passkey] button");
     if (button) act(button.closest("[data-passkey]"), button);
