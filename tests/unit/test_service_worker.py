@@ -90,8 +90,24 @@ def test_a_button_answers_where_it_stands() -> None:
             "credentials": "same-origin",
         }
     ]
-    assert told["opened"] == ["/me/visits/v1?said=booked"]
+    assert told["opened"] == [], "nobody needs a page for that"
     assert told["closed"] == 1
+    (notification,) = told["shown"]
+    assert (notification["body"], notification["actions"], notification["silent"]) == ("Gebucht.", [], True)
+    assert notification["data"]["url"] == "/me/visits/v1?said=booked"
+
+
+@pytest.mark.parametrize(
+    ("leads", "body"),
+    [
+        ("/me/touchpoints/t1?said=taken", "This time has just been taken. Tap for the next ones."),
+        ("/me/touchpoints/t1?said=conflict", "It has been answered already. Tap to see what holds."),
+        ("/me?said=not_now", "Noted."),
+    ],
+)
+def test_the_notification_says_what_came_of_it(leads: str, body: str) -> None:
+    (notification,) = worker(action="book:nord@2", leads=leads, said=OFFER | {"language": "en"})["shown"]
+    assert notification["body"] == body
 
 
 def test_a_parameter_of_any_other_action_stays_with_it() -> None:

@@ -4,6 +4,12 @@ const OFFLINE = {
   en: "You are offline: your answer has not been sent. Choose again when you are back.",
   de: "Sie sind offline: Ihre Antwort wurde nicht gesendet. Wählen Sie noch einmal, wenn Sie wieder verbunden sind.",
 };
+const SAID = { // what came of an answer, by the word that its page carries
+  en: { booked: "Booked.", requested: "Requested. The workshop will answer.", taken: "This time has just been taken. Tap for the next ones.",
+    conflict: "It has been answered already. Tap to see what holds.", call: "Somebody will call you.", noted: "Noted." },
+  de: { booked: "Gebucht.", requested: "Angefragt. Die Werkstatt antwortet.", taken: "Diese Zeit ist gerade vergeben worden. Tippen Sie für die nächsten.",
+    conflict: "Darauf wurde schon geantwortet. Tippen Sie, um zu sehen, was gilt.", call: "Sie werden angerufen.", noted: "Notiert." },
+};
 const PAGES = { other_time: "/times", other_workshop: "/workshops" }; // what is chosen on a page
 
 self.addEventListener("push", (event) => {
@@ -41,7 +47,11 @@ async function answer(said, action, page) {
   const there = new URL(done.url);
   // The session has ended: sign in, and the page with the same choices follows.
   if (there.pathname.startsWith("/sign-in")) return open("/sign-in?next=" + encodeURIComponent(new URL(page, self.location.origin).pathname));
-  return open(done.ok ? there.pathname + there.search : page);
+  if (!done.ok) return open(page);
+  // It is answered, and nobody needs a page: the notification says what came of it, and leads there.
+  const words = SAID[said.language] || SAID[(self.navigator.language || "en").slice(0, 2)] || SAID.en;
+  const came = words[there.searchParams.get("said")] || words.noted;
+  return show({ ...said, about: "answered", actions: [], url: there.pathname + there.search }, came);
 }
 async function open(path) {
   const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
