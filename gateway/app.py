@@ -76,6 +76,7 @@ from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
 from gateway.flow.assess import DECODER, FACTS_EVERY_MS, READ_LIMIT, STATE_EVERY_MS, Assessor
 from gateway.flow.busy_feeds import BusyFeeds
+from gateway.flow.course import Courses
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
 from gateway.flow.mail import is_ours, receive_mail
@@ -594,8 +595,15 @@ class Gateway:
         ).run()
 
     async def _deliver(self) -> None:
+        courses = Courses(self.timeseries, self.renderer.texts, lambda: self.renderer.signals)
         await Deliverer(
-            self.database, self.clock, self.channels, self.policy, self.renderer, self.counters
+            self.database,
+            self.clock,
+            self.channels,
+            self.policy,
+            self.renderer,
+            self.counters,
+            courses.write,
         ).run()
 
     async def _time(self) -> None:

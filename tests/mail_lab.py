@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import aiosmtplib
@@ -17,9 +19,11 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from garage import SIGNALS, TEXTS, World
 
 from gateway.adapters.mail_in import MailServer
+from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.channels.email import EmailChannel, Relay
 from gateway.domain.calendars import CalendarSettings, Reach
 from gateway.domain.counters import Counters
+from gateway.flow.course import Courses
 from gateway.flow.deliver import Deliverer
 from gateway.flow.mail import is_ours, receive_mail
 from gateway.flow.outgoing import Renderer
@@ -73,6 +77,7 @@ class Lab:
     box: Mailbox
     server: MailServer
     deliverer: Deliverer
+    series: EmbeddedTimeSeries
     sent: int = 0
 
     async def deliver(self) -> None:
@@ -239,7 +244,8 @@ async def open_lab(
         max_bytes=262_144,
     )
     listening = await server.start()
-    async with open_mailbox() as box:
+    async with open_mailbox() as box, AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         channel = EmailChannel(
             Relay(host=box.address[0], port=box.address[1], starttls="never"),
             sender="After-sales <after-sales@touchpoint.example>",
@@ -250,11 +256,19 @@ async def open_lab(
         renderer = Renderer(
             texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://tp.example"
         )
+        series = EmbeddedTimeSeries(folder / "timeseries.db")
         deliverer = Deliverer(
-            world.database, world.clock, {"email": channel}, world.policy, renderer, Counters()
+            world.database,
+            world.clock,
+            {"email": channel},
+            world.policy,
+            renderer,
+            Counters(),
+            Courses(series, TEXTS, lambda: SIGNALS).write,
         )
         try:
-            yield Lab(world, box, server, deliverer)
+            yield Lab(world, box, server, deliverer, series)
         finally:
+            await series.close()
             listening.close()
             await listening.wait_closed()

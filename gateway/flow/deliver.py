@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -265,8 +265,11 @@ class Deliverer:
         policy: Policy,
         renderer: Renderer,
         counters: Counters,
+        complete: Callable[[Delivery], Awaitable[Delivery]] | None = None,
     ) -> None:
+        """`complete` adds to a mail what the records do not hold."""
         self._database = database
+        self._complete = complete
         self._clock = clock
         self._channels = channels
         self._policy = policy
@@ -406,7 +409,10 @@ class Deliverer:
         if todo is None:
             return
         if isinstance(todo, Ready):
-            await self._send_in_turn(delivery, todo.delivery)
+            ready = todo.delivery
+            if self._complete is not None and ready.channel == EMAIL:
+                ready = await self._complete(ready)
+            await self._send_in_turn(delivery, ready)
         else:
             await self._store(delivery, todo)
 

@@ -21,7 +21,7 @@ from gateway.domain.policy import Policy
 from gateway.domain.texts import Texts
 from gateway.domain.visit_words import arrival, code_words, terms_of_visit
 from gateway.domain.wording import Words, touchpoint_words
-from gateway.flow import consents
+from gateway.flow import consents, course
 from gateway.ports import Records
 from rules import Catalogue
 
@@ -189,6 +189,8 @@ def render(records: Records, delivery: Delivery, now: int, speech: Speech) -> De
         mail = _refusal(told, payload, to, now)
     else:
         mail = _invitation(told, str(payload["method"]), to, now)
+        if told.party is Party.WORKSHOP and told.words is not None and payload["method"] != "CANCEL":
+            mail[course.KEY] = course.of(records, appointment, speech.policy, told.language, told.zone)
     return replace(delivery, payload={**payload, **mail, "language": told.language})
 
 

@@ -521,6 +521,16 @@ class Renderer:
         self._policy = policy
         self._public_url = public_url.rstrip("/")
 
+    @property
+    def texts(self) -> Texts:
+        """The words."""
+        return self._texts
+
+    @property
+    def signals(self) -> Catalogue:
+        """Those of the rules in force."""
+        return self._signals
+
     def take(self, rules: RuleSet) -> None:
         """Values are worded by the signals of the rules in force."""
         self._signals = rules.catalogue

@@ -1,5 +1,6 @@
 """Invitations go out by real SMTP and are accepted, countered and cancelled by an independent calendar."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,9 +13,11 @@ import pytest
 from garage import DAY, MINUTE, NORD, World, at, open_world
 from mail_lab import OWNER_MAIL, REPLIES, WORKSHOP_MAIL, Lab, open_lab, reply
 
+from gateway.adapters.codecs import make_decoder
 from gateway.domain.appointment import Appointment, AppointmentState, HomeVisits
 from gateway.domain.calendars import CalendarSettings, Reach
 from gateway.domain.mail import return_path
+from gateway.domain.messages import Batch
 from gateway.domain.touchpoint import State
 from gateway.flow import book
 from gateway.ports import Records
@@ -119,6 +122,27 @@ async def test_a_plain_mail_carries_the_codes_the_earlier_visits_and_all_that_wa
     assert "P1234 (" in told
     assert "Außerdem gefunden: Bremsbeläge hinten" in told
     assert "Frühere Besuche hier: 3. Dezember 2025: Bremsen vorn (pads rear)" in told
+
+
+async def test_a_plain_mail_has_the_course_of_what_was_found_week_by_week(lab: Lab) -> None:
+    """What was measured while it was another's is not told, and what comes after the booking neither."""
+    now = lab.world.now
+    await lab.world.write(lambda r: r.devices.transfer("car", None, now - 90 * DAY))
+    await lab.world.write(lambda r: r.devices.transfer("car", "jana", now - 40 * DAY))
+    worn = [(now - days * DAY, 80.0 - days / 5) for days in (60, 39, 30, 20, 10, 1)] + [(now + DAY, 99.0)]
+    payload = json.dumps([{"ts": ts, "signals": {"pad_wear_front": value}} for ts, value in worn])
+    message = ("touchpoint/v1/car/telemetry", payload.encode())
+    batch = Batch(first=1, received=now + DAY, messages=[message], decoder=make_decoder({}))
+    await lab.series.write([batch], lambda _: ("car", ""), 1)
+    await asked(lab)
+    mail = await lab.newest(WORKSHOP_MAIL)
+    text = mail.mail.get_body(("plain",)).get_content().replace("\u00a0", " ")
+    table = text[text.index("Woche für Woche") :].splitlines()
+    assert len(table) == 7, table  # five weeks with readings, and the limit
+    assert table[1].endswith(": 4,8 mm")
+    assert table[5].endswith(": 4,0 mm")
+    assert table[6].strip() == "Grenze: 3,0 mm"
+    assert "Woche für Woche" not in (await lab.newest(OWNER_MAIL)).mail.as_string()
 
 
 async def test_at_home_the_calendar_keeps_the_whole_window_free(lab: Lab) -> None:
