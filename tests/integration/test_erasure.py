@@ -25,7 +25,8 @@ from gateway.domain.messages import QuarantineRow
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import State
 from gateway.domain.webhooks import SigningSecret, Webhook
-from gateway.flow import erase
+from gateway.flow import erase, follow_up, returning
+from gateway.flow import visit as visits
 from gateway.flow.assess import Assessor
 from gateway.flow.record import Recorder
 from gateway.ports import Records
@@ -254,6 +255,27 @@ async def test_visits_are_cancelled_displays_cleared_and_who_knew_is_told(lab: L
     entries = [entry for batch in lab.announced for entry in batch if entry["type"] == "erase"]
     assert [entry["devices"] for entry in entries] == [{"car-1": [[0, NOW + HOUR]]}]
     assert entries[0]["left"] == ["car-1"]
+
+
+async def test_a_job_that_has_begun_is_finished_without_a_name(lab: Lab) -> None:
+    matter = await lab.worn_pads("car-1", "jana")
+    jana, north = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.WORKSHOP, "north")
+    await jana("POST", f"touchpoints/{matter.id}/answer", {"action": "book", "slot": matter.slots[0].id})
+    [visit] = await north.all("appointments")
+    lab.clock.advance(matter.slots[0].start)
+    for step in ("checked_in", "in_work"):
+        assert (await north("POST", f"appointments/{visit['id']}/progress", {"step": step})).status == 201
+    assert (await (await lab.caller())("DELETE", "owners/jana")).status == 204
+    asked = await north("POST", f"appointments/{visit['id']}/extra-work", {"reason": "Discs", "price": 240})
+    assert asked.status == 409, asked
+    done = await north("POST", f"appointments/{visit['id']}/done", {"note": "new pads"})
+    assert (done.status, done.body["state"], done.body["owner"]) == (201, "done", None), done
+    policy, later = lab.context.policy, lab.clock.now() + 400 * DAY
+    lab.clock.advance(later)
+    await lab.write(lambda r: visits.settle_due(r, later, policy))
+    await lab.write(lambda r: returning.settle_due(r, later, policy))
+    await lab.write(lambda r: follow_up.step(r, later, policy))
+    assert await lab.read(lambda r: r.feedback.page(limit=10)) == []
 
 
 async def test_what_stood_on_a_display_is_cleared(lab: Lab) -> None:
