@@ -13,6 +13,7 @@ from gateway.domain.moments import DAY_MS
 from gateway.flow import clusters, journeys, measure, voices
 from gateway.flow.voices import SaidCluster
 from gateway.ports import Records
+from gateway.web import rights
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, Query, fault_at
 from gateway.web.api.shapes import Id, Moment, MomentIn, Out
@@ -285,9 +286,13 @@ async def show_journey(call: Call, query: JourneyQuery) -> JourneyOut:
     none did, a product was delivered when it became its owner's.
     """
     since, until = query.span(call.now)
-    found = await call.read(lambda r: journeys.journeys(r, query.by, since, until, query.owner))
-    if query.owner is not None:
-        call.who.saw(query.owner, f"owner:{query.owner}", "check_owner")
+
+    def work(records: Records) -> list[journeys.Journey]:
+        if query.owner is not None:
+            rights.owner(records, call.who, query.owner)
+        return journeys.journeys(records, query.by, since, until, query.owner)
+
+    found = await call.read(work)
     items = [
         JourneyRow(
             key=one.key,

@@ -27,6 +27,7 @@ from gateway.web.problems import Problem
 
 T = TypeVar("T")
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Number = Annotated[int, Field(ge=1, le=2**53)]
 UploadId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,64}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Document = Annotated[str, StringConstraints(min_length=2, max_length=200_000)]
@@ -152,7 +153,7 @@ async def add_release(call: Call, body: ReleaseIn) -> ReleaseOut:
 
 
 @endpoints.delete("/firmware/releases/{release_id}", *STAFF)
-async def withdraw_release(call: Call, release_id: int) -> None:
+async def withdraw_release(call: Call, release_id: Number) -> None:
     """Withdraw a release: no device gets it any more, and what is under way is stopped."""
     key = office_of(call).store.index_key()
 
@@ -378,7 +379,7 @@ async def dry_run(call: Call, body: RolloutIn) -> DryOut:
 
 
 @endpoints.get("/firmware/rollouts/{rollout_id}", *STAFF)
-async def get_rollout(call: Call, rollout_id: int) -> RolloutOut:
+async def get_rollout(call: Call, rollout_id: Number) -> RolloutOut:
     """Show a rollout with its picture."""
     return await reading(call, lambda c: _rollout(c, rollout_id))
 
@@ -392,25 +393,25 @@ async def _steer(call: Call, number: int, move: str) -> RolloutOut:
 
 
 @endpoints.post("/firmware/rollouts/{rollout_id}/start", *STAFF)
-async def start_rollout(call: Call, rollout_id: int) -> RolloutOut:
+async def start_rollout(call: Call, rollout_id: Number) -> RolloutOut:
     """Start a rollout that is ready."""
     return await _steer(call, rollout_id, "start")
 
 
 @endpoints.post("/firmware/rollouts/{rollout_id}/pause", *STAFF)
-async def pause_rollout(call: Call, rollout_id: int) -> RolloutOut:
+async def pause_rollout(call: Call, rollout_id: Number) -> RolloutOut:
     """Begin nobody more until it is resumed."""
     return await _steer(call, rollout_id, "pause")
 
 
 @endpoints.post("/firmware/rollouts/{rollout_id}/resume", *STAFF)
-async def resume_rollout(call: Call, rollout_id: int) -> RolloutOut:
+async def resume_rollout(call: Call, rollout_id: Number) -> RolloutOut:
     """Go on with a paused rollout."""
     return await _steer(call, rollout_id, "resume")
 
 
 @endpoints.post("/firmware/rollouts/{rollout_id}/stop", *STAFF)
-async def stop_rollout(call: Call, rollout_id: int) -> RolloutOut:
+async def stop_rollout(call: Call, rollout_id: Number) -> RolloutOut:
     """Stop a rollout for good: who has not begun is spared it."""
     return await _steer(call, rollout_id, "stop")
 
@@ -542,7 +543,7 @@ async def assign(call: Call, device_id: str, body: AssignIn) -> FirmwareDeviceOu
 
 
 @endpoints.post("/firmware/devices/{device_id}/actions/{action_id}/cancel", *STAFF)
-async def cancel(call: Call, device_id: str, action_id: int) -> FirmwareDeviceOut:
+async def cancel(call: Call, device_id: str, action_id: Number) -> FirmwareDeviceOut:
     """Ask a device to stop; what it does not know of yet is over at once."""
 
     def work(connection: sqlite3.Connection) -> FirmwareDeviceOut:
