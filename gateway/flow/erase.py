@@ -11,7 +11,7 @@ them is told of this (Art. 19). What stays names nobody.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.domain.appointment import PENDING, Appointment, AppointmentState
@@ -59,8 +59,9 @@ def erase(records: Records, owner_id: str, now: int, policy: Policy) -> Erased:
     owner = records.owners.get(owner_id)
     own, others = _products(records, owner_id), _others(records, owner_id)
     spans = {device: _spans(records, device, owner_id, now) for device in _ever_owned(records, owner_id)}
-    visits = records.workshops.appointments(owner=owner_id)
-    written = [row.id for row in _rows(records, owner_id) if row.channel == outgoing.LETTER]
+    visits = records.workshops.appointments(owner=owner_id, limit=ALL)
+    queued = records.personal.rows("outbox", owner_id)
+    written = [str(row["id"]) for row in queued if row["channel"] == outgoing.LETTER]
     cancelled = [visit.id for visit in visits if _cancelled(records, visit, now, policy)]
     _leave_others(records, owner_id, now)
     shown = _withdrawn(records, owner_id, now)
@@ -114,12 +115,6 @@ def _others(records: Records, owner_id: str) -> set[str]:
         found.update(person.owner for person in records.people.history(device))
         found.update(ownership.owner for ownership in records.devices.ownerships(device))
     return found - {owner_id}
-
-
-def _rows(records: Records, owner_id: str) -> Iterator[Delivery]:
-    """Everything that was ever queued for them."""
-    for row in records.personal.rows("outbox", owner_id):
-        yield records.outbox.get(str(row["id"]))
 
 
 # --- ending it ------------------------------------------------------------------------------------

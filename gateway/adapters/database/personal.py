@@ -64,7 +64,8 @@ def _of_their_time(name: str, at: str) -> Which:
 
     def which(owner: str) -> sa.ColumnElement[bool]:
         table, own = tables.metadata.tables[name], tables.metadata.tables["ownerships"]
-        return sa.exists().where(
+        among = table.c.device.in_(sa.select(own.c.device).where(own.c.owner == owner))  # what an index finds
+        return among & sa.exists().where(
             own.c.owner == owner,
             own.c.device == table.c.device,
             own.c.since <= table.c[at],
@@ -192,14 +193,11 @@ def _needed(owner: str) -> sa.ColumnElement[bool]:
     campaign's text."""
     findings, asked = tables.findings.c, tables.touchpoints.c
     among, recalled = tables.touchpoint_findings.c, tables.recall_devices.c
-    others = sa.select(asked.finding).where(asked.owner != owner)
-    along = (
-        sa.select(among.finding)
-        .join_from(tables.touchpoint_findings, tables.touchpoints, asked.id == among.touchpoint)
-        .where(asked.owner != owner)
+    others = sa.exists().where(asked.finding == findings.id, asked.owner != owner)
+    along = sa.exists().where(
+        among.finding == findings.id, asked.id == among.touchpoint, asked.owner != owner
     )
-    campaigns = sa.select(recalled.finding).where(recalled.finding.is_not(None))
-    return sa.or_(findings.id.in_(others), findings.id.in_(along), findings.id.in_(campaigns))
+    return sa.or_(others, along, sa.exists().where(recalled.finding == findings.id))
 
 
 def _on_its_way(owner: str) -> sa.ColumnElement[bool]:
