@@ -44,6 +44,8 @@ ROW_MS = 15 * moments.MINUTE_MS
 FREE_LEAST_MS = 45 * moments.MINUTE_MS
 """A shorter gap is not worth saying that it is free."""
 MOST_ROWS = 63
+LIST_MOST = 200
+READ_AT_ONCE = 500
 COMING = (AppointmentState.REQUESTED, AppointmentState.WISHED, AppointmentState.CONFIRMED)
 WAITING = (AppointmentState.REQUESTED, AppointmentState.WISHED)
 """The workshop is to say something."""
@@ -235,9 +237,21 @@ def _shown_day(
 def newest_booking(records: Records, workshop: Workshop, now: int, days_back: int = 0) -> Appointment | None:
     """The touchpoints' booking that was made last, of those today and later, or so many days ago."""
     since = moments.day_start(now, workshop.time_zone, -days_back)
-    found = records.workshops.appointments(workshop=workshop.id, start=since)
-    ours = [a for a in found if a.touchpoint and a.state in BUSY]
-    return max(ours, key=lambda a: a.created, default=None)
+    found = (a for a in booked(records, workshop.id, since) if a.state in BUSY)
+    return max(found, key=lambda a: a.created, default=None)
+
+
+def booked(records: Records, workshop: str, since: int) -> list[Appointment]:
+    """What owners booked of the times from `since` on; a workshop's own entries may be many more."""
+    found: list[Appointment] = []
+    after = None
+    while len(found) < LIST_MOST:
+        some = records.workshops.appointments(workshop=workshop, start=since, after=after, limit=READ_AT_ONCE)
+        found += [a for a in some if a.touchpoint]
+        if len(some) < READ_AT_ONCE:
+            break
+        after = some[-1].id
+    return found[:LIST_MOST]
 
 
 def _most_telling(loaded: Day) -> Appointment | None:
@@ -702,8 +716,7 @@ async def coming(request: web.Request) -> web.Response:
     def work(records: Records) -> tuple[Workshop, list[Booking]]:
         workshop = rights.workshop(records, at.who, at.workshop_id)
         since = moments.day_start(at.now, workshop.time_zone)
-        found = records.workshops.appointments(workshop=workshop.id, start=since, limit=200)
-        shown = [_booking(records, a) for a in found if a.touchpoint]
+        shown = [_booking(records, a) for a in booked(records, workshop.id, since)]
         tell(at.who, [one.appointment.owner for one in shown])
         return workshop, shown
 
