@@ -27,6 +27,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 
 from gateway.domain.messages import Batch, Names
+from gateway.domain.times import rfc3339
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
@@ -262,8 +263,8 @@ class InfluxTimeSeries:
             self._client()
             .delete_api()
             .delete(
-                start=_time(max(start, 0)),
-                stop=_time(last),
+                start=rfc3339(max(start, 0)),
+                stop=rfc3339(last),
                 predicate=f"device={_flux(device)}",
                 bucket=self._bucket,
                 org=self._org,
