@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace as Shown
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from gateway.domain.household import Person
 from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Preferences, PushSubscription
 from gateway.domain.purposes import Basis
+from gateway.domain.touchpoint import LedgerLine
 from gateway.flow import agree, consents, outgoing, people
 from gateway.ports import Records
 from gateway.web import export, reached, rights, views
@@ -161,15 +162,20 @@ async def ledger(request: web.Request) -> web.Response:
     at = await open_page(request)
     after, device = request.query.get("after"), request.query.get("device")
     most = LEDGER_LINES * (DEVICE_SHARE if device else 1)
-    title = await at.read(lambda r: rights.device(r, at.who, device).title) if device else None
     lines = await at.read(lambda r: people.ledger(r, at.owner_id, after=after, limit=most + 1))
     narrow = f"device={quote(device)}&" if device else ""
     older = f"/me/ledger?{narrow}after={quote(lines[most - 1].id)}" if len(lines) > most else None
     kept = [line for line in lines[:most] if device is None or line.device == device]
+    title = await at.read(lambda r: _product(r, at, device, kept)) if device else None
     shown = views.ledger(kept, at.context, at.words, newest_first=True)
     back = f"/me/products/{quote(device)}" if device else "/me/you"
     view = Shown(ledger=shown, older=older, product=title, back=back)
     return at.answer("owner_ledger.html", "products" if device else "you", view)
+
+
+def _product(records: Records, at: OwnerPage, device: str, lines: Sequence[LedgerLine]) -> str:
+    """What a product is called to somebody whose it is, or was when these lines were written."""
+    return (records.devices.get(device) if lines else rights.device(records, at.who, device)).title
 
 
 @routes.post("/me/consents/{purpose}")

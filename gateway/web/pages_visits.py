@@ -22,6 +22,9 @@ from gateway.web.render import see
 routes = web.RouteTableDef()
 owner_only = allow(Role.OWNER)
 
+MAP = "https://www.openstreetmap.org/search?query="
+"""Where the way there opens; a phone that has maps of its own opens those (RFC 5870)."""
+
 
 @routes.get("/me/visits")
 @owner_only
@@ -117,7 +120,8 @@ def _visit_view(loaded: Shown, one: Any, at: OwnerPage) -> Shown:
         upcoming=appointment.state in COMING and appointment.state not in HERE,
         workshop=workshop.name if workshop else appointment.workshop,
         address=address,
-        map_url=f"geo:0,0?q={quote(address)}" if address else None,
+        map_url=f"{MAP}{quote(address)}" if address else None,
+        geo=f"geo:0,0?q={quote(address)}" if address else None,
         phone=phone,
         phone_link="".join(c for c in phone or "" if c.isdigit() or c == "+"),
         told=views.told(appointment, loaded.matter, one, at.context, words) if appointment.diagnosis else [],

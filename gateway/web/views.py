@@ -402,6 +402,7 @@ def matter(found: Matter, context: Context, words: Words, now: int, one: Series 
         resets=bool(found.rule and found.rule.resets),
         answered=_answered(found, words),
         begun=None,
+        device=found.device.id,
         why=said.why,
         workshop=place,
     )

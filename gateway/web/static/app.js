@@ -212,6 +212,8 @@
       held.add(hold.dataset.hold); // the times are kept while somebody looks at them
       fetch(hold.dataset.hold, { method: "POST", credentials: "same-origin" }).then((answer) => answer.text()).then(refresh, () => {});
     }
+    if (/Android/.test(navigator.userAgent))
+      for (const way of document.querySelectorAll("[data-geo]")) way.href = way.dataset.geo; // the phone's own maps
     const began = document.querySelector("[data-begun]");
     if (began && !held.has(began.dataset.begun)) {
       held.add(began.dataset.begun); // so that the choice can be gone on with anywhere else
