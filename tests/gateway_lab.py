@@ -56,7 +56,7 @@ class GatewayProcess:
         self.ready()
 
     def ready(self) -> None:
-        wait_until(self._ready, f"the gateway is ready; its log: {self.folder / 'gateway.log'}", 30)
+        wait_until(self._ready, f"the gateway is ready; its log: {self.folder / 'gateway.log'}", 90)
 
     def _ready(self) -> bool:
         assert self.process is not None

@@ -67,7 +67,7 @@ class HeldJournal:
         return [payload for _, payload in self.messages]
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 15) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Wait for something that another process brings about and nothing announces."""
     try:
         async with asyncio.timeout(seconds):

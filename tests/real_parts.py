@@ -38,7 +38,7 @@ def need(program: str, package: str) -> str:
     return path
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 15, *, every: float = 0.01) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60, *, every: float = 0.01) -> None:
     """Polls a condition outside our process that nothing announces, such as a port being opened."""
     end = time.monotonic() + seconds
     while not condition():
@@ -59,7 +59,7 @@ def end(process: "subprocess.Popen[bytes] | None", with_signal: int = signal.SIG
         return
     process.send_signal(with_signal)
     try:
-        process.wait(10)
+        process.wait(30)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

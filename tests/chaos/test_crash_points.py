@@ -216,7 +216,7 @@ class Fragile(RunningGateway):
             try:
                 return self._call(method, path, body, key)
             except (OSError, http.client.HTTPException):
-                wait_until(self.ended, "what does not answer has died", 20)
+                wait_until(self.ended, "what does not answer has died", 60)
                 self.revive()
 
     def _call(self, method: str, path: str, body: Any, key: str) -> Any:
@@ -227,7 +227,7 @@ class Fragile(RunningGateway):
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}"
         try:
             with urllib.request.urlopen(
-                urllib.request.Request(url, data, headers, method=method), timeout=20
+                urllib.request.Request(url, data, headers, method=method), timeout=60
             ) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as refused:
@@ -329,7 +329,7 @@ class Telling:
         return found[0] if found and found[0]["state"] == "open" else None
 
     def _rows(self, query: str) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.gateway.data / "domain.db", timeout=10)) as database:
+        with contextlib.closing(sqlite3.connect(self.gateway.data / "domain.db", timeout=30)) as database:
             return database.execute(query).fetchall()
 
     def outcome(self) -> Outcome:
@@ -419,7 +419,7 @@ def _people(telling: Telling) -> None:
         numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
         point = b"\4" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
         row = (owner, owner, f"{receiver.url}/{owner}", base64url(point), base64url(bytes(16)), "phone", 0)
-        with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=5)) as database, database:
+        with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=30)) as database, database:
             # Past the API, which takes no address without TLS.
             columns = "id, owner, endpoint, p256dh, auth, label, created"
             database.execute(f"INSERT INTO push_subscriptions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)

@@ -107,7 +107,7 @@ class Outcome:
 
 def domain(gateway: RunningGateway, query: str) -> list[Any]:
     """What no page shows."""
-    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=10)) as database:
+    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=30)) as database:
         return database.execute(query).fetchall()
 
 

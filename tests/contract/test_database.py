@@ -182,7 +182,7 @@ async def test_work_stands_in_a_thread_and_leaves_the_loop_free(database: SqlDat
 
     def slow(records: Records) -> bool:
         loop.call_soon_threadsafe(entered.set)
-        return bool(leave.wait(10))
+        return bool(leave.wait(60))
 
     reading = asyncio.create_task(database.read(slow))
     await entered.wait()
@@ -196,7 +196,7 @@ async def test_a_reader_sees_one_moment_however_long_it_reads(town: SqlDatabase)
     def twice(records: Records) -> tuple[int, int]:
         before = len(records.owners.page())
         begun.set()
-        assert written.wait(10)
+        assert written.wait(60)
         return before, len(records.owners.page())
 
     reading = asyncio.create_task(town.read(twice))

@@ -149,7 +149,7 @@ async def test_several_processes_may_append(path: Path, journal: SqliteJournal) 
         assert await other.append(some(2, "b"), NOW) == 3
         assert await journal.append(some(2, "c"), NOW) == 5
         assert await other.append(some(2, "d"), NOW) == 7
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while journal.head() < 8:
                 woken.clear()
                 await woken.wait()

@@ -277,7 +277,7 @@ async def test_who_announces_waits_for_what_somebody_else_is_sending(world: Worl
             await asyncio.sleep(0.001)
         assert not caller.done()
         slow.gate.set()
-        await asyncio.wait_for(caller, 10)
+        await asyncio.wait_for(caller, 60)
     assert len(slow.sent) == 1
 
 
@@ -298,7 +298,7 @@ class Display:
         self.client.loop_start()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.01)
 

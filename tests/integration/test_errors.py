@@ -192,7 +192,7 @@ def test_ending_says_nothing_but_that_it_ends(mosquitto: Mosquitto, tmp_path: Pa
             mosquitto.process.send_signal(signal.SIGTERM)
         assert gateway.process is not None
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(15) == 0
+        assert gateway.process.wait(60) == 0
         assert TRACEBACK not in gateway.log
         assert "stopping" in gateway.log
 

@@ -41,7 +41,7 @@ def running(works: Works, **settings: str) -> Iterator[None]:
 def poll(url: str, token: str = "", secure: ssl.SSLContext | None = None) -> tuple[int, object]:
     request = urllib.request.Request(url, headers={"Authorization": f"TargetToken {token}"} if token else {})
     try:
-        with urllib.request.urlopen(request, timeout=10, context=secure) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=secure) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, None

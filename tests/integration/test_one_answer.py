@@ -138,7 +138,7 @@ def with_a_phone(gateway: RunningGateway, push: PushService, owner: str) -> None
     url = f"http://127.0.0.1:{push.server_address[1]}/{owner}"
     row = (owner, owner, url, *keys, "phone", now_ms())
     columns = "id, owner, endpoint, p256dh, auth, label, created"
-    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=5)) as database, database:
+    with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=30)) as database, database:
         database.execute(f"INSERT INTO push_subscriptions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 

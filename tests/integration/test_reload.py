@@ -51,7 +51,7 @@ class Edited(RunningGateway):
         self.process.send_signal(signal.SIGHUP)
 
     def query(self, sql: str) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.data / "domain.db", timeout=10)) as database:
+        with contextlib.closing(sqlite3.connect(self.data / "domain.db", timeout=30)) as database:
             return database.execute(sql).fetchall()
 
     def shown(self) -> dict[str, int]:
@@ -75,7 +75,7 @@ class Edited(RunningGateway):
         wait_until(
             lambda: self.findings() == [*expected],
             f"found is {expected}, not {self.findings()}",
-            30,
+            90,
             every=0.05,
         )
 

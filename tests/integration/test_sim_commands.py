@@ -29,7 +29,7 @@ def listening(broker: Mosquitto) -> Iterator[list[tuple[str, Any]]]:
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     try:
-        assert subscribed.wait(10)
+        assert subscribed.wait(60)
         yield seen
     finally:
         client.disconnect()

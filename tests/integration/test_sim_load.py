@@ -26,7 +26,7 @@ async def heard(mosquitto: Mosquitto, wanted: Plan) -> tuple[dict[str, Any], lis
     async with aiomqtt.Client("127.0.0.1", mosquitto.port, identifier="listener") as client:
         await client.subscribe("touchpoint/#", qos=1)
         figures = await asyncio.to_thread(Load(wanted).run)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             async for message in client.messages:
                 payloads.append(bytes(message.payload))
                 if len(payloads) == figures["messages"]:
