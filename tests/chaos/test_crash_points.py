@@ -419,7 +419,8 @@ def _people(telling: Telling) -> None:
         numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
         point = b"\4" + numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
         row = (owner, owner, f"{receiver.url}/{owner}", base64url(point), base64url(bytes(16)), "phone", 0)
-        with contextlib.closing(sqlite3.connect(gateway.data / "domain.db", timeout=30)) as database, database:
+        store = sqlite3.connect(gateway.data / "domain.db", timeout=60)
+        with contextlib.closing(store) as database, database:
             # Past the API, which takes no address without TLS.
             columns = "id, owner, endpoint, p256dh, auth, label, created"
             database.execute(f"INSERT INTO push_subscriptions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
