@@ -5,15 +5,16 @@ theme: nothing scrolls to the side, axe-core finds nothing, no console says an e
 Pictures are kept in the folder that TOUCHPOINT_TEST_PICTURES names.
 """
 
+import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from browser_lab import WIDTHS, Watch, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, too_wide
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -21,6 +22,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PATIENCE_MS = 60_000
 FIRST_LOAD_MOST = 100_000
 """Bytes on the wire of the first page with everything it needs."""
+TAP = """async action => {
+    const [notification] = await registration.getNotifications(), waits = [];
+    const tap = new NotificationEvent("notificationclick", { notification, action });
+    Object.defineProperty(tap, "waitUntil", { value: promise => waits.push(promise) });
+    self.dispatchEvent(tap);
+    await Promise.all(waits);
+}"""
+"""What a tap on a button of a notification does; only a hand can make a real one."""
+SHOWN = """() => registration.getNotifications()
+    .then(all => all.map(n => [n.title, n.actions.map(a => a.action)]))"""
 CODE = re.compile(r"[B-Z]{4}-[B-Z]{4}")
 
 
@@ -45,9 +56,7 @@ class Story:
         where = f"{self.page.url} at {width} px{', dark' if dark else ''}"
         if too_wide(self.page):
             self.wrong.append(f"{where}: scrolls to the side")
-        for fault in Axe().run(self.page).response["violations"]:
-            places = "; ".join(" ".join(node["target"]) for node in fault["nodes"][:2])
-            self.wrong.append(f"{where}: {fault['id']}: {places}")
+        self.wrong += [f"{where}: {fault}" for fault in axe_faults(self.page)]
         folder = os.environ.get("TOUCHPOINT_TEST_PICTURES")
         if folder:
             Path(folder).mkdir(parents=True, exist_ok=True)
@@ -94,6 +103,7 @@ def test_the_owners_stories(demo: str, browser: Browser) -> None:
     a_choice_begun_is_gone_on_with(english)
     a_product_tells_what_is_next_and_how_it_is_used(english)
     without_a_connection_the_last_state_stands(english, watch)
+    a_push_is_answered_where_it_stands(english)
     a_decision_is_made_by_the_keyboard_alone(english)
     wishes_are_kept(english)
     english.context.close()
@@ -171,6 +181,47 @@ def without_a_connection_the_last_state_stands(story: Story, watch: Watch) -> No
     del watch.wrong[known:]  # a browser says itself that there is no connection
     page.goto(f"{story.address}/me")
     expect(page.locator("#as-of")).to_be_hidden()
+
+
+def a_push_is_answered_where_it_stands(story: Story) -> None:
+    """Delivered through the DevTools protocol, as the browser's push service would deliver it."""
+    page, pages = story.page, len(story.context.pages)
+    page.goto(f"{story.address}/me")
+    matter = page.locator("article.matter").first.evaluate("m => m.id.slice(2)")
+    story.context.grant_permissions(["notifications"], origin=story.address)
+    session, known = story.context.new_cdp_session(page), []
+    session.on("ServiceWorker.workerRegistrationUpdated", lambda told: known.extend(told["registrations"]))
+    session.send("ServiceWorker.enable")
+    actions = [{"action": "snooze:tomorrow", "title": "Tomorrow"}, {"action": "not_now", "title": "Not now"}]
+    said = {
+        "touchpoint": matter,
+        "title": "Front brake pads",
+        "body": "3 mm",
+        "language": "en",
+        "actions": actions,
+    }
+    until(page, lambda: bool(known))
+    registration = known[-1]["registrationId"]
+    message = {"origin": story.address, "registrationId": registration, "data": json.dumps(said)}
+    session.send("ServiceWorker.deliverPushMessage", message)
+    [worker] = story.context.service_workers
+    until(page, lambda: worker.evaluate(SHOWN) == [["Front brake pads", ["snooze:tomorrow", "not_now"]]])
+    worker.evaluate(TAP, "snooze:tomorrow")
+    until(page, lambda: worker.evaluate(SHOWN) == [["Front brake pads", []]])
+    assert len(story.context.pages) == pages, "no page was opened"
+    page.goto(f"{story.address}/me/touchpoints/{matter}")
+    expect(page.locator("main")).to_contain_text("Comes back on")
+    page.get_by_role("button", name="Show it now").click()
+    expect(page.locator(".slot").first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def until(page: Page, holds: Callable[[], bool]) -> None:
+    """Nothing announces what a worker shows."""
+    for _ in range(200):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    assert holds()
 
 
 def a_decision_is_made_by_the_keyboard_alone(story: Story) -> None:
