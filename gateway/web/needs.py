@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import SimpleNamespace as Shown
 
+from gateway.domain.topics import Topics
 from gateway.flow.clusters import Cluster
+from gateway.flow.voices import SaidCluster
 from gateway.web import pages_clusters, views
 from gateway.web.path import Pulse
 from gateway.web.words import Words
@@ -16,12 +18,20 @@ CLUSTERS_NAMED = 3
 
 
 def needs(
-    p: Pulse, overdue: int, found: Sequence[Cluster], stopped: Sequence[Shown], words: Words
+    p: Pulse,
+    overdue: int,
+    found: Sequence[Cluster],
+    said: Sequence[SaidCluster],
+    stopped: Sequence[Shown],
+    topics: Topics,
+    words: Words,
 ) -> list[Shown]:
     """Each with what it is, where to see it, and how many customers it affects."""
     rows = []
     if overdue:
         rows.append(_need(words, "cases", "/operator/cases", customers=overdue, count=overdue))
+    for talk in [talk for talk in said if talk.sure][:CLUSTERS_NAMED]:
+        rows.append(_said(talk, topics, words))
     for one in [one for one in found if one.sure][:CLUSTERS_NAMED]:
         rows.append(_cluster(one, words))
     if p.dead:
@@ -52,7 +62,18 @@ def _cluster(one: Cluster, words: Words) -> Shown:
         "times": f"{words.number(one.ratio[0], 1)}×",
     }
     where = pages_clusters.href(one)
-    return _need(words, "cluster", where, customers=one.cell.observed, count=one.cell.observed, **named)
+    return _need(words, "cluster", where, customers=one.cell.customers, count=one.cell.observed, **named)
+
+
+def _said(one: SaidCluster, topics: Topics, words: Words) -> Shown:
+    shown = pages_clusters.said_row(one, topics, words)
+    return Shown(
+        text=words("said.need", subject=shown.title, count=one.customers, department=shown.department),
+        note="",
+        href="/operator/clusters",
+        link=words("clusters.open"),
+        customers=one.customers,
+    )
 
 
 def _need(

@@ -12,7 +12,8 @@ from aiohttp import web
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.measures import Hit
 from gateway.domain.moments import DAY_MS
-from gateway.flow import clusters
+from gateway.domain.topics import Topics
+from gateway.flow import clusters, voices
 from gateway.ports import Records
 from gateway.web import pictures, views
 from gateway.web.pages_operator import Desk, open_desk, operator_only
@@ -100,11 +101,15 @@ def _days(request: web.Request) -> int:
 async def list_clusters(request: web.Request) -> web.Response:
     """What is found more often on one model and firmware than on the rest of its kind."""
     at, days = await open_desk(request), _days(request)
-    found = await at.read(lambda records: load(records, at.now, days))
+    topics = at.context.topics
+    found, said = await at.read(
+        lambda r: (load(r, at.now, days), voices.said_clusters(r, at.now, topics, days))
+    )
     sure = sum(one.sure for one, _ in found)
     view = Shown(
         lead=at.words("clusters.lead", count=sure) if sure else at.words("clusters.lead_none"),
         rows=[row(one, course, at.words, days) for one, course in found],
+        said=[said_row(one, topics, at.words) for one in said],
         spans=[
             Shown(
                 label=at.words("following.days", count=span),
@@ -115,6 +120,31 @@ async def list_clusters(request: web.Request) -> web.Response:
         ],
     )
     return at.answer("operator_clusters.html", "clusters", view)
+
+
+def subject(one: voices.SaidCluster, words: Words) -> str:
+    """What it is about, in words."""
+    if one.about == "rule":
+        return views.rule_name(one.subject, words)
+    return one.subject or words("said.unknown")
+
+
+def said_row(one: voices.SaidCluster, topics: Topics, words: Words) -> Shown:
+    """What several customers say as a row of a table."""
+    named = next((t.names for t in topics.topics if one.about == "topic" and t.id == one.subject), None)
+    return Shown(
+        title=words.label(named, one.subject) if named else subject(one, words),
+        what=words(f"said.{one.what}") if words.has(f"said.{one.what}") else one.what,
+        model=one.model or one.kind.replace("_", " ") or "–",
+        firmware=one.firmware or "–",
+        customers=words.number(one.customers),
+        department=topics.name(one.department, words.language),
+        ratio=pictures.ratio(one.ratio, sure=one.sure) if one.ratio else "",
+        tone="" if one.sure else "muted",
+        times=f"{words.number(one.ratio[0], 1)}×" if one.ratio else "–",
+        examples=one.examples,
+        since=words("clusters.since", day=words.when(one.first, "short")),
+    )
 
 
 # --- the products of one -----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
 from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import State
-from gateway.flow import clusters
+from gateway.flow import clusters, voices
 from gateway.ports import Records
 from gateway.web import charts, needs, pages_clusters, pages_feedback, path, views
 from gateway.web.pages_operator import MOST_ROWS, Desk, open_desk, operator_only
@@ -35,9 +35,11 @@ async def overview(request: web.Request) -> web.Response:
     shown = path.steps(p, at.words)
     stopped = await stopped_rollouts(at.context, at.words, at.now)
     found = [one for one, _ in loaded.clusters]
+    topics = at.context.topics
+    wanted = needs.needs(p, loaded.overdue, found, loaded.said, stopped, topics, at.words)
     answered = [name for name in pages_feedback.ORDER if _answered(name, loaded.months)]
     view = Shown(
-        headline=needs.headline(needs.needs(p, loaded.overdue, found, stopped, at.words), at.words),
+        headline=needs.headline(wanted, at.words),
         connected=path.connected(loaded.connected, at.words),
         steps=shown,
         ribbon=charts.ribbon([step.per_second for step in shown]),
@@ -62,6 +64,7 @@ def _load_overview(records: Records, at: Desk) -> Shown:
         connected=records.devices.connected(at.now - DAY_MS),
         open=[(views.load_matter(records, t, at.context), _owner_name(records, t.owner)) for t in live],
         clusters=pages_clusters.load(records, at.now, clusters.SPAN_DAYS),
+        said=voices.said_clusters(records, at.now, at.context.topics),
         funnel=records.touchpoints.funnel(at.now - path.MONTH_MS),
         months=pages_feedback.load_months(records, at.now),
         overdue=sum(late for _, late in records.cases.counts(at.now).values()),

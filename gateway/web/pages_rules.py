@@ -209,6 +209,7 @@ async def rule(request: web.Request) -> web.Response:
         name=row.name,
         line=" · ".join((asked.id, words("rules.version", version=asked.version))),
         severity=row.severity,
+        backtest=f"/operator/rules/{quote(asked.id)}/backtest",
         shadow=row.shadow,
         paced=row.paced,
         condition=_condition(asked),

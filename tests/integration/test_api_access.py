@@ -296,6 +296,8 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/calendar"): O,
     ("GET", "/calendar/{token}.ics"): (),
     # after the job
+    ("GET", "/operator/rules/{id}/backtest"): C,
+    ("POST", "/operator/rules/{id}/backtest"): C,
     ("GET", "/operator/clusters"): C,
     ("GET", "/operator/clusters/products"): C,
     ("GET", "/operator/feedback"): C,
@@ -311,6 +313,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/operator/cases/{id}/answer"): C,
     ("POST", "/operator/cases/{id}/close"): C,
     ("POST", "/operator/cases/{id}/give"): C,
+    ("GET", "/operator/journeys"): C,
     ("GET", "/operator/funnel"): C,
     ("GET", "/operator/funnel.csv"): C,
     ("GET", "/workshop/complaints"): W,
