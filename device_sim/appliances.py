@@ -10,7 +10,7 @@ from functools import partial
 from device_sim.needs import Meter
 from device_sim.physics import coffee_machine, dishwasher, heat_pump, refrigerator, washing_machine
 from device_sim.scenario import WEEKDAYS, DevicePart, RunPart, Scenario, WashPart
-from device_sim.unit import Step, Unit, Use
+from device_sim.unit import Step, Unit, Use, put
 from device_sim.wire import Event, Reading, Said
 
 # --- washing machines ------------------------------------------------------------------------------
@@ -264,8 +264,7 @@ class DishwasherUnit(RunUnit):
             model=dishwasher.MODELS[part.model], hardness=part.hardness, spread=rng.lognormvariate(0, 0.05)
         )
         super().__init__(scenario, part, seed)
-        for state, value in part.begins.items():
-            setattr(self.machine, state, type(getattr(self.machine, state))(value))
+        put(self.machine, part.begins)
         self._meters = [
             Meter(what="sieve", services=("clean-dishwasher-filter",), begin=27, limit=45, cause="upkeep"),
             Meter(what="care", services=("machine-care",), begin=72, limit=100, cause="upkeep"),
@@ -354,8 +353,7 @@ class CoffeeUnit(RunUnit):
         """how long it stays ready after a coffee"""
         self._warm: date | None = None
         super().__init__(scenario, part, seed)
-        for state, value in part.begins.items():
-            setattr(self.machine, state, type(getattr(self.machine, state))(value))
+        put(self.machine, part.begins)
         degrees = max(1.0, self.machine.hardness)
         self._meters = [
             Meter(

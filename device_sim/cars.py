@@ -14,7 +14,7 @@ from device_sim.physics.car_body import ADBLUE_M, SERVICE_DAYS, SERVICE_KM, Body
 from device_sim.physics.driving import Profile, drive
 from device_sim.physics.places import PLACES, around, between
 from device_sim.scenario import WEEKDAYS, AwayPart, DevicePart, Scenario, TripPart
-from device_sim.unit import Step, Unit, Use
+from device_sim.unit import Step, Unit, Use, put
 from device_sim.wire import Event, Reading, Said
 
 
@@ -591,7 +591,7 @@ class FullCarUnit(CarUnit):
     def begin_with(self, values: Mapping[str, float]) -> None:
         for state, value in values.items():
             if state in _BODY_STATES:
-                setattr(self.body, state, type(getattr(self.body, state))(value))
+                put(self.body, {state: value})
             elif state in _CAR_STATES:
                 setattr(self.car, _CAR_STATES[state], value)
             elif self.electric and state in ("charge", "limit", "health"):

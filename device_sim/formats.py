@@ -182,18 +182,19 @@ def metric(name: str, value: Any, ts: int, *, alias: int | None = None) -> bytes
 
 
 def _key(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
+    return varint(number << 3 | wire)
 
 
 def _field_int(number: int, value: int) -> bytes:
-    return _key(number, 0) + _varint(value)
+    return _key(number, 0) + varint(value)
 
 
 def _field_bytes(number: int, value: bytes) -> bytes:
-    return _key(number, 2) + _varint(len(value)) + value
+    return _key(number, 2) + varint(len(value)) + value
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first: protobuf's, and MQTT's of lengths."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

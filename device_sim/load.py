@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import mqtt5
 
-from device_sim.formats import senml, sparkplug
+from device_sim.formats import senml, sparkplug, varint
 from device_sim.network import NOISE
 from device_sim.wire import PREFIX, Reading
 
@@ -493,7 +493,7 @@ def publish_311(topic: str, body: bytes, packet: int | None) -> bytes:
     """OASIS MQTT 3.1.1, section 3.3; QoS 0 without a packet id, else QoS 1."""
     name = topic.encode()
     head = struct.pack(">H", len(name)) + name + (b"" if packet is None else struct.pack(">H", packet))
-    return bytes([0x30 if packet is None else 0x32]) + _length(len(head) + len(body)) + head + body
+    return bytes([0x30 if packet is None else 0x32]) + varint(len(head) + len(body)) + head + body
 
 
 def connect_packet(plan: Plan, number: int) -> bytes:
@@ -510,20 +510,11 @@ def connect_packet(plan: Plan, number: int) -> bytes:
         body += _text(plan.username.encode())
     if password is not None:
         body += _text(password)
-    return b"\x10" + _length(len(body)) + body
+    return b"\x10" + varint(len(body)) + body
 
 
 def _text(value: bytes) -> bytes:
     return struct.pack(">H", len(value)) + value
-
-
-def _length(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _whole(data: bytes, at: int) -> tuple[int, int] | None:

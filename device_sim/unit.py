@@ -43,6 +43,12 @@ class Use:
     """on one day of the scenario, not out of a habit"""
 
 
+def put(thing: object, states: Mapping[str, float]) -> None:
+    """Set states of a thing, each as the type that it has."""
+    for name, value in states.items():
+        setattr(thing, name, type(getattr(thing, name))(value))
+
+
 class Unit:
     """One device. Subclasses say how it is used and what it then reports."""
 

@@ -110,8 +110,47 @@ def worked(model: CarModel, legs: Iterable[Leg]) -> Work:
 
 
 @dataclass(kw_only=True, slots=True)
-class Car:
-    """One car. Times are seconds on any one scale; the fleet uses story time."""
+class Driven:
+    """What is driven. Times are seconds on any one scale; the fleet uses story time."""
+
+    now: float = 0.0
+    profile: Profile | None = None
+    started: float = 0.0
+
+    def start(self, profile: Profile) -> None:
+        """It sets off now; `advance` drives the profile."""
+        self.profile, self.started = profile, self.now
+
+    def stop(self) -> float:
+        """It is parked; gives the seconds it drove."""
+        self.profile = None
+        return self.now - self.started
+
+    @property
+    def speed(self) -> float:
+        """km/h"""
+        return self.profile.speed(self.now - self.started) * 3.6 if self.profile else 0.0
+
+    def passing(self, to: float) -> float:
+        """The seconds until `to`; going back in time is not possible."""
+        if to < self.now:
+            raise ValueError(f"time runs forward: {to} after {self.now}")
+        return to - self.now
+
+    def _work(self, road: CarModel, profile: Profile, to: float) -> Work:
+        """What the drive from now to `to` takes. A whole trip is worked out once for a model."""
+        start, end = self.now - self.started, to - self.started
+        if start > 0 or end < profile.seconds:
+            return worked(road, profile.between(start, end))
+        whole = profile.memo.get(road)
+        if not isinstance(whole, Work):
+            whole = profile.memo[road] = worked(road, profile.between(0, profile.seconds))
+        return whole
+
+
+@dataclass(kw_only=True, slots=True)
+class Car(Driven):
+    """One car with a combustion engine."""
 
     model: CarModel
     wear_spread: float = 1.0
@@ -139,39 +178,16 @@ class Car:
     """l of fuel in all"""
     codes: tuple[str, ...] = ()
     """active trouble codes, besides those that its own state sets"""
-    now: float = 0.0
-    profile: Profile | None = None
-    started: float = 0.0
 
     # --- what time and driving do
 
-    def start(self, profile: Profile) -> None:
-        """The engine starts now; `advance` drives the profile."""
-        self.profile, self.started = profile, self.now
-
-    def stop(self) -> float:
-        """The engine is off; gives the seconds it ran."""
-        self.profile = None
-        return self.now - self.started
-
     def advance(self, to: float, air: float) -> None:
         """Let the time pass until `to` with the air at `air` °C; going back in time is not possible."""
-        seconds = to - self.now
-        if seconds < 0:
-            raise ValueError(f"time runs forward: {to} after {self.now}")
+        seconds = self.passing(to)
         if self.profile is not None:
-            self._drive(self._work(self.profile, self.now - self.started, to - self.started))
+            self._drive(self._work(self.model, self.profile, to))
         self.coolant = self._coolant_after(seconds, air)
         self.now = to
-
-    def _work(self, profile: Profile, start: float, end: float) -> Work:
-        """What the drive from `start` to `end` took. A whole trip is worked out once for a model."""
-        if start > 0 or end < profile.seconds:
-            return worked(self.model, profile.between(start, end))
-        whole = profile.memo.get(self.model)
-        if not isinstance(whole, Work):
-            whole = profile.memo[self.model] = worked(self.model, profile.between(0, profile.seconds))
-        return whole
 
     def _drive(self, work: Work) -> None:
         cold = self._cold_share(work.seconds)
@@ -233,11 +249,6 @@ class Car:
             self.oil = 0.0
 
     # --- what it reports
-
-    @property
-    def speed(self) -> float:
-        """km/h"""
-        return self.profile.speed(self.now - self.started) * 3.6 if self.profile else 0.0
 
     def readings(self, rng: random.Random) -> dict[str, float | list[str]]:
         """All signals as the sensors see them now."""

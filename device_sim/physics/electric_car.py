@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from device_sim.physics.car import CarModel, Work, worked
-from device_sim.physics.driving import Leg, Profile
+from device_sim.physics.car import CarModel, Driven, Work
+from device_sim.physics.driving import Profile
 from device_sim.physics.sensors import completed, noisy, stepped
 
 CELL_S = 5 * 3600.0
@@ -47,8 +46,8 @@ MODELS = {
 
 
 @dataclass(kw_only=True, slots=True)
-class ElectricCar:
-    """One of them. Times are seconds on any one scale."""
+class ElectricCar(Driven):
+    """One of them."""
 
     model: ElectricModel
     wear_spread: float = 1.0
@@ -70,43 +69,23 @@ class ElectricCar:
     faded: float = 0.0
     codes: tuple[str, ...] = ()
     charging: bool = False
-    now: float = 0.0
-    profile: Profile | None = None
-    started: float = 0.0
 
     def start(self, profile: Profile) -> None:
-        """It sets off now."""
-        self.profile, self.started, self.charging = profile, self.now, False
-
-    def stop(self) -> float:
-        """It is parked; gives the seconds it drove."""
-        self.profile = None
-        return self.now - self.started
+        """It sets off now, unplugged."""
+        Driven.start(self, profile)
+        self.charging = False
 
     def advance(self, to: float, air: float) -> None:
         """Let the time pass until `to` with the air at `air` °C."""
-        seconds = to - self.now
-        if seconds < 0:
-            raise ValueError(f"time runs forward: {to} after {self.now}")
-        warm = 0.0
+        seconds, warm = self.passing(to), 0.0
         if self.profile is not None:
             warm = 8.0
-            self._drive(self._work(self.profile, self.now - self.started, to - self.started), air)
+            self._drive(self._work(self.model.road, self.profile, to), air)
         elif self.charging:
             warm = 10.0
             self._fill(seconds)
         self.cells = air + warm + (self.cells - air - warm) * math.exp(-seconds / CELL_S)
         self.now = to
-
-    def _work(self, profile: Profile, start: float, end: float) -> Work:
-        legs: Iterable[Leg]
-        if start > 0 or end < profile.seconds:
-            legs = profile.between(start, end)
-            return worked(self.model.road, legs)
-        whole = profile.memo.get(self.model)
-        if not isinstance(whole, Work):
-            whole = profile.memo[self.model] = worked(self.model.road, profile.between(0, profile.seconds))
-        return whole
 
     def _drive(self, work: Work, air: float) -> None:
         self.odometer += work.km
@@ -145,11 +124,6 @@ class ElectricCar:
             self.uneven = self.faded = 0.0
         elif service == "charging-limit":
             self.limit = 80.0
-
-    @property
-    def speed(self) -> float:
-        """km/h"""
-        return self.profile.speed(self.now - self.started) * 3.6 if self.profile else 0.0
 
     def readings(self, rng: random.Random) -> dict[str, object]:
         """All signals as the sensors see them now."""

@@ -3,7 +3,10 @@
 import csv
 import gzip
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -140,6 +143,25 @@ def test_a_year_s_file_is_the_same_twice_and_the_backtest_can_read_it(tmp_path: 
     assert len(rows) - 1 == counts[0]["rows"] > 1_000
     assert {len(row) for row in rows} == {len(rows[0])}
     assert "dtc[]" in rows[0]
+
+
+def test_other_machines_write_the_same_bytes(tmp_path: Path) -> None:
+    """Nothing depends on how a process orders its sets, on its zone, its language, or its number of cores."""
+    scenario = tmp_path / "mixed.yaml"
+    scenario.write_text(MIXED.format(days=6), encoding="utf-8")
+    program = Path(sys.executable).parent / "touchpoint"
+    running = [
+        subprocess.Popen(
+            [program, "sim", "run", scenario, "--seed", "9", "--out", tmp_path / name, "--jobs", name],
+            env=os.environ | {"PYTHONHASHSEED": name, "TZ": zone, "LC_ALL": "C", "LANG": language},
+            stdout=subprocess.DEVNULL,
+        )
+        for name, zone, language in (("1", "Pacific/Auckland", "de_DE.UTF-8"), ("2", "UTC", "C"))
+    ]
+    assert [process.wait(120) for process in running] == [0, 0]
+    for name in ("readings.csv.gz", "events.csv", "devices.csv"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    assert (tmp_path / "1" / "readings.csv.gz").stat().st_size > 10_000
 
 
 # --- needs ------------------------------------------------------------------------------------------------
