@@ -54,8 +54,8 @@ ROUTES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", f"{API}/devices/{{device_id}}/invitations"): O + S,
     ("POST", f"{API}/devices/{{device_id}}/invitations"): O + S,
     ("DELETE", f"{API}/devices/{{device_id}}/invitations/{{invitation_id}}"): O + S,
-    ("GET", f"{API}/devices/{{device_id}}/handover"): O + S,
     ("POST", f"{API}/devices/{{device_id}}/handover"): O + S,
+    ("GET", f"{API}/devices/{{device_id}}/handover"): O + S,
     ("DELETE", f"{API}/devices/{{device_id}}/handover"): O + S,
     ("POST", f"{API}/owners/{{owner_id}}/claims"): O + S,
     # workshops
@@ -233,7 +233,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/products/{device}/people/{person}"): O,
     ("POST", "/me/products/{device}/people/{person}/remove"): O,
     ("POST", "/me/products/{device}/invitations/{id}/end"): O,
-    ("GET", "/me/products/{device}/guides/{guide}/{number:[0-9]{1,3}}"): O,
+    ("GET", "/me/products/{device}/guides/{guide}/{number}"): O,
     ("POST", "/me/touchpoints/{id}/begun"): O,
     ("POST", "/me/notify/later"): O,
     ("POST", "/me/language"): O,
@@ -568,3 +568,67 @@ async def test_unclaimed_devices_are_for_after_sales(lab: Lab) -> None:
 
 def test_every_role_is_in_the_matrix() -> None:
     assert set(EVERYONE) == set(Role)
+
+
+# --- nothing leaks ----------------------------------------------------------------------------------
+
+
+STRANGERS = [(None, None), (Role.OWNER, "max"), (Role.WORKSHOP, "south")]
+
+
+@pytest.mark.parametrize(("role", "stranger"), STRANGERS)
+async def test_no_list_and_no_page_says_anything_of_somebody_elses(
+    lab: Lab, role: Role | None, stranger: str | None
+) -> None:
+    objects = await cast(lab)
+    secrets = [b"Jana", b"car-1", *(objects[name].encode() for name in ("touchpoint_id", "appointment_id"))]
+    secrets += [
+        objects[name].encode() for name in ("feedback_id", "case_id", "webhook_id", "subscription_id")
+    ]
+    if role is not None:
+        await come_in(lab, role, stranger)
+    plain = [path for method, path in {**ROUTES, **PAGES} if method == "GET" and "{" not in path]
+    assert len(plain) > 60
+    for path in plain:
+        if path in ("/events", "/metrics", f"{API}/openapi.json", f"{API}/docs"):  # examples stand in these
+            continue
+        async with lab.client.get(path, allow_redirects=False) as response:
+            body = await response.read()
+            told = [secret for secret in secrets if secret in body]
+            assert not told, (path, response.status, told)
+
+
+async def test_who_only_looks_on_changes_nothing(lab: Lab) -> None:
+    """Tim sees Jana's car, and answers nothing for it."""
+    objects = await cast(lab)
+    await lab.owner("tim")
+    operator = await lab.caller()
+    joined = await operator(
+        "PUT", "devices/car-1/people/tim", {"role": "member", "may_answer": False, "sees": True}
+    )
+    assert joined.status == 200, joined
+    before = await everything(lab)
+    tim = await lab.caller(Role.OWNER, "tim")
+    for method, path in object_routes(Role.OWNER):
+        key = f"{method} {path}"
+        if method == "GET" or key in FOR_ALL:
+            continue
+        answer = await tim(method, filled(path, objects)[1:], BODIES.get(key))
+        assert answer.status in (403, 404), (key, answer)
+    await come_in(lab, Role.OWNER, "tim")
+    for (method, path), roles in PAGES.items():
+        if method == "GET" or Role.OWNER not in roles or "{" not in path or path in HIS_OWN:
+            continue
+        form = {"action": "noted", "touchpoint": objects["touchpoint_id"], "score": "1", "slot": "north@1"}
+        async with lab.client.request(
+            method, filled(path, page_objects(path, objects)), data=form, headers=OURS, allow_redirects=False
+        ) as response:
+            assert response.status in (303, 400, 403, 404, 409, 422), (method, path, response.status)
+    assert await everything(lab) == before
+
+
+HIS_OWN = {
+    "/me/channels/{channel}": "his own channels",
+    "/me/consents/{purpose}": "what he agrees to himself",
+    "/display/{device}/code": "it signs in him",
+}
