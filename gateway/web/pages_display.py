@@ -19,7 +19,7 @@ from gateway.domain.touchpoint import State, Touchpoint
 from gateway.flow import claiming, people
 from gateway.flow.claim_words import address, spaced
 from gateway.ports import Records
-from gateway.web import answering, charts, rights, views
+from gateway.web import answering, charts, rights, talking, views
 from gateway.web.access import allow, local_path
 from gateway.web.context import Context
 from gateway.web.owner_page import open_page
@@ -63,6 +63,10 @@ async def _screen(request: web.Request, *, panel: bool) -> web.Response:
     loaded = await at.read(lambda records: load(records, at, wanted))
     view = await screen(at.context, loaded, at.words, at.now, panel=panel)
     view.may_sign_in = at.who.role is Role.OWNER and at.context.demo is None
+    found = loaded.matter.touchpoint if view.matter is not None else None
+    view.talk = found is not None and await at.read(
+        lambda records: talking.asks(records, found, at.now, at.context.policy)
+    )
     handed_on = await at.read(lambda records: claiming.waiting(records, wanted, at.now))
     if handed_on is not None and not _urgent(loaded, at):
         view.matter, view.settled = None, _code(handed_on, at.words, at.context.public_url)
@@ -142,6 +146,7 @@ async def screen(
         outside=_outside(loaded.facts, words),
         answer_url=f"/display/{device.id}/answer",
         may_sign_in=False,
+        talk=False,
         next=next_page or f"/{'panel' if panel else 'car'}/{device.id}",
         href=f"/{'panel' if panel else 'car'}/{device.id}",
         matter=None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from types import SimpleNamespace as Shown
@@ -16,12 +17,11 @@ from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, 
 from gateway.domain.touchpoint import LIVE, Touchpoint
 from gateway.flow import book, conversation
 from gateway.ports import Records
-from gateway.web import answering, rights, views
+from gateway.web import answering, rights, talking, views
 from gateway.web.access import allow
 from gateway.web.owner_page import open_page
 from gateway.web.pages_operator import Desk, open_desk, operator_only
 from gateway.web.render import see
-from gateway.web.talking import worded
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -102,6 +102,25 @@ async def make_code(request: web.Request) -> web.Response:
     return at.answer("owner_talk.html", "now", view)
 
 
+@routes.post("/display/{device}/talk")
+@owner_only
+async def ask_from_display(request: web.Request) -> web.Response:
+    """Somebody in the parked car would like to talk; they go on where they can type or speak."""
+    at, form, wanted = await open_page(request), await request.post(), request.match_info["device"]
+
+    def work(records: Records) -> None:
+        found = rights.answerable(records, at.who, str(form.get("touchpoint", "")))
+        policy = at.context.policy
+        if found.device != wanted or not talking.asks(records, found, at.now, policy):
+            raise ConflictError("Nobody is there, or it moves.", found)
+        about: dict[str, Any] = {"by": at.owner_id, "channel": "display"}
+        conversation.say(records, found, "", part=Part.OWNER, now=at.now, policy=policy, **about)
+
+    with contextlib.suppress(ConflictError):
+        await at.write(work)
+    return see(f"/display/{wanted}")
+
+
 async def _then(
     at: Any, request: web.Request, work: Callable[[Records, Touchpoint], object], said: str
 ) -> web.Response:
@@ -152,7 +171,7 @@ def _desk(records: Records, at: Desk) -> Shown:
                 else f"/operator/cases/{one.id}",
                 owner=records.owners.get(one.owner).name,
                 phone=one.data.get("phone") or records.owners.get(one.owner).phone or "",
-                until=at.words.when(one.due_at, "moment"),
+                until=_moment(at.words, one.due_at),
                 late=one.overdue(at.now),
             )
             for one in calls
@@ -244,6 +263,10 @@ async def agent_answers(request: web.Request) -> web.Response:
 # --- both -----------------------------------------------------------------------------------------
 
 
+def _moment(words: Words, at: int) -> str:
+    return f"{words.when(at, 'medium')}, {words.when(at, 'time')}"
+
+
 def _view(records: Records, at: Any, wanted: str) -> Shown:
     found = rights.touchpoint(records, at.who, wanted)
     words: Words = at.words
@@ -267,21 +290,21 @@ def _view(records: Records, at: Any, wanted: str) -> Shown:
             Shown(
                 who=said_by[line.part],
                 mine=(line.part is Part.AGENT) == at.who.staff and line.part is not Part.SYSTEM,
-                text=worded(line, at.context.texts, words.language, owner.time_zone),
+                text=talking.worded(line, at.context.texts, words.language, owner.time_zone),
                 when=words.when(line.at, "time"),
             )
             for line in lines
         ],
         talks=offered.offer is Offer.TALK or (held is not None and held.waiting_since is not None),
         calls=offered.offer is Offer.CALLBACK,
-        promised=words.when(offered.promised_at, "moment") if offered.promised_at else "",
+        promised=_moment(words, offered.promised_at) if offered.promised_at else "",
         waits=offered.offer is Offer.WAITS,
         verified=held is not None and held.verified(at.now),
         verified_by=held.verified_by if held else "",
         asked=conversation.ASKED,
-        undo=words.when(undo_until, "moment") if undo_until and not at.who.staff else "",
+        undo=_moment(words, undo_until) if undo_until and not at.who.staff else "",
         open=found.state in LIVE and found.answer is None,
         actions=ACTIONS,
-        slots=[Shown(id=slot.id, text=words.when(slot.start, "moment")) for slot in found.slots],
+        slots=[Shown(id=slot.id, text=_moment(words, slot.start)) for slot in found.slots],
         code="",
     )

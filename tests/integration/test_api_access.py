@@ -251,6 +251,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/me/touchpoints/{id}/talk"): O,
     ("POST", "/me/touchpoints/{id}/talk/callback"): O,
     ("POST", "/me/touchpoints/{id}/talk/undo"): O,
+    ("POST", "/display/{device}/talk"): O,
     ("POST", "/me/touchpoints/{id}/talk/code"): O,
     ("GET", "/me/touchpoints/{id}/times"): O,
     ("POST", "/me/touchpoints/{id}/answer"): D,
