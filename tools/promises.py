@@ -380,13 +380,15 @@ class Judge:
         if len(lately) >= most:
             self.violation("beyond the budget", f"{ring}: {len(lately) + 1} of {most} ({purse})")
 
-    def shows(self, ring: Ring, rule: RuleInfo | None) -> None:
-        """A device's display shows something."""
+    def shows(self, ring: Ring, rule: RuleInfo | None, moving: bool | None = None) -> None:
+        """A device's display shows something; `moving` says it of the car where its driver has another one,
+        too."""
         self.counts["display"] += 1
         matter, driver = ring.matter, self.cars.get(ring.target)
         assert matter is not None
         allowed = matter.severity == "critical" or (rule is not None and rule.while_driving)
-        if driver is not None and driver.driving and not allowed:
+        driven = driver is not None and (driver.driving if moving is None else moving)
+        if driven and not allowed:
             self.violation("on the display while driving", ring)
         self._agreed(ring)
 
@@ -908,7 +910,8 @@ class Play:
         ring = await self.database.read(lambda records: self._ring(records, channel, delivery))
         if channel == "display":
             if delivery.payload.get("show") is not None and ring.matter is not None:
-                self.judge.shows(ring, self.policy.rules.get(ring.matter.rule))
+                rule = self.policy.rules.get(ring.matter.rule)
+                self.judge.shows(ring, rule, ring.target in self.at_wheel)
         else:
             self.judge.rings(ring)
             self._may_be_off(ring, delivery)

@@ -316,6 +316,7 @@ def test_a_display_is_judged_by_who_drives_and_by_what_the_rule_allows() -> None
     shown = ring(driver, channel="display", target="car")
     judge = promises.Judge(cars={"car": driver})
     judge.shows(shown, rule(while_driving=True))
+    judge.shows(shown, rule(), moving=False)  # they drive another car
     assert not any(judge.violations.values())
     judge.shows(shown, rule())
     assert judge.violations == {"on the display while driving": 1}
