@@ -1109,6 +1109,10 @@ class People(Protocol):
         """Newest first."""
         ...
 
+    def looks_of_day(self, day: int, *, limit: int = 100) -> list[Look]:
+        """Of a day (since 1970, UTC), at anybody's data, newest first."""
+        ...
+
 
 class Links(Protocol):
     """One-time links, by the hash of their secret."""

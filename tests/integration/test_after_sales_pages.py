@@ -175,6 +175,19 @@ async def test_journeys_are_told_from_the_delivery_on(lab: Lab) -> None:
     assert "Told of something" in shown
 
 
+async def test_the_audit_log_says_who_looked_at_whose_data(lab: Lab) -> None:
+    assert "Nothing on this day" in await page(lab, "/operator/audit")
+    await lab.write(jana)
+    await page(lab, "/operator/owners/jana")
+    shown = await page(lab, "/operator/audit")
+    assert "Monday, 23 November 2026" in shown
+    assert "the customer’s details" in shown
+    assert "Jana Keller" in shown
+    assert "after-sales" in shown
+    assert "Jana Keller" not in await page(lab, "/operator/audit?day=2026-11-22")
+    await page(lab, "/operator/audit?day=soon", 422)
+
+
 async def test_without_answers_the_page_says_what_will_be_there(lab: Lab) -> None:
     assert "No answers yet" in await page(lab, "/operator/feedback")
     assert "No findings in this time" in await page(lab, "/operator/clusters")

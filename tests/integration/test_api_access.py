@@ -315,6 +315,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("POST", "/operator/cases/{id}/close"): C,
     ("POST", "/operator/cases/{id}/give"): C,
     ("GET", "/operator/journeys"): C,
+    ("GET", "/operator/audit"): C,
     ("GET", "/operator/funnel"): C,
     ("GET", "/operator/funnel.csv"): C,
     ("GET", "/workshop/complaints"): W,

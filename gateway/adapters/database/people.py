@@ -115,6 +115,11 @@ class SqlPeople:
         query = _LOOK.select.where(c.owner == owner).order_by(c.day.desc(), c.at.desc()).limit(limit)
         return _LOOK.all(self._connection, query)
 
+    def looks_of_day(self, day: int, *, limit: int = 100) -> list[Look]:
+        c = tables.access_log.c
+        query = _LOOK.select.where(c.day == day).order_by(c.at.desc(), c.owner, c.what).limit(limit)
+        return _LOOK.all(self._connection, query)
+
 
 def _same(look: Look) -> sa.Select[Any]:
     c = tables.access_log.c
