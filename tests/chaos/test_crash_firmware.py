@@ -57,7 +57,7 @@ VISITED = {
     "updates.tell_operator: written", "updates.tell_operator: committed",
 }  # fmt: skip
 """What the story has to come by: beginnings of labels."""
-pytestmark = pytest.mark.timeout(240 + 40 * (CRASHES or 100))
+pytestmark = pytest.mark.timeout(240 + 60 * max(CRASHES or 60, STEP.count(";")))
 
 
 class Fragile:
