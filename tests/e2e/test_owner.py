@@ -106,6 +106,7 @@ def test_the_owners_stories(demo: str, browser: Browser) -> None:
     a_push_is_answered_where_it_stands(english)
     a_decision_is_made_by_the_keyboard_alone(english)
     wishes_are_kept(english)
+    signing_out_forgets_what_was_kept(english)
     english.context.close()
 
     german = begin(browser, demo, "de-DE", "owner-de")
@@ -248,6 +249,16 @@ def wishes_are_kept(story: Story) -> None:
     page.goto(f"{story.address}/me/updates")
     expect(page.locator(".empty")).to_be_visible()
     story.look()
+
+
+def signing_out_forgets_what_was_kept(story: Story) -> None:
+    page = story.page
+    page.goto(f"{story.address}/me/you")
+    kept = "caches.match('/me/you', {cacheName: 'touchpoint-pages'}).then(Boolean)"
+    page.wait_for_function(kept)
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(f"{story.address}/")
+    page.wait_for_function(f"{kept}.then(found => !found)")
 
 
 def a_product_is_handed_on_by_its_code(story: Story, browser: Browser, watch: Watch) -> None:

@@ -69,6 +69,7 @@ async function tell(said, outcome) {
 // --- without a connection: the pages as they were last seen, each with its time ---
 const KEPT = "touchpoint-pages", PARTS = "touchpoint-parts";
 const OWN = /^\/me(\/(products|visits|touchpoints|updates|ledger|you|calendar)(\/[^/.]+)?)?$/;
+const CHANGES = /^\/(sign-|enter|join\/|claim|me\/delete|account)/; // somebody else may be signed in afterwards
 const MOST = 40; // of each; what was kept first goes first
 
 self.addEventListener("install", (event) => event.waitUntil(self.skipWaiting()));
@@ -79,7 +80,7 @@ self.addEventListener("message", (event) => { // the page that brought us here w
 self.addEventListener("fetch", (event) => {
   const { request } = event, url = new URL(request.url);
   if (url.origin !== self.location.origin) return;
-  if (request.method === "POST" && url.pathname === "/sign-out") event.waitUntil(caches.delete(KEPT));
+  if (request.method === "POST" && CHANGES.test(url.pathname)) event.waitUntil(caches.delete(KEPT));
   if (request.method !== "GET") return;
   if (url.pathname.startsWith("/static/")) event.respondWith(part(request));
   else if (OWN.test(url.pathname) && !url.searchParams.has("lang")) event.respondWith(page(event, request, url.pathname));
