@@ -1,8 +1,8 @@
 """The network as it is, and devices that are not as they should be: what becomes of what a unit says.
 
 Gaps and late delivery are the unit's own (it has to keep what it measured). Here is the rest: messages that
-come twice, a clock that is wrong, a firmware that sends the wrong unit, payloads that are none, a device that
-floods, and one that speaks in another's name.
+come twice, a clock that is wrong, a firmware that sends the wrong unit, sensors that drift or drop out,
+payloads that are none, a device that floods, and one that speaks in another's name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
+from device_sim.faults import DAY_MS
 from device_sim.scenario import DevicePart, Scenario, TroublePart
 from device_sim.wire import PREFIX, Event, Message, Reading, payload
 
@@ -44,12 +45,32 @@ class Network:
         if not self._troubles:
             return item
         at = item.ts
-        for trouble in self._now(at):
+        for begin, end, trouble in self._troubles:
+            if not begin <= at < end:
+                continue
             if trouble.what == "wrong_clock":
                 item = replace(item, ts=item.ts + trouble.shift)
-            elif trouble.what == "wrong_unit" and isinstance(item, Reading):
-                item = replace(item, signals=dict(_rescaled(item, trouble)))
+            elif isinstance(item, Reading):
+                item = self._measured(item, trouble, (at - begin) / DAY_MS)
         return item
+
+    def _measured(self, item: Reading, trouble: TroublePart, days: float) -> Reading:
+        """What sensors make of it after so many days of a trouble."""
+        if trouble.what == "wrong_unit":
+            return replace(item, signals=dict(_rescaled(item, trouble, trouble.factor, trouble.offset)))
+        if trouble.what == "drift":
+            return replace(item, signals=dict(_rescaled(item, trouble, 1.0, trouble.per_day * days)))
+        if trouble.what == "dropouts":
+            return replace(item, signals=dict(self._left(item, trouble)))
+        return item
+
+    def _left(self, item: Reading, trouble: TroublePart) -> Iterator[tuple[str, object]]:
+        """What is not missing; one value is always left, for a message says something."""
+        *others, last = item.signals.items()
+        for name, value in others:
+            if trouble.signal not in ("", name) or self._rng.random() >= trouble.share:
+                yield name, value
+        yield last
 
     def sent(self, at: int, messages: list[Message]) -> list[Message]:
         """What reaches the broker of what the device publishes at `at` (ms)."""
@@ -85,9 +106,11 @@ class Network:
             yield Message(self._id, f"{PREFIX}/{self._id}/telemetry", payload(body))
 
 
-def _rescaled(item: Reading, trouble: TroublePart) -> Iterator[tuple[str, object]]:
+def _rescaled(
+    item: Reading, trouble: TroublePart, factor: float, offset: float
+) -> Iterator[tuple[str, object]]:
     for name, value in item.signals.items():
         if name == trouble.signal and isinstance(value, int | float):
-            yield name, round(value * trouble.factor + trouble.offset, 3)
+            yield name, round(value * factor + offset, 3)
         else:
             yield name, value

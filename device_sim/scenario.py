@@ -343,17 +343,22 @@ class FaultPart(Part):
 class TroublePart(Part):
     """Something that is wrong with a device's messages for a while."""
 
-    what: Literal["wrong_clock", "wrong_unit", "poison", "duplicates", "flood", "somebody_else"]
+    what: Literal[
+        "wrong_clock", "wrong_unit", "dropouts", "drift", "poison", "duplicates", "flood", "somebody_else"
+    ]
     begin: Moment
     end: Moment
     shift: Shift = 0
     """of wrong_clock: how far its clock is ahead, or (negative) behind"""
     signal: str = ""
-    """of wrong_unit: whose value comes out as value x factor + offset"""
+    """of wrong_unit: whose value comes out as value x factor + offset; of drift: whose value wanders; of
+    dropouts: whose values are missing, all of them when none is named"""
     factor: float = 1.0
     offset: float = 0.0
+    per_day: float = 0.0
+    """of drift: what is added to the value each day, in its unit"""
     share: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """of the messages that come twice, or are noise"""
+    """of the messages that come twice, or are noise; of the values that drop out"""
     count: Annotated[int, Field(ge=0, le=1000)] = 20
     """of flood: so many needless messages with each one"""
     whose: Id | None = None

@@ -281,6 +281,27 @@ def test_a_wrong_clock_and_a_wrong_unit(sound: list[Message]) -> None:
     assert any(a != b for a, b in changed)
 
 
+def test_a_sensor_that_drifts_and_values_that_drop_out(sound: list[Message]) -> None:
+    plain = bodies(iter(sound), "heat-0000")
+    begin = 1_770_073_200_000  # 2026-02-03 00:00 in Berlin
+    text = "what: drift, signal: outside_temperature, per_day: 0.5"
+    wandered = bodies(iter(troubled(text)), "heat-0000")
+    added = {
+        b["ts"]: b["signals"]["outside_temperature"] - a["signals"]["outside_temperature"]
+        for a, b in zip(plain, wandered, strict=True)
+    }
+    days = {ts: (ts - begin) / DAY for ts in added}
+    assert added == {ts: pytest.approx(0.5 * d if 0 <= d < 4 else 0, abs=0.001) for ts, d in days.items()}
+    assert max(added.values()) > 1
+    left = bodies(iter(troubled("what: dropouts, share: 0.2")), "heat-0000")
+    whole, some = (sum(len(body["signals"]) for body in of) for of in (plain, left))
+    assert len(plain) == len(left)
+    assert 0.75 * whole < some < 0.95 * whole
+    one = bodies(iter(troubled("what: dropouts, signal: superheat")), "heat-0000")
+    names = [set(a["signals"]) - set(b["signals"]) for a, b in zip(plain, one, strict=True)]
+    assert set().union(*names) == {"superheat"}
+
+
 def test_floods_repetitions_and_speaking_for_another(sound: list[Message]) -> None:
     calm = len(heat(sound))
     assert len(heat(troubled("what: flood, count: 50"))) > 10 * calm
