@@ -135,12 +135,18 @@ def _moment(records: Records, delivery: Delivery, policy: Policy, now: int) -> L
             wait = decide.display_moment(records, delivery.touchpoint, now, policy)
         elif not _disturbs(delivery):
             return None
-        elif delivery.touchpoint is not None:
+        elif delivery.touchpoint is not None and _is_whose(records, delivery):
             news = not is_offer(delivery)
             wait = decide.push_moment(records, delivery.touchpoint, now, policy, news=news)
         elif delivery.owner is not None:
             wait = decide.quiet_moment(records, delivery.owner, now, policy)
     return None if wait is None else Later(wait.until, wait.code)
+
+
+def _is_whose(records: Records, delivery: Delivery) -> bool:
+    """Whether the matter is still that of who is written to: a reply to them may come when another one is
+    asked by now, and then goes by their own hours and trips."""
+    return delivery.owner in (None, records.touchpoints.get(delivery.touchpoint or "").owner)
 
 
 def _disturbs(delivery: Delivery) -> bool:

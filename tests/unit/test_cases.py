@@ -1,16 +1,21 @@
 """Cases: somebody is responsible by a deadline in working time, and the customer hears what came of it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from garage import DAY, HOUR, MINUTE, World, at, open_world
+from garage import DAY, HOUR, JANA, MINUTE, SIGNALS, TEXTS, World, at, open_world
 
 from gateway.domain.case import Case, CaseKind, CaseState
 from gateway.domain.errors import ConflictError, InvalidError, NotFoundError
+from gateway.domain.owner import Preferences
 from gateway.domain.touchpoint import State
 from gateway.domain.working_time import WorkingTime
 from gateway.flow import cases
+from gateway.flow.deliver import Drop, Later, Ready, prepare
+from gateway.flow.outgoing import Renderer
+from gateway.ports import Records
 
 
 @pytest.fixture
@@ -132,6 +137,32 @@ async def test_nobody_is_woken_by_a_reply(world: World) -> None:
     await world.write(lambda r: cases.close_case(r, case.id, "Called.", by="operator", now=world.now))
     (push,) = [row for row in await world.queued("web_push") if row.payload["about"] == "case"]
     assert push.due_at == at("2026-11-24T07:00+01:00")
+
+
+async def test_a_reply_keeps_the_night_of_who_gets_it_also_when_another_is_asked_by_now(
+    world: World,
+) -> None:
+    """The product was handed on to somebody who is never asleep, while the answer was under way."""
+    case = await opened(world)
+    world.go_to("2026-11-23T20:55+01:00")
+    await world.write(lambda r: cases.close_case(r, case.id, "Called.", by="operator", now=world.now))
+    [reply] = [row for row in await world.queued("web_push") if row.payload["about"] == "case"]
+    assert reply.due_at == world.now
+    world.go_to("2026-11-23T23:00+01:00")
+
+    def handed_on(records: Records) -> Ready | Later | Drop | None:
+        records.owners.add(replace(JANA, id="omar", name="Omar"))
+        records.owners.prefer("omar", Preferences(quiet_from="00:00", quiet_to="00:00"))
+        touchpoint = records.touchpoints.page(limit=1)[0]
+        records.touchpoints.save(replace(touchpoint, owner="omar"))
+        rows = records.outbox.claim(world.now, lease_ms=1_000, limit=9, channels=["web_push"])
+        row = next(row for row in rows if row.id == reply.id)
+        renderer = Renderer(texts=TEXTS, signals=SIGNALS, policy=world.policy, public_url="https://g.example")
+        return prepare(records, row, renderer, world.policy, world.now)
+
+    waits = await world.write(handed_on)
+    assert isinstance(waits, Later)
+    assert waits.until == at("2026-11-24T07:00+01:00")
 
 
 async def test_overdue_ones_stand_first_and_are_counted(world: World) -> None:
