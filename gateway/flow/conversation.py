@@ -167,10 +167,12 @@ def _write(
     code: str | None = None,
     **params: Any,
 ) -> Said:
+    newest = records.conversations.newest(touchpoint.id)
+    at = now if newest is None else max(now, newest.at + 1)  # ids tell the order, by the millisecond
     line = Said(
-        id=new_id(now),
+        id=new_id(at),
         touchpoint=touchpoint.id,
-        at=now,
+        at=at,
         part=part,
         by=by,
         channel=channel,
@@ -315,7 +317,7 @@ def answer_for(
     return after
 
 
-def undoable(touchpoint: Touchpoint, now: int) -> int | None:
+def undo_until(records: Records, touchpoint: Touchpoint, now: int) -> int | None:
     """Until when its owner may take back what somebody answered for them; None: there is nothing to."""
     answer = touchpoint.answer
     if answer is None or answer.channel != "call_centre" or answer.by == touchpoint.owner:
@@ -323,15 +325,15 @@ def undoable(touchpoint: Touchpoint, now: int) -> int | None:
     if touchpoint.state not in (*LIVE, State.CLOSED):
         return None
     until = answer.at + UNDO_MS
-    return until if until > now else None
+    return until if until > now and not _undone(records, touchpoint) else None
 
 
 def undo(records: Records, touchpoint: Touchpoint, by: str, now: int, policy: Policy) -> Touchpoint:
     """The owner takes back what an agent answered for them; gives what is open now, or the touchpoint as it
     stands where nothing is left of the matter. Raises ConflictError."""
-    if undoable(touchpoint, now) is None or _undone(records, touchpoint):
+    if undo_until(records, touchpoint, now) is None:
         raise ConflictError("There is nothing here that somebody else answered lately.", touchpoint)
-    assert touchpoint.answer is not None  # `undoable` has seen to it
+    assert touchpoint.answer is not None  # `undo_until` has seen to it
     outgoing.write_line(records, "answer_undone", now, touchpoint=touchpoint, by=by)
     _write(records, touchpoint, now, part=Part.SYSTEM, by=by, channel="page", code="undone")
     if touchpoint.state is State.BOOKED:

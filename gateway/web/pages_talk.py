@@ -275,7 +275,7 @@ def _view(records: Records, at: Any, wanted: str) -> Shown:
     owner = records.owners.get(found.owner)
     lines = records.conversations.lines(wanted, limit=5_000)[-LINES:]
     matter = views.load_matter(records, found, at.context)
-    undo_until = conversation.undoable(found, at.now)
+    undo_until = conversation.undo_until(records, found, at.now)
     said_by = {
         Part.OWNER: words("talk.you") if not at.who.staff else owner.name,
         Part.AGENT: words("talk.team"),

@@ -156,6 +156,11 @@ class SqlConversations:
     def line(self, line_id: str) -> Said | None:
         return _SAID.by_id(self._connection, line_id)
 
+    def newest(self, touchpoint: str) -> Said | None:
+        c = tables.conversation_lines.c
+        query = _SAID.select.where(c.touchpoint == touchpoint).order_by(c.id.desc()).limit(1)
+        return _SAID.first(self._connection, query)
+
     def lines(self, touchpoint: str, *, after: str | None = None, limit: int = 100) -> list[Said]:
         c = tables.conversation_lines.c
         query = _SAID.select.where(c.touchpoint == touchpoint).order_by(c.id).limit(limit)

@@ -146,7 +146,7 @@ def _shown(call: Call, records: Records, touchpoint: Touchpoint) -> Conversation
         verified=bool(talk and talk.verified(call.now)),
         verified_by=talk.verified_by if talk else None,
         waiting_since=talk.waiting_since if talk else None,
-        undo_until=conversation.undoable(touchpoint, call.now),
+        undo_until=conversation.undo_until(records, touchpoint, call.now),
         lines=[_line(call, records, line, touchpoint) for line in lines],
     )
 
