@@ -100,6 +100,7 @@ def test_every_page_is_sound(shared_demo: str, browser: Browser, locale: str) ->
     watch = Watch(urlsplit(shared_demo).netloc)
     watch.over(context)
     page = context.new_page()
+    page.goto(shared_demo)  # opens the doors of every face
     page.goto(f"{shared_demo}/me")
     # The story waits for the visitor: every face shows the most it ever does.
     expect(page.locator("[data-push]")).to_be_visible(timeout=120_000)
