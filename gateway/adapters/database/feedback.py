@@ -83,7 +83,8 @@ class SqlFeedbacks:
             .where(a.state == AppointmentState.DONE)
             .group_by(a.workshop)
         )
-        return {workshop: (int(jobs), float(mean)) for workshop, jobs, mean in self._connection.execute(query)}
+        rows = self._connection.execute(query)
+        return {workshop: (int(jobs), float(mean)) for workshop, jobs, mean in rows}
 
     # --- when questions are put
 
