@@ -104,7 +104,7 @@ class FirmwareDesk:
 
     async def said_yes(self, limit: int) -> list[Waiting]:
         """Agreed to, on a page or on the device itself, and the matter may still be asked."""
-        return await self._find("a.consent IN ('yes', 'chosen') AND a.open = 1 ORDER BY a.id LIMIT ?", limit)
+        return await self._find("a.consent IN ('yes', 'chosen') ORDER BY a.id LIMIT ?", limit)
 
     async def settled(self, action: int) -> None:
         """The matter is asked nowhere any more."""
@@ -159,7 +159,8 @@ class FirmwareDesk:
 
     async def ended(self, limit: int) -> list[Waiting]:
         """Finished, failed or cancelled, and nobody was told of it yet."""
-        return await self._find(_LIVE + "a.open = 0 ORDER BY a.id LIMIT ?", limit)
+        settled = "a.consent NOT IN ('yes', 'chosen') AND "  # a yes is written down before its end
+        return await self._find(_LIVE + settled + "a.open = 0 ORDER BY a.id LIMIT ?", limit)
 
     async def closed(self, action: int) -> None:
         """Whoever had to be told was."""

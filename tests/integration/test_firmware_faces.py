@@ -305,6 +305,20 @@ async def test_a_yes_on_the_page_settles_the_matter_though_the_process_died_befo
     assert world.action()["consent"] == "agreed"
 
 
+async def test_a_yes_is_written_down_also_when_the_update_has_ended_before_anybody_looked(
+    world: World,
+) -> None:
+    await world.rolled_out(offered(world))
+    number = world.action()["id"]
+    world.works.store.write(lambda c: actions.confirm(c, number, NOW, confirmed=True))
+    world.reports(FAILED)
+    await world.step()
+    assert [one.state for one in await world.lab.read(lambda r: r.touchpoints.page(device="car-1"))] == [
+        State.CLOSED
+    ]
+    assert len(await world.lab.read(lambda r: r.cases.page(kind=CaseKind.UPDATE_FAILED))) == 1
+
+
 async def test_a_product_whose_owner_is_not_asked_is_spared_while_it_drives_and_its_failure_is_a_case(
     world: World,
 ) -> None:
