@@ -128,7 +128,7 @@ async def test_a_look_on_a_condition_is_no_look_for_the_ledger(lab: Lab) -> None
 async def test_head_says_what_get_would_and_sends_nothing(lab: Lab) -> None:
     await cast(lab)
     api = await lab.caller()
-    for path in ("owners/jana", "owners", "owners/jana/export"):
+    for path in ("owners/jana", "owners", "devices/car-1"):
         found = await api("HEAD", path)
         assert (found.status, found.body or None) == (200, None), path
 

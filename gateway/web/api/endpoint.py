@@ -464,7 +464,8 @@ def _route(endpoint: Endpoint) -> web.RouteDef:
         return await endpoint.handle(request)
 
     if endpoint.method == "GET":
-        return web.get(PREFIX + endpoint.path, handle)  # and HEAD
+        also_head = endpoint.media == "application/json"  # an archive is not packed to say how long it is
+        return web.get(PREFIX + endpoint.path, handle, allow_head=also_head)
     return web.route(endpoint.method, PREFIX + endpoint.path, handle)
 
 
