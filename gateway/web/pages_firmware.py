@@ -20,11 +20,12 @@ from gateway.flow.updates import HOUR_MS, Waiting
 from gateway.ports import Records
 from gateway.web.access import allow, who
 from gateway.web.api.firmware import FirmwareDeviceOut, device_out
-from gateway.web.context import CONTEXT
+from gateway.web.context import CONTEXT, Context
 from gateway.web.owner_page import open_page
 from gateway.web.pages_rollouts import office_of, shown, toast_of, versions_of
 from gateway.web.render import page, see, words_for
 from gateway.web.updates import FirmwareDesk
+from gateway.web.views import kind_words
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -137,15 +138,16 @@ def _wanted(when: str, own: str, now: int, zone: str, update: Waiting) -> tuple[
 async def overview(request: web.Request) -> web.Response:
     """Releases, an upload, and rollouts with their pictures."""
     office, words = office_of(request), await words_for(request)
-    now = request.app[CONTEXT].clock.now()
+    context = request.app[CONTEXT]
+    now = context.clock.now()
     found = await office.read(releases.releases)
     trusted = await office.read(releases.trust_of)
     listed = await office.read(
         lambda c: [(one, rollouts.picture(c, one.id)) for one in rollouts.listed(c, SHOWN)]
     )
-    versions = versions_of(found)
+    versions = versions_of(found, context, words)
     view = Shown(
-        releases=[_release(one, words, now) for one in found[:SHOWN]],
+        releases=[_release(one, context, words, now) for one in found[:SHOWN]],
         rollouts=[shown(one, groups, versions, words, now) for one, groups in listed],
         nobody=trusted is None,
     )
@@ -154,12 +156,12 @@ async def overview(request: web.Request) -> web.Response:
     )
 
 
-def _release(one: Release, words: Words, now: int) -> Shown:
+def _release(one: Release, context: Context, words: Words, now: int) -> Shown:
     manifest = one.manifest
     notes = manifest.notes.get(words.language) or next(iter(manifest.notes.values()), "")
     return Shown(
         version=manifest.version,
-        kind=" · ".join((manifest.kind.replace("_", " "), *manifest.models)),
+        kind=" · ".join((kind_words(manifest.kind, context, words), *manifest.models)),
         size=f"{words.number(manifest.size / 1e6, 1)} MB",
         roll="" if one.withdrawn else f"/operator/firmware/new?release={one.id}",
         stored=words.moment(one.stored_at, now),

@@ -16,6 +16,7 @@ from gateway.ports import Records
 from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
+from gateway.web.views import kind_words
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -45,7 +46,7 @@ async def _shown(request: web.Request, problem: str = "", form: dict[str, str] |
     view = Shown(
         lead=words("recalls.lead", count=len(found)) if found else "",
         rows=[_row(recall, progress, words, now) for recall, progress in found],
-        kinds=[(kind, _kind(kind, context, words)) for kind in sorted(context.signals.kinds)],
+        kinds=[(kind, kind_words(kind, context, words)) for kind in sorted(context.signals.kinds)],
         services=_services(context),
         problem=problem,
         form=form or {},
@@ -73,10 +74,6 @@ def _row(recall: Recall, progress: Progress, words: Words, now: int) -> Shown:
             if getattr(progress, step)
         ],
     )
-
-
-def _kind(kind: str, context: Context, words: Words) -> str:
-    return words.label(context.signals.kinds[kind].label, kind.replace("_", " "))
 
 
 def _services(context: Context) -> list[str]:

@@ -31,6 +31,7 @@ from gateway.flow.operator_news import cause
 from gateway.web.access import allow, who
 from gateway.web.context import CONTEXT, Context
 from gateway.web.render import page, see, words_for
+from gateway.web.views import kind_words
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -123,9 +124,11 @@ def _bar(group: Picture, words: Words) -> Markup:
     return drawing + Markup(' aria-label="{}">{}</svg>').format(label or group.name, Markup("".join(parts)))
 
 
-def versions_of(found: Sequence[Release]) -> dict[int, str]:
+def versions_of(found: Sequence[Release], context: Context, words: Words) -> dict[int, str]:
     """Kind and version by the release's number."""
-    return {one.id: f"{one.manifest.kind.replace('_', ' ')} {one.manifest.version}" for one in found}
+    return {
+        one.id: f"{kind_words(one.manifest.kind, context, words)} {one.manifest.version}" for one in found
+    }
 
 
 @routes.get("/operator/firmware/rollouts/{rollout:[0-9]{1,10}}")
@@ -142,7 +145,7 @@ async def rollout(request: web.Request) -> web.Response:
     found = await office.read(lambda c: releases.by_id(c, one.release))
     lines = await office.read(lambda c: rollouts.notes(c, number))
     worst = await office.read(lambda c: rollouts.troubled(c, number, NAMED))
-    view = shown(one, groups, versions_of([found]), words, now)
+    view = shown(one, groups, versions_of([found], request.app[CONTEXT], words), words, now)
     view.lines = [(words.moment(line["at"], now), _line(line, words)) for line in lines]
     view.plan = _plan_lines(one.plan, words, now)
     view.troubled = [
@@ -305,7 +308,9 @@ async def _form(
 ) -> web.Response:
     found = await office_of(request).read(releases.current)
     view = Shown(
-        releases=[(str(number), name) for number, name in versions_of(found).items()],
+        releases=[
+            (str(number), name) for number, name in versions_of(found, request.app[CONTEXT], words).items()
+        ],
         form=form,
         groups=groups,
         lists=[(name, words(f"firmware.q_{name}")) for name in LISTS],

@@ -465,11 +465,16 @@ def last_seen(facts: Facts, words: Words, now: int) -> str:
     )
 
 
+def kind_words(kind: str, context: Context, words: Words) -> str:
+    """What a kind of products is called."""
+    known = context.signals.kinds.get(kind)
+    return words.label(known.label, kind) if known else kind.replace("_", " ")
+
+
 def product(one: Product, context: Context, words: Words, now: int, *, base: str = "/me/products") -> Shown:
     """A product with its health rows."""
     device = one.device
-    kind = context.signals.kinds.get(device.kind)
-    kind_name = words.label(kind.label, device.kind) if kind else device.kind
+    kind_name = kind_words(device.kind, context, words)
     parts = (
         kind_name if kind_name != device.title else None,
         device.plate,
