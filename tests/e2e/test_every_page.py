@@ -29,7 +29,8 @@ NAMES = re.compile(
     r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/operator/rules/)[^/]+|(?:car|washer)-[a-z]+|(?<=/operator/owners/)[^/]+"
 )
 SMALL = """() => [...document.querySelectorAll('button, .btn, select, textarea, input:not([type=hidden])')]
-    .filter(e => e.checkVisibility() && !e.closest('label')?.querySelector('[type=checkbox], [type=radio]'))
+    .filter(e => e.checkVisibility() && !e.closest('[aria-hidden=true]'))
+    .filter(e => !e.closest('label')?.querySelector('[type=checkbox], [type=radio]'))
     .map(e => [e, e.getBoundingClientRect()])
     .filter(([e, box]) => box.width > 1 && box.height < 24)
     .map(([e, box]) => `${e.tagName} ${e.name} ${Math.round(box.height)} px high`)"""
