@@ -1,10 +1,14 @@
 """What tests in a real browser share: how it is started, and a watch over what no page may do."""
 
+import os
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import BrowserContext, Page, Request, Response
+
+T = TypeVar("T")
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -15,6 +19,13 @@ ARGUMENTS = (
 )
 WIDTHS = (360, 820, 1440)
 """Of a phone, a tablet and a desk, in pixels."""
+ALL_FACES = os.environ.get("TOUCHPOINT_TEST_FACES") == "all"
+
+
+def told_in(*of: T, first: int = 0) -> list[T]:
+    """The languages and themes in which a story is told: all of them by `make faces`, else one of them, which
+    is not the same for every story."""
+    return list(of) if ALL_FACES else [of[first]]
 
 
 @dataclass

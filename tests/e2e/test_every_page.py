@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import Watch, axe_faults, too_wide
+from browser_lab import Watch, axe_faults, told_in, too_wide
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -94,7 +94,7 @@ def pictures() -> Path | None:
     return Path(folder) if folder else None
 
 
-@pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
+@pytest.mark.parametrize("locale", told_in("de-DE", "en-GB"))
 def test_every_page_is_sound(shared_demo: str, browser: Browser, locale: str) -> None:
     # axe runs as a script of the page, which the pages' own policy would rightly refuse.
     context: BrowserContext = browser.new_context(locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)

@@ -13,7 +13,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import WIDTHS, Watch, axe_faults, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -112,7 +112,7 @@ def visit(browser: Browser, address: str, language: str, scheme: Scheme) -> tupl
     return context, visitor
 
 
-@pytest.fixture(params=[("de", "light"), ("en", "dark")], ids=["German, light", "English, dark"])
+@pytest.fixture(params=told_in(("de", "light"), ("en", "dark"), first=1), ids=" ".join)
 def visitor(request: pytest.FixtureRequest, shared_demo: str, browser: Browser) -> Iterator[Visitor]:
     context, made = visit(browser, shared_demo, *request.param)
     yield made

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pyotp
 import pytest
 from aiosmtpd.controller import Controller
-from browser_lab import WIDTHS, Watch, axe_faults, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
 from gateway_lab import GatewayProcess
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from real_parts import free_port, wait_until
@@ -153,7 +153,7 @@ def pictures() -> Path | None:
     return Path(folder) if folder else None
 
 
-@pytest.mark.parametrize(("locale", "scheme"), [("de-DE", "light"), ("en-GB", "dark")])
+@pytest.mark.parametrize(("locale", "scheme"), told_in(("de-DE", "light"), ("en-GB", "dark")))
 def test_an_owner_comes_in_by_mail_makes_a_passkey_and_comes_in_with_it(
     house: House, browser: Browser, pictures: Path | None, locale: str, scheme: str
 ) -> None:
@@ -196,7 +196,7 @@ def test_a_passkey_that_was_taken_back_opens_nothing(
     one.done()
 
 
-@pytest.mark.parametrize(("locale", "scheme"), [("de-DE", "dark"), ("en-GB", "light")])
+@pytest.mark.parametrize(("locale", "scheme"), told_in(("de-DE", "dark"), ("en-GB", "light"), first=1))
 def test_a_workshop_sets_up_password_and_app_and_invites_its_staff(
     house: House, browser: Browser, pictures: Path | None, locale: str, scheme: str
 ) -> None:
