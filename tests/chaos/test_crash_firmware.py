@@ -35,7 +35,7 @@ from firmware_lab import Works
 from real_parts import ROOT, end, free_port, listens, wait_until
 from running_gateway import environment, touchpoint
 
-CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "4"))
+CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "2"))
 """How many steps are visited; 0 for all."""
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 STEP = os.environ.get("TOUCHPOINT_TEST_STEP", "")

@@ -42,7 +42,7 @@ from mail_lab import REPLIES, WORKSHOP_MAIL, Invited, invites, reply
 from real_parts import ROOT, Mosquitto, end, free_port, wait_until
 from running_gateway import RunningGateway, fetch, names, now_ms, publish, telemetry
 
-CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "4"))
+CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "2"))
 """How many steps are visited; 0 for all."""
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 STEP = os.environ.get("TOUCHPOINT_TEST_STEP", "")

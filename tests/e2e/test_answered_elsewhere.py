@@ -170,18 +170,16 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
 
 def until_shown(page: Page, body: str) -> Any:
     """The one notification that stands, once it says this."""
-    page.wait_for_function(
-        """async body => (await (await navigator.serviceWorker.ready).getNotifications())
-        .some(one => one.body === body)""",
+    found = page.wait_for_function(
+        """async said => {
+            const all = await (await navigator.serviceWorker.ready).getNotifications();
+            const [{title, body, tag, silent, actions} = {}] = all;
+            return all.length === 1 && body === said && {title, body, tag, silent, actions};
+        }""",
         arg=body,
         timeout=PATIENCE_MS,
     )
-    shown = page.evaluate(
-        """async () => (await (await navigator.serviceWorker.ready).getNotifications())
-        .map(({title, body, tag, silent, actions}) => ({title, body, tag, silent, actions}))"""
-    )
-    assert len(shown) == 1, shown
-    return shown[0]
+    return found.json_value()
 
 
 def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserContext) -> None:
