@@ -170,16 +170,20 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
 
 def until_shown(page: Page, body: str) -> Any:
     """The one notification that stands, once it says this."""
-    found = page.wait_for_function(
-        """async said => {
-            const all = await (await navigator.serviceWorker.ready).getNotifications();
-            const [{title, body, tag, silent, actions} = {}] = all;
-            return all.length === 1 && body === said && {title, body, tag, silent, actions};
+    found = page.evaluate(
+        """async ([said, patience]) => {
+            const until = performance.now() + patience;
+            const worker = await navigator.serviceWorker.ready;
+            for (let all = []; performance.now() < until; all = await worker.getNotifications()) {
+                const [{title, body, tag, silent, actions} = {}] = all;
+                if (all.length === 1 && body === said) return {title, body, tag, silent, actions};
+                await new Promise(requestAnimationFrame);
+            }
         }""",
-        arg=body,
-        timeout=PATIENCE_MS,
+        [body, PATIENCE_MS],
     )
-    return found.json_value()
+    assert found is not None, f"no notification said {body}"
+    return found
 
 
 def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserContext) -> None:
