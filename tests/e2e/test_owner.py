@@ -168,7 +168,7 @@ def without_a_connection_the_last_state_stands(story: Story, watch: Watch) -> No
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.goto(f"{story.address}/me/products")
     page.goto(f"{story.address}/me")
-    page.wait_for_function("caches.match('/me', {cacheName: 'touchpoint-pages'}).then(Boolean)")
+    until(page, lambda: page.evaluate("caches.match('/me', {cacheName: 'touchpoint-pages'}).then(Boolean)"))
     known = len(watch.wrong)
     story.context.set_offline(True)
     page.goto(f"{story.address}/me/products")
@@ -255,10 +255,10 @@ def signing_out_forgets_what_was_kept(story: Story) -> None:
     page = story.page
     page.goto(f"{story.address}/me/you")
     kept = "caches.match('/me/you', {cacheName: 'touchpoint-pages'}).then(Boolean)"
-    page.wait_for_function(kept)
+    until(page, lambda: page.evaluate(kept))
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{story.address}/")
-    page.wait_for_function(f"{kept}.then(found => !found)")
+    until(page, lambda: not page.evaluate(kept))
 
 
 def a_product_is_handed_on_by_its_code(story: Story, browser: Browser, watch: Watch) -> None:
