@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from real_parts import ROOT, Influx, Mosquitto, VictoriaMetrics, end, free_port, listens, need, wait_until
 
 # Compiled once for all the processes that tests start, also where the environment says not to keep what was
@@ -36,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rank(item: pytest.Item) -> int:
     """The place in LONGEST, behind it for all others."""
     return next((n for n, name in enumerate(LONGEST) if item.nodeid.startswith(name)), len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own() -> Iterator[None]:
+    """A command that ran in this process has set logging to a stream that is closed when its test is over."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
