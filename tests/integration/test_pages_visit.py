@@ -287,7 +287,7 @@ async def test_the_week_shows_every_bay_with_all_that_takes_it(lab: Lab) -> None
     shown = await reads(lab, f"/workshop/week?lang=en&day={day}")
     assert f"/workshop?booking={made.id}" in shown
     assert "waits for your word" in shown
-    assert shown.count("Taken in your own calendar") == 2 * len(NORTH.bays)  # as columns, and by time for a phone
+    assert shown.count("Taken in your own calendar") == 2 * len(NORTH.bays)  # columns, and a list for phones
     assert "Taken in your own calendar" in await reads(lab, f"/workshop?lang=en&booking={made.id}")
     assert shown.count("closed") >= 2  # the weekend
     for wrong in ("soon", "0001-01-01"):
