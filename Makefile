@@ -12,7 +12,7 @@ help:
 	@echo "make demo    everything on a bare machine; prints the one address to open, Ctrl-C ends it (ARGS='--port 8090')"
 	@echo "make test    installs what the tests need, then runs them all (ARGS='-k journal')"
 	@echo "make chaos   fifty kills of the running gateway and one at every step; make test does some"
-	@echo "make faces   the stories in a browser in both languages and themes; make test tells each in one of them"
+	@echo "make faces   every page, and the stories in a browser in both languages and themes; make test tells each in one"
 	@echo "make fuzz    schemathesis asks every operation of the API as each role, fifty times (EXAMPLES=500)"
 	@echo "make promises  2,000 owners over 180 played days: nobody at night, at the wheel, too often, without consent (ARGS='--owners 200')"
 	@echo "make check   ruff, mypy strict, import-linter"
@@ -37,17 +37,17 @@ debian: .venv/dev.stamp
 	@tools/ddi_client.sh
 
 test: .venv/dev.stamp debian
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not long" $(ARGS)
 
 # Seconds of the clock, so that every run chooses other moments; a run that failed says its seed.
 chaos: .venv/dev.stamp debian
 	TOUCHPOINT_TEST_KILLS=$${KILLS:-50} TOUCHPOINT_TEST_CRASHES=0 TOUCHPOINT_TEST_SEED=$${SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest tests/chaos $(ARGS)
 
-# As chaos: another seed every time, said where something is found.
 faces: .venv/dev.stamp debian
 	TOUCHPOINT_TEST_FACES=all $(BIN)/python -m pytest tests/e2e -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# As chaos: another seed every time, said where something is found.
 fuzz: .venv/dev.stamp
 	TOUCHPOINT_TEST_FUZZ=$${EXAMPLES:-50} TOUCHPOINT_TEST_SEED=$${SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest tests/integration/test_api_schemathesis.py -n auto --timeout 3600 $(ARGS)

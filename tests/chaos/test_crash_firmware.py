@@ -6,7 +6,7 @@ dies there (tests/crashing.py labels them). Whoever called tries again: the desk
 and from the offset it is told, devices with the same report. Afterwards all is as in the first telling: one
 release of whole content, one rollout, every device assigned once, every report kept, one case, one webhook.
 
-`make chaos` visits all of them, `make test` some (TOUCHPOINT_TEST_CRASHES; TOUCHPOINT_TEST_SEED says which).
+`make chaos` visits all of them; TOUCHPOINT_TEST_CRASHES says how many, TOUCHPOINT_TEST_SEED which.
 TOUCHPOINT_TEST_STEP names one, or several.
 """
 
@@ -57,7 +57,7 @@ VISITED = {
     "updates.tell_operator: written", "updates.tell_operator: committed",
 }  # fmt: skip
 """What the story has to come by: beginnings of labels."""
-pytestmark = pytest.mark.timeout(240 + 60 * max(CRASHES or 60, STEP.count(";")))
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240 + 60 * max(CRASHES or 60, STEP.count(";")))]
 
 
 class Fragile:

@@ -6,7 +6,7 @@ process that dies there and is started anew, while whoever called tries again as
 Idempotency-Key. Afterwards everything is as in the first telling: the answers, one booking each, the same
 lines in the ledger, nothing left in the outbox; what a receiver sees twice has the same id.
 
-`make chaos` visits all of them, `make test` some (TOUCHPOINT_TEST_CRASHES; TOUCHPOINT_TEST_SEED says which).
+`make chaos` visits all of them; TOUCHPOINT_TEST_CRASHES says how many, TOUCHPOINT_TEST_SEED which.
 TOUCHPOINT_TEST_STEP names one.
 """
 
@@ -81,7 +81,7 @@ VISITED = {
       for when in ("written", "committed")),
 }  # fmt: skip
 """What the story has to come by: beginnings and ends of labels."""
-pytestmark = pytest.mark.timeout(240 + 40 * (CRASHES or 100))
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240 + 40 * (CRASHES or 100))]
 
 
 class Receiver(ThreadingHTTPServer):

@@ -25,7 +25,7 @@ from gateway_lab import wait_for
 from real_parts import Mosquitto
 from running_gateway import Message, Publisher, RunningGateway, now_ms, publish, running_gateway, telemetry
 
-KILLS = int(os.environ.get("TOUCHPOINT_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("TOUCHPOINT_TEST_KILLS", "6"))
 SEED = int(os.environ.get("TOUCHPOINT_TEST_SEED", "1"))
 
 CARS = [f"car-{number:02d}" for number in range(24)]

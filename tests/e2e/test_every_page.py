@@ -13,15 +13,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import ALL_FACES, Watch, axe_faults, told_in, too_wide
+from browser_lab import Watch, axe_faults, too_wide
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DOORS = ("/", "/me", "/me/ledger", "/car/car-keller", "/panel/washer-keller", "/workshop", "/operator")
-EXAMINED = ((360, False), (1440, True))
-"""(width in pixels, whether in the dark) that axe-core looks at: between them it would see nothing else."""
-LOOKS = (*EXAMINED, (820, False)) if ALL_FACES else EXAMINED
+LOOKS = ((360, False), (820, False), (1440, True))
+"""(width in pixels, whether in the dark)"""
+EXAMINED = LOOKS[::2]
+"""Those that axe-core looks at: between them it would see nothing else."""
 LEAST_PAGES = 35
 """Fewer would mean that the walk lost its way."""
 NAMES = re.compile(
@@ -93,7 +94,8 @@ def pictures() -> Path | None:
     return Path(folder) if folder else None
 
 
-@pytest.mark.parametrize("locale", told_in("de-DE", "en-GB"))
+@pytest.mark.long
+@pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
 def test_every_page_is_sound(shared_demo: str, browser: Browser, locale: str) -> None:
     # axe runs as a script of the page, which the pages' own policy would rightly refuse.
     context: BrowserContext = browser.new_context(locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)

@@ -16,7 +16,7 @@ import pytest
 from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 PATIENCE_MS = 90_000
 SMALLEST = """least => [...document.querySelectorAll('main button, main a.btn')]

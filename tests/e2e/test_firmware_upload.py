@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, too_wide
 from firmware_lab import Works
 from gateway_lab import TOUCHPOINT
 from playwright.sync_api import Browser, expect
@@ -102,7 +102,8 @@ def test_a_release_is_uploaded_with_its_progress(works: Works, desk: Desk, brows
     context.close()
 
 
-@pytest.mark.parametrize("locale", told_in("de-DE", "en-GB", first=1))
+@pytest.mark.long
+@pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
 def test_pages_with_updates_on_them_are_sound(
     works: Works, desk: Desk, browser: Browser, locale: str
 ) -> None:
