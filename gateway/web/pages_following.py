@@ -303,7 +303,7 @@ async def funnel(request: web.Request) -> web.Response:
         csv=f"/operator/funnel.csv?{query}",
         heads=[at.words(f"following.step.{step}") for step in SHOWN_STEPS],
         first=at.words(f"following.by_{by}"),
-        rows=[_line_row(line, by, at.words) for line in lines],
+        rows=[_line_row(line, by, at.context, at.words) for line in lines],
         promises=[_promise(name, share, at.words) for name, share in measured.promises.items()],
         names=[at.words(f"following.promise.{name}") for name in measured.promises],
         workshops=[_keeping(keeping, at.words) for keeping in measured.workshops],
@@ -324,25 +324,16 @@ def _choice(at: _Page, name: str, chosen: bool, *, by: str, days: int) -> Shown:
     return Shown(label=label, href=f"/operator/funnel?{urlencode({'by': by, 'days': days})}", current=chosen)
 
 
-def _line_row(line: measure.FunnelLine, by: str, words: Words) -> Shown:
+def _line_row(line: measure.FunnelLine, by: str, context: Context, words: Words) -> Shown:
     counts, found = line.counts, max(1, line.counts.get("found", 0))
     held = counts.get("held_out", 0)
     return Shown(
-        name=_key(line.key, by, words),
+        name=views.group_name(line.key, by, context, words),
         href=f"/operator/rules/{quote(line.key)}" if by == "rule" else "",
         note=words("following.held_out", count=held) if held else "",
         cells=[_cell(step, line, found, words) for step in SHOWN_STEPS],
         helped=_helped(counts, words),
     )
-
-
-def _key(key: str, by: str, words: Words) -> str:
-    if not key:
-        return words("following.unknown")
-    if by == "rule":
-        return views.rule_name(key, words)
-    kind = f"kind.{key}"
-    return words(kind) if by == "kind" and words.has(kind) else key
 
 
 def _cell(step: str, line: measure.FunnelLine, found: int, words: Words) -> Shown:

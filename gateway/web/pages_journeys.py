@@ -34,7 +34,7 @@ async def show(request: web.Request) -> web.Response:
         spans=[_choice(at, "following.days", each == span, by=by, days=each) for each in SPANS],
         first=at.words(f"following.by_{by}"),
         heads=[at.words(f"journeys.{step}") for step in JOURNEY],
-        rows=[_row(one, by, at.words) for one in found],
+        rows=[_row(one, by, at) for one in found],
     )
     return at.answer("operator_journeys.html", "journeys", view)
 
@@ -44,18 +44,12 @@ def _choice(at: Desk, key: str, chosen: bool, *, by: str, days: int) -> Shown:
     return Shown(label=at.words(key, count=days), href=href, current=chosen)
 
 
-def _row(one: journeys.Journey, by: str, words: Words) -> Shown:
+def _row(one: journeys.Journey, by: str, at: Desk) -> Shown:
     begun = max([*one.counts.values(), 1])
-    return Shown(name=_name(one.key, by, words), cells=[_cell(step, one, begun, words) for step in JOURNEY])
-
-
-def _name(key: str, by: str, words: Words) -> str:
-    if not key:
-        return words("following.unknown")
-    if by == "rule":
-        return views.rule_name(key, words)
-    kind = f"kind.{key}"
-    return words(kind) if by == "kind" and words.has(kind) else key
+    return Shown(
+        name=views.group_name(one.key, by, at.context, at.words),
+        cells=[_cell(step, one, begun, at.words) for step in JOURNEY],
+    )
 
 
 def _cell(step: str, one: journeys.Journey, begun: int, words: Words) -> Shown:

@@ -645,6 +645,15 @@ def _why(line: LedgerLine, words: Words) -> tuple[str, str]:
     return (words(key), where.format(touchpoint=line.touchpoint or "")) if key else ("", "")
 
 
+def group_name(key: str, by: str, context: Context, words: Words) -> str:
+    """What a group of a table is called that is grouped by rule, kind, model, firmware or week."""
+    if not key:
+        return words("following.unknown")
+    if by == "rule":
+        return rule_name(key, words)
+    return kind_words(key, context, words) if by == "kind" else key
+
+
 def rule_name(rule: str, words: Words) -> str:
     """What people call a rule."""
     key = f"touchpoints.{rule}.name"
