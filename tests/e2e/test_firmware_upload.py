@@ -85,6 +85,12 @@ def test_a_release_is_uploaded_with_its_progress(works: Works, desk: Desk, brows
     page = context.new_page()
     page.goto(f"{address}/operator/firmware")
     form = page.locator("[data-firmware]")
+    page.evaluate("document.body.dataset.before = ''")
+    page.evaluate(
+        "new BroadcastChannel(`touchpoint-${document.body.dataset.stream}`).postMessage({kind: 'change'})"
+    )
+    expect(page.locator("body[data-before]")).to_have_count(0)  # the new page was laid over this one
+    expect(form.locator("button")).to_be_enabled()
     form.locator("[name=manifest]").set_input_files(manifest)
     form.locator("[name=signatures]").set_input_files(wrong)
     form.locator("[name=files]").set_input_files(path)

@@ -20,7 +20,7 @@
       return;
     }
     if (from.dataset.clock !== undefined) return clockFrom(from, to);
-    if (from.nodeName === "IFRAME") return;
+    if (from.nodeName === "IFRAME" || from.dataset.own !== undefined) return; // what a script has taken over is its own
     attributes(from, to);
     if (/^(INPUT|TEXTAREA|SELECT)$/.test(from.nodeName)) return;
     children(from, to);

@@ -6,6 +6,7 @@
   const api = '/api/v1/firmware/';
   const piece = 8 * 1024 * 1024;
   const [bar, said, button] = ['progress', '[data-said]', 'button'].map((s) => form.querySelector(s));
+  form.dataset.own = ''; // a live page would put the text for browsers without scripts back
   said.textContent = '';
   button.disabled = false;
 
