@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_case import CATALOGUE, SIGNALS, VAN, rule, ruleset
+from yaml.nodes import Node, ScalarNode, SequenceNode
 
+import config
 import rules
 from rules import Catalogue, RuleErrors, SignalErrors, check, load, run_examples, span_ms
 from rules.expressions import ExpressionFault
 from rules.expressions import check as check_expression
+from rules.texts import Place, compose
 
 
 def fault_of(when: str) -> tuple[int, str]:
@@ -224,3 +232,57 @@ def test_what_the_package_offers() -> None:
     """
     assert sorted(rules.__all__) == sorted(offered.split())
     assert all(hasattr(rules, name) for name in rules.__all__)
+
+
+# --- two readers of YAML, one result --------------------------------------------------------------
+
+STYLES = """
+plain: a < 3 and b > 4
+quoted: 'it''s a < 3'
+double: "a\\tb < 3"
+folded: >-
+  a < 3
+  and b > 4
+kept: |
+  a < 3
+
+umlauts: [ä, 'ö ü', {ß: "€"}]
+over: a < 3
+  and b > 4
+list:
+- one
+-   two: {}
+? key
+: value
+"""
+
+
+def shipped_texts() -> list[str]:
+    return [path.read_text("utf-8") for path in sorted(config.data_path().glob("[rs][ui]*s/*.yaml"))]
+
+
+def places(node: Node, text: str) -> Iterator[tuple[Any, ...]]:
+    """Everything that we use of a node and all below it."""
+    mark = node.start_mark
+    yield node.id, node.tag, mark.line, mark.column, mark.index
+    if isinstance(node, ScalarNode):
+        spots = [Place(node, text, "", []).spot_of(offset) for offset in range(len(node.value.strip()))]
+        yield node.value, node.style or None, spots
+    else:
+        parts = node.value if isinstance(node, SequenceNode) else chain.from_iterable(node.value)
+        for part in parts:
+            yield from places(part, text)
+
+
+@pytest.mark.parametrize(
+    "text", [*shipped_texts(), STYLES, STYLES.replace("\n", "\r\n"), "\ufeff" + STYLES[1:]]
+)
+def test_libyaml_and_python_read_the_same_in_the_same_places(text: str) -> None:
+    slow = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert list(places(compose(text), text)) == list(places(slow, text))
+
+
+def test_what_libyaml_could_not_bear_is_told_as_a_fault() -> None:
+    for text in ("[" * 100_000, "- " * 100_000, "a: &a [1]\nb: [*a]", "a: [*a]"):
+        faults = check([("rules.yaml", text)], CATALOGUE)
+        assert [fault.message for fault in faults if "cannot be read as YAML" in fault.message], faults
