@@ -31,7 +31,7 @@ from gateway.ports import Records
 from rules import ClearReason
 
 UNANSWERED = (State.DEFERRED, State.OPEN)
-WITHDRAWN_AS: Mapping[str, str] = {"refuted": "refuted", "rule": "rule_gone"}
+WITHDRAWN_AS: Mapping[str, str] = {"refuted": "refuted", "rule": "rule_gone", "reset": "done"}
 """What the ledger says of an episode that did not end by itself: readings that came late show that it never
 was so; the rule was taken out."""
 

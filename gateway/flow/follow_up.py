@@ -15,7 +15,18 @@ from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RECALL_PURPOSE, Policy
 from gateway.domain.result import FINISHED_LATE_MS, Result
 from gateway.domain.touchpoint import Matter, State, Touchpoint
-from gateway.flow import afterwords, announce, book, budget, cases, consents, outgoing, returning, telling
+from gateway.flow import (
+    afterwords,
+    announce,
+    book,
+    budget,
+    cases,
+    consents,
+    decide,
+    outgoing,
+    returning,
+    telling,
+)
 from gateway.ports import Records
 
 COMMENT_MAX = 1_000
@@ -65,8 +76,7 @@ def _fulfil(
     fixed = appointment.work.get("fixed") is not False
     resets = _resets([matter.rule for matter in matters], policy) if fixed else ()
     if fixed:
-        for matter in matters:
-            records.touchpoints.clear_finding(matter.finding, now)
+        _settle(records, matters, now, policy)
     outgoing.queue_reset(records, fulfilled, resets, now)
     workshop = records.workshops.get(appointment.workshop).name
     outgoing.write_line(
@@ -93,6 +103,13 @@ def _done_and_left(
     matters = records.touchpoints.matters(touchpoint.id)
     mine = [m for m in matters if m.finding == touchpoint.finding or m.service in (None, *appointment.jobs)]
     return mine, [m for m in matters if m not in mine and m.cleared_at is None]
+
+
+def _settle(records: Records, matters: Sequence[Matter], now: int, policy: Policy) -> None:
+    """They are over for everybody: also for who has the product since the visit was booked."""
+    for matter in matters:
+        records.touchpoints.clear_finding(matter.finding, now)
+        decide.cleared(records, matter.finding, now, policy, "reset")
 
 
 def _not_fixed(
@@ -140,8 +157,7 @@ def _settle_related(
         closed = replace(other, state=State.CLOSED, closed_at=now, wake_at=None)
         records.touchpoints.save(closed)
         records.workshops.release(closed.id)
-        for matter in records.touchpoints.matters(closed.id):
-            records.touchpoints.clear_finding(matter.finding, now)
+        _settle(records, records.touchpoints.matters(closed.id), now, policy)
         outgoing.write_line(records, "settled_with_visit", now, touchpoint=closed, by=fulfilled.id)
         outgoing.close_channels(records, closed, now)
 

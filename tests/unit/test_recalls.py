@@ -13,7 +13,7 @@ from gateway.domain.errors import ConflictError, InvalidError
 from gateway.domain.owner import Owner
 from gateway.domain.recall import Affected, Progress, Recall
 from gateway.domain.touchpoint import State
-from gateway.flow import decide, recalls
+from gateway.flow import decide, follow_up, recalls
 from gateway.flow.outgoing import Renderer
 from gateway.ports import Records
 
@@ -134,6 +134,28 @@ async def test_a_product_that_changes_hands_is_recalled_for_its_new_owner_too(wo
     assert (await progress(world)).open == 1
     lines = await world.read(lambda r: r.touchpoints.ledger(owner="max"))
     assert [line.code for line in reversed(lines)][:1] == ["found"]
+
+
+async def test_a_visit_that_its_former_owner_had_booked_ends_it_for_its_new_owner_too(world: World) -> None:
+    await begins(world)
+    await world.answers("book", slot=(await world.touchpoint()).slots[0].id)
+
+    def sold(records: Records) -> None:
+        records.owners.add(Owner(id="max", name="Max", language="en"))
+        records.devices.transfer("car", "max", world.now)
+        decide.changed_hands(records, "car", world.now, world.policy)
+        recalls.taken_over(records, "car", world.now, world.policy)
+
+    world.go_to(world.now + HOUR)
+    await world.write(sold)
+    visit = (await world.read(lambda r: r.workshops.appointments()))[-1]
+    world.go_to(visit.end)
+    await world.write(follow_up.done, visit.id, {}, world.now, world.policy)
+    new, old = await world.touchpoints()
+    assert (new.owner, new.state) == ("max", State.WITHDRAWN)
+    assert (old.owner, old.state) == ("jana", State.FULFILLED)
+    lines = await world.read(lambda r: r.touchpoints.ledger(touchpoint=new.id))
+    assert "withdrawn_done" in [line.code for line in lines]
 
 
 async def test_a_product_that_nobody_owns_yet_is_told_to_its_first_owner(world: World) -> None:
