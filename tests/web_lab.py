@@ -114,7 +114,7 @@ class Lab:
 
     async def owner(self, owner_id: str, *devices: str, workshop: str | None = None) -> Owner:
         """An owner who agreed to maintenance contacts, with cars bought a year ago."""
-        owner = Owner(id=owner_id, name=owner_id.title(), language="de", created=NOW - 400 * DAY)
+        owner = Owner(id=owner_id, name=owner_id.title(), language="de", created=NOW - 400 * DAY, address="Hafenstraße 1")
 
         def work(records: Records) -> None:
             records.owners.add(owner)
@@ -127,6 +127,7 @@ class Lab:
                         id=device,
                         kind="car",
                         model="Arden 5",
+                        plate="HH-T 1",
                         owner=owner_id,
                         workshop=workshop,
                         created=NOW - 365 * DAY,

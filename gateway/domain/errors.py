@@ -5,6 +5,7 @@ CannotStartError     a command cannot run; says in one line what and what to do
 TouchpointError
 ├── NotFoundError        what was asked for is not there
 ├── NotAllowedError      the caller may not do this
+│   └── UnverifiedError  nobody has made sure for whom they speak
 ├── InvalidError         the request cannot be taken as it is; says which field and what is allowed
 ├── GoneError            it was there once: a link that is used or has expired
 ├── ConflictError        it contradicts what already holds; carries what holds
@@ -26,6 +27,15 @@ class NotFoundError(TouchpointError):
 
 class NotAllowedError(TouchpointError):
     """The caller may not do this."""
+
+
+class UnverifiedError(NotAllowedError):
+    """Somebody speaks for an owner, and nobody has made sure that it is the owner who calls; `touchpoint` is
+    where that can be said."""
+
+    def __init__(self, message: str, touchpoint: str) -> None:
+        super().__init__(message)
+        self.touchpoint = touchpoint
 
 
 class InvalidError(TouchpointError):

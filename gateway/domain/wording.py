@@ -371,6 +371,10 @@ def ledger_words(
     if "price" in line.params:
         price, currency = line.params["price"], str(line.params.get("currency", "EUR"))
         speaker.params["price"] = texts.price(language, price, price, currency)
+    if "by" in line.params:
+        speaker.params["by"] = str(line.params["by"]).partition(":")[2] or line.params["by"]
+    if "how" in line.params:
+        speaker.params["how"] = _known_by(speaker, str(line.params["how"]))
     if "channels" in line.params:
         speaker.params["channels"] = _channels(speaker, line.params["channels"])
     for name in ("channel", "reason"):
@@ -437,6 +441,14 @@ def _rule_name(speaker: _Speaker, rule: str) -> str:
 def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:
     words = [speaker.say(f"ledger.to.{channel}") for channel in channels]
     return speaker.texts.listed(speaker.language, words)
+
+
+def _known_by(speaker: _Speaker, how: str) -> str:
+    """By what a caller was known: their code, or what they were asked."""
+    if how == "code":
+        return speaker.say("ledger.known_by_code")
+    asked = [speaker.first(f"pages.talk.fact_{one}", "ledger.other_matter") for one in how.split(", ")]
+    return speaker.say("ledger.known_by", facts=speaker.texts.listed(speaker.language, asked))
 
 
 def _household(speaker: _Speaker, line: LedgerLine) -> None:

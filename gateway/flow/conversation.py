@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from gateway.domain.conversation import (
     Present,
     Said,
 )
-from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError
+from gateway.domain.errors import ConflictError, InvalidError, UnverifiedError
 from gateway.domain.ids import new_id
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import LIVE, Answer, State, Touchpoint
@@ -265,8 +265,8 @@ def verify(
     asked: tuple[str, ...] = (),
 ) -> bool:
     """The caller is known to be the owner, by the code that they read out, or because they knew what they
-    were asked (two things of ASKED); the owner's ledger says by what. False for a code that is not good: it
-    is counted, and after five nobody gets in with that code. Raises InvalidError."""
+    were asked (two things of ASKED that are known here); the owner's ledger says by what. False for a code
+    that is not good: it is counted, and after five nobody gets in with that code. Raises InvalidError."""
     talk = records.conversations.find(touchpoint.id) or _new(touchpoint, now)
     if code is not None:
         if not _fits(talk, touchpoint, code, now):
@@ -278,12 +278,30 @@ def verify(
         known = tuple(dict.fromkeys(one for one in asked if one in ASKED))
         if len(known) < ASKED_LEAST or len(known) < len(asked):
             raise InvalidError(f"asked: two or more of {', '.join(ASKED)}.")
+        if missing := [one for one in known if one not in facts(records, touchpoint)]:
+            raise InvalidError(
+                f"asked: {', '.join(missing)} of theirs is not known here; ask something else."
+            )
         by = ", ".join(known)
     records.conversations.put(replace(talk, agent=agent, verified_at=now, verified_by=by))
     about: dict[str, Any] = {"code": "verified", "how": by}
     _write(records, touchpoint, now, part=Part.SYSTEM, by=agent, channel="call_centre", **about)
     outgoing.write_line(records, "talk_verified", now, touchpoint=touchpoint, by=agent, how=by)
     return True
+
+
+def facts(records: Records, touchpoint: Touchpoint) -> dict[str, str]:
+    """What a caller can be asked, of what is known of the owner and their product, with what is right."""
+    owner, device = records.owners.get(touchpoint.owner), records.devices.find(touchpoint.device)
+    known = {
+        "plate": device.plate if device else None,
+        "serial": device.serial if device else None,
+        "address": owner.address,
+        "phone": owner.phone,
+        "email": owner.email,
+        "purchased": device.purchased if device else None,
+    }
+    return {one: known[one] or "" for one in ASKED if known[one]}
 
 
 def _fits(talk: Conversation, touchpoint: Touchpoint, code: str, now: int) -> bool:
@@ -294,26 +312,80 @@ def _fits(talk: Conversation, touchpoint: Touchpoint, code: str, now: int) -> bo
 # --- what agents answer -------------------------------------------------------------------------
 
 
+def check_verified(records: Records, touchpoint: Touchpoint, now: int) -> Conversation:
+    """The conversation whose caller is known to be the owner. Raises UnverifiedError."""
+    talk = records.conversations.find(touchpoint.id)
+    if talk is None or not talk.verified(now):
+        raise UnverifiedError(
+            "Nobody has made sure that it is the owner who calls. Verify the caller first, by the code that "
+            "they read out or by two things that they know.",
+            touchpoint.id,
+        )
+    return talk
+
+
 def answer_for(
-    records: Records, touchpoint: Touchpoint, chosen: Answer, agent: str, now: int, policy: Policy
+    records: Records,
+    touchpoint: Touchpoint,
+    chosen: Answer,
+    agent: str,
+    now: int,
+    policy: Policy,
+    *,
+    for_product: bool = False,
 ) -> Touchpoint:
     """An agent answers for an owner who was verified; it is marked as theirs, and the owner hears of it.
 
-    Raises NotAllowedError before that, and what `respond.answer` raises.
+    Raises UnverifiedError before that, and what `respond.answer` raises.
     """
-    talk = records.conversations.find(touchpoint.id)
-    if talk is None or not talk.verified(now):
-        raise NotAllowedError("Verify the caller first: by their code, or by two things that they know.")
+    check_verified(records, touchpoint, now)
     said = replace(chosen, channel="call_centre", by=agent, at=now)
-    after = respond.answer(records, touchpoint.id, said, now, policy)
-    about: dict[str, Any] = {
-        "code": "answered_for",
-        "action": said.action.partition(":")[0],
-        "until": now + UNDO_MS,
-    }
-    line = _write(records, after, now, part=Part.SYSTEM, by=agent, channel="call_centre", **about)
+    after = respond.answer(records, touchpoint.id, said, now, policy, for_product=for_product)
+    if after.answer is None or after.answer == touchpoint.answer:
+        return after  # other times or another workshop, or the same once more: nothing to take back
+    action = said.action.partition(":")[0]
+    about: dict[str, Any] = {"code": "answered_for", "action": action, "until": now + UNDO_MS}
+    _confirm(records, after, agent, now, policy, about)
+    return after
+
+
+def _confirm(
+    records: Records, touchpoint: Touchpoint, agent: str, now: int, policy: Policy, about: Mapping[str, Any]
+) -> None:
+    """A line of the conversation that the owner is told of."""
+    line = _write(records, touchpoint, now, part=Part.SYSTEM, by=agent, channel="call_centre", **about)
     if not records.owners.subscriptions(touchpoint.owner):  # a push has told the others
         telling.tell(records, touchpoint.owner, afterwords.SAID, now, policy, touchpoint=None, line=line.id)
+
+
+def changed_for(records: Records, touchpoint: Touchpoint, agent: str, now: int, policy: Policy) -> None:
+    """An agent has changed something else for an owner who was verified: a visit, its extra work, the day of
+    return. It stands in the owner's ledger, and they hear of it."""
+    outgoing.write_line(records, "answered_for_you", now, touchpoint=touchpoint, by=agent)
+    line = _write(
+        records, touchpoint, now, part=Part.SYSTEM, by=agent, channel="call_centre", code="changed_for"
+    )
+    telling.tell(
+        records, touchpoint.owner, afterwords.SAID, now, policy, touchpoint=touchpoint.id, line=line.id
+    )
+
+
+def answer_in_app(
+    records: Records,
+    touchpoint: Touchpoint,
+    chosen: Answer,
+    system: str,
+    now: int,
+    policy: Policy,
+    *,
+    for_product: bool = False,
+) -> Touchpoint:
+    """The owner's own answer, given in an app of the manufacturer's; their ledger says which system told us.
+    Raises what `respond.answer` raises."""
+    said = replace(chosen, channel="api", by=touchpoint.owner, at=now)
+    after = respond.answer(records, touchpoint.id, said, now, policy, for_product=for_product)
+    if after.answer != touchpoint.answer:
+        outgoing.write_line(records, "answered_in_app", now, touchpoint=after, by=system)
     return after
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.domain.access import Role
 from gateway.domain.appointment import ENDED
 from gateway.domain.case import CaseKind
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.heard import Heard, HeardType, Outcome
 from gateway.domain.policy import Policy
 from gateway.domain.touchpoint import LIVE, Answer, State, Touchpoint
-from gateway.flow import cases, follow_up, outgoing, respond, visit
+from gateway.flow import cases, conversation, follow_up, outgoing, respond, visit
 from gateway.ports import Records
 
 MOST_MATTERS = 50
@@ -45,7 +46,8 @@ def hear(records: Records, told: Told, now: int, policy: Policy) -> Heard:
     """Take an event; gives it as it is kept, with what became of it.
 
     Raises InvalidError for one that names what is not there or lacks what its type needs, ConflictError where
-    an answer contradicts the one that holds; nothing is kept then, and it may be sent again.
+    an answer contradicts the one that holds, UnverifiedError for an answer that somebody of after-sales hands
+    in for a caller whom nobody verified; nothing is kept then, and it may be sent again.
     """
     known = records.heard.of(told.heard.source, told.heard.event)
     if known is not None:
@@ -110,7 +112,10 @@ def _answered(records: Records, told: Told, now: int, policy: Policy) -> Heard:
         at=now,
         by=heard.owner or "",
     )
-    respond.answer(records, heard.touchpoint, chosen, now, policy)
+    matter = records.touchpoints.get(heard.touchpoint)
+    theirs = heard.by.partition(":")[0] == Role.OPERATOR  # a person, who has to know for whom they speak
+    take = conversation.answer_for if theirs else conversation.answer_in_app
+    take(records, matter, chosen, heard.by, now, policy)
     return replace(heard, outcome=Outcome.ANSWERED)
 
 

@@ -12,14 +12,15 @@ from aiohttp import web
 
 from gateway.domain import snooze
 from gateway.domain.access import Role
-from gateway.domain.errors import ConflictError, InvalidError
+from gateway.domain.errors import ConflictError, InvalidError, UnverifiedError
 from gateway.domain.report import Report
 from gateway.domain.touchpoint import LedgerLine, Touchpoint
-from gateway.flow import asking, begun, reports, respond, returning
+from gateway.flow import asking, begun, conversation, reports, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, around, rights, views
 from gateway.web.access import EVERYONE, allow
 from gateway.web.owner_page import open_page
+from gateway.web.pages_talk import caller_view
 from gateway.web.pages_touchpoint import free_times
 from gateway.web.render import see
 from gateway.web.words import Words
@@ -27,7 +28,6 @@ from gateway.web.words import Words
 routes = web.RouteTableDef()
 owner_only = allow(Role.OWNER)
 operator_only = allow(Role.OPERATOR)
-both = allow(Role.OWNER, Role.OPERATOR)
 
 FORM_MOST = reports.PHOTO_MOST + 64 * 1024
 """Bytes of a form with a photo."""
@@ -86,22 +86,42 @@ async def workshops(request: web.Request) -> web.Response:
 
 
 @routes.post("/me/touchpoints/{id}/return")
-@both
+@owner_only
 async def change_return(request: web.Request) -> web.Response:
     """Another day for what was put off, or at once."""
+    return await _change_return(request)
+
+
+@routes.post("/operator/touchpoints/{id}/return")
+@operator_only
+async def change_return_for_owner(request: web.Request) -> web.Response:
+    """The same for an owner who calls and was verified."""
+    return await _change_return(request)
+
+
+async def _change_return(request: web.Request) -> web.Response:
     at, form, wanted = await open_page(request), await request.post(), request.match_info["id"]
     until, policy = str(form.get("until", "")), at.context.policy
 
     def work(records: Records) -> Touchpoint:
         found = rights.answerable(records, at.who, wanted)
+        if at.who.staff:
+            conversation.check_verified(records, found, at.now)
         if not until:
-            return returning.show_now(records, wanted, at.now, policy)
-        zone = records.owners.get(found.owner).time_zone
-        return returning.put_off_until(records, wanted, snooze.instant(until, at.now, zone), at.now, policy)
+            after = returning.show_now(records, wanted, at.now, policy)
+        else:
+            zone = records.owners.get(found.owner).time_zone
+            moment = snooze.instant(until, at.now, zone)
+            after = returning.put_off_until(records, wanted, moment, at.now, policy)
+        if at.who.staff:
+            conversation.changed_for(records, after, at.who.name, at.now, policy)
+        return after
 
     base = "/operator/touchpoints" if at.who.staff else "/me/touchpoints"
     try:
         after = await at.write(work)
+    except UnverifiedError:
+        return see(f"{base}/{wanted}", "talk_verify_first")
     except ConflictError:
         return see(f"{base}/{wanted}", "conflict")
     except InvalidError:
@@ -189,13 +209,14 @@ async def attachment(request: web.Request) -> web.Response:
 @routes.get("/operator/touchpoints/{id}")
 @operator_only
 async def for_owner(request: web.Request) -> web.Response:
-    """A matter, with everything that can be taken down for its owner."""
+    """A matter, with everything that can be taken down for its owner once they are verified."""
     at, wanted = await open_page(request), request.match_info["id"]
     loaded = await at.read(lambda records: _load_for_owner(records, at, wanted))
     found, owner = loaded.found, loaded.owner
     words = Words(at.context.texts, at.words.language, owner.time_zone)
     one = await views.matter_series(at.context, found, at.now)
     shown = views.matter(found, at.context, words, at.now, one)
+    shown.answer_url = f"/operator/touchpoints/{wanted}/talk/answer?from=matter"
     called = found.touchpoint.answer is not None and found.touchpoint.answer.action == "call_me"
     open_yet = found.touchpoint.state in respond.ANSWERABLE and found.touchpoint.answer is None
     free = views.by_day(loaded.slots, words, shown.workshop, at.now)[:10]
@@ -204,11 +225,13 @@ async def for_owner(request: web.Request) -> web.Response:
         matter=shown,
         owner=owner.name,
         back=f"/operator/owners/{owner.id}",
+        href=f"/operator/touchpoints/{wanted}",
+        caller=loaded.caller,
         photo=f"/attachments/{photo}" if isinstance(photo, str) else None,
         ledger=views.ledger(loaded.lines, at.context, words),
         begun=answering.begun(loaded.begun, words, at.now, ""),
         status=answering.status(found, words),
-        returns=answering.returns(found, words, at.now, f"/me/touchpoints/{wanted}/return"),
+        returns=answering.returns(found, words, at.now, f"/operator/touchpoints/{wanted}/return"),
         can_answer=open_yet or (called and found.touchpoint.state.value == "answered"),
         later=open_yet,
         days=free,
@@ -229,6 +252,7 @@ def _load_for_owner(records: Records, at: Any, wanted: str) -> Shown:
     return Shown(
         found=found,
         begun=begun.begun(records, touchpoint, at.now),
+        caller=caller_view(records, touchpoint, at.words, at.now),
         owner=records.owners.get(touchpoint.owner),
         lines=lines,
         places=answering.places(records, touchpoint) if asking.offering(records, touchpoint) else [],

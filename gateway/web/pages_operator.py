@@ -154,7 +154,10 @@ async def owner(request: web.Request) -> web.Response:
     matters = []
     for found in loaded.open:
         one = await views.matter_series(at.context, found, at.now)
-        matters.append(views.matter(found, at.context, words, at.now, one))
+        shown = views.matter(found, at.context, words, at.now, one)
+        shown.answer_url = f"/operator/touchpoints/{shown.id}/talk/answer?from=matter"
+        shown.verified = shown.id in loaded.verified
+        matters.append(shown)
     o = loaded.owner
     line = " · ".join(
         p for p in (o.email, o.phone, o.time_zone, {"de": "Deutsch", "en": "English"}.get(o.language)) if p
@@ -178,7 +181,9 @@ async def owner(request: web.Request) -> web.Response:
 def _load_owner(records: Records, at: Desk, wanted: str, after: str | None) -> Shown:
     found = rights.owner(records, at.who, wanted)
     live = records.touchpoints.page(owner=wanted, states=(State.OPEN,), limit=MOST_ROWS)
+    talks = {t.id: records.conversations.find(t.id) for t in live}
     return Shown(
+        verified={key for key, talk in talks.items() if talk is not None and talk.verified(at.now)},
         owner=found,
         lines=records.touchpoints.ledger(owner=wanted, after=after, limit=STORY_LINES + 1),
         open=[views.load_matter(records, t, at.context) for t in live],

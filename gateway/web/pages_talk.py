@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.domain.access import Role
 from gateway.domain.case import CaseKind
-from gateway.domain.conversation import Offer, Part
+from gateway.domain.conversation import VERIFIED_MS, Offer, Part
 from gateway.domain.errors import ConflictError, InvalidError, NotAllowedError, SlotTakenError
 from gateway.domain.touchpoint import LIVE, Touchpoint
 from gateway.flow import book, conversation
@@ -122,10 +122,14 @@ async def ask_from_display(request: web.Request) -> web.Response:
 
 
 async def _then(
-    at: Any, request: web.Request, work: Callable[[Records, Touchpoint], object], said: str
+    at: Any,
+    request: web.Request,
+    work: Callable[[Records, Touchpoint], object],
+    said: str,
+    back: str | None = None,
 ) -> web.Response:
     wanted = request.match_info["id"]
-    back = f"/{'operator' if at.who.staff else 'me'}/touchpoints/{wanted}/talk"
+    back = back or f"/{'operator' if at.who.staff else 'me'}/touchpoints/{wanted}/talk"
     try:
         await at.write(lambda records: work(records, rights.answerable(records, at.who, wanted)))
     except (ConflictError, InvalidError):
@@ -231,7 +235,7 @@ async def verify(request: web.Request) -> web.Response:
         found = rights.answerable(records, at.who, wanted)
         return conversation.verify(records, found, at.who.name, at.now, code=code or None, asked=asked)
 
-    back = f"/operator/touchpoints/{wanted}/talk"
+    back = _back(request)
     try:
         return see(back, "talk_verified" if await at.write(work) else "talk_wrong_code")
     except InvalidError:
@@ -244,20 +248,56 @@ async def agent_answers(request: web.Request) -> web.Response:
     """An agent answers for an owner who was verified."""
     at, form = await open_desk(request), await request.post()
     chosen = answering.chosen(form, channel="call_centre", at=at.now, by=at.who.name)
-    policy = at.context.policy
+    policy, back = at.context.policy, _back(request)
+    said = {"other_time": "times", "other_workshop": "workshop"}.get(chosen.action, "talk_answered")
 
     def work(records: Records, found: Touchpoint) -> None:
-        conversation.answer_for(records, found, chosen, at.who.name, at.now, policy)
+        conversation.answer_for(
+            records, found, chosen, at.who.name, at.now, policy, for_product=bool(form.get("for_product"))
+        )
 
     try:
-        answered = await _then(at, request, work, "talk_answered")
+        answered = await _then(at, request, work, said, back)
     except SlotTakenError:
         wanted = request.match_info["id"]
         await at.write(lambda records: book.refresh(records, wanted, at.now, policy))
-        return see(f"/operator/touchpoints/{wanted}/talk", "taken")
+        return see(back, "taken")
     if at.context.announce is not None:
         await at.context.announce()
     return answered
+
+
+def _back(request: web.Request) -> str:
+    """To the page that the form stood on: the matter's, or the conversation."""
+    there = f"/operator/touchpoints/{request.match_info['id']}"
+    return there if request.query.get("from") == "matter" else f"{there}/talk"
+
+
+def caller_view(records: Records, found: Touchpoint, words: Words, now: int) -> Shown:
+    """Who calls: verified, or what an agent can ask them, with what is right."""
+    held = records.conversations.find(found.id)
+    verified = held is not None and held.verified(now)
+    known = conversation.facts(records, found)
+    return Shown(
+        verified=verified,
+        by=_known_by(held.verified_by or "", words) if held is not None and verified else "",
+        until=words.when((held.verified_at or 0) + VERIFIED_MS, "time") if held and verified else "",
+        asked=[Shown(id=one, right=_right(one, known[one], words)) for one in known],
+        enough=len(known) >= conversation.ASKED_LEAST,
+    )
+
+
+def _right(fact: str, value: str, words: Words) -> str:
+    """What the caller should say; a day as it is spoken."""
+    return views.day_words(value, words) if fact == "purchased" else value
+
+
+def _known_by(how: str, words: Words) -> str:
+    """By what the caller is known."""
+    if words.has(f"talk.by_{how}"):
+        return words(f"talk.by_{how}")
+    asked = [words(f"talk.fact_{one}") for one in how.split(", ") if words.has(f"talk.fact_{one}")]
+    return words("talk.by_asked", facts=words.texts.listed(words.language, asked))
 
 
 # --- both -----------------------------------------------------------------------------------------
@@ -299,9 +339,7 @@ def _view(records: Records, at: Any, wanted: str) -> Shown:
         calls=offered.offer is Offer.CALLBACK,
         promised=_moment(words, offered.promised_at) if offered.promised_at else "",
         waits=offered.offer is Offer.WAITS,
-        verified=held is not None and held.verified(at.now),
-        verified_by=held.verified_by if held else "",
-        asked=conversation.ASKED,
+        caller=caller_view(records, found, words, at.now) if at.who.staff else None,
         undo=_moment(words, undo_until) if undo_until and not at.who.staff else "",
         open=found.state in LIVE and found.answer is None,
         actions=ACTIONS,

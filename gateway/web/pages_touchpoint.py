@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import SimpleNamespace as Shown
 from typing import Any
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -102,18 +101,18 @@ def _facts(found: views.Matter, words: Words) -> list[tuple[str, str]]:
 
 
 @routes.post("/me/touchpoints/{id}/answer")
-@allow(Role.OWNER, Role.OPERATOR)
+@owner_only
 async def answer(request: web.Request) -> web.Response:
-    """The owner's choice, or what the call centre takes down for the owner."""
+    """The owner's choice."""
     at, form = await open_page(request), await request.post()
     wanted = request.match_info["id"]
-    channel = "call_centre" if at.who.staff else "web_push" if form.get("channel") == "web_push" else "page"
+    channel = "web_push" if form.get("channel") == "web_push" else "page"
     chosen = answering.chosen(form, channel=channel, at=at.now, by=at.who.name)
     try:
         outcome = await take_answer(at, wanted, chosen, for_product=bool(form.get("for_product")))
     except InvalidError:
-        return see(f"/{'operator' if at.who.staff else 'me'}/touchpoints/{wanted}", "not_possible")
-    return see(_after_answer(at, outcome, str(form.get("next", ""))), outcome.said)
+        return see(f"/me/touchpoints/{wanted}", "not_possible")
+    return see(_after_answer(outcome, str(form.get("next", ""))), outcome.said)
 
 
 async def take_answer(at: Any, wanted: str, chosen: Answer, *, for_product: bool = False) -> Shown:
@@ -150,15 +149,7 @@ def _said(after: Touchpoint, visit: Appointment | None, *, asks: bool = False) -
     return answering.said(after, asks=asks)
 
 
-def _after_answer(at: OwnerPage, outcome: Shown, wanted: str) -> str:
-    if at.who.staff:
-        stays = outcome.said in ("taken", "conflict", "times", "workshop")
-        touchpoint = outcome.touchpoint
-        return (
-            f"/operator/touchpoints/{touchpoint.id}"
-            if stays
-            else f"/operator/owners/{quote(touchpoint.owner)}"
-        )
+def _after_answer(outcome: Shown, wanted: str) -> str:
     if local_path(wanted, ""):
         return local_path(wanted)
     if outcome.visit is not None:

@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     NotAllowedError,
     NotFoundError,
     SlotTakenError,
+    UnverifiedError,
 )
 from gateway.ports import (
     DatabaseUnavailableError,
@@ -113,6 +114,14 @@ def problem_of(error: Exception) -> Problem | None:
             return Problem(404, str(error) or "There is no such thing.")
         case GoneError():
             return Problem(410, str(error), kind="gone", title="It is over")
+        case UnverifiedError():
+            return Problem(
+                403,
+                str(error),
+                kind="unverified",
+                title="The caller is not verified",
+                verify=f"/api/v1/touchpoints/{error.touchpoint}/conversation/verify",
+            )
         case NotAllowedError():
             return forbidden(str(error) or "This token may not do this.")
         case InvalidError():

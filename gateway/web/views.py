@@ -7,7 +7,7 @@ domain/wording.py; what stands here is how they are laid out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import SimpleNamespace as Shown
@@ -17,7 +17,7 @@ from gateway.domain import wording
 from gateway.domain.appointment import ENDED, Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
-from gateway.domain.moments import DAY_MS, HOUR_MS
+from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import measured
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
@@ -35,11 +35,6 @@ DUE_SHARE = 0.8
 """From this share of its life on a part's row takes the accent."""
 HISTORY_MS = 100 * DAY_MS
 """How far back charts look."""
-PLOTTED = 220
-"""At most so many points a chart asks the store for."""
-STRETCHES_MS = tuple(HOUR_MS * h // 60 for h in (1, 5, 15, 60, 180, 360, 720, 1440))
-"""A point is the mean of one of these: fixed, so that a forecast changes with readings, not with time."""
-MOST_IN_TAIL = 20_000
 MOST_TABLE_ROWS = 24
 
 
@@ -116,57 +111,41 @@ def owners_product(records: Records, owner_id: str, device: Device) -> Product:
 # --- readings over time ----------------------------------------------------------------------
 
 
-async def series(
-    context: Context,
-    device: Device,
-    name: str,
-    now: int,
-    facts: Facts | None = None,
-    spans: Sequence[Interval] = ((None, None),),
-) -> Series | None:
-    """A number signal's course in these times, in the unit people read, with its forecast; None for another
-    signal."""
-    signal = context.signals.signal(device.kind, name)
-    if signal is None or signal.type != "number":
-        return None
-    raw = await _points(context, device.id, signal.name, now, spans)
-    latest = facts.latest.get(signal.name) if facts else None
+Measured = Matter | Product
+"""what has a device, its facts, and times whose readings may be shown"""
+
+
+async def _courses(
+    context: Context, wanted: Sequence[tuple[Measured, Iterable[str]]], now: int
+) -> list[dict[str, Series]]:
+    """{signal: its course} of each, in the unit people read, with its forecast; all read at once. Signals
+    that are no numbers are left out."""
+    known = [(one, _numbers(context, one.device, names)) for one, names in wanted]
+    asked = [(one.device.id, tuple(signals), one.spans) for one, signals in known if signals]
+    read = iter(await context.timeseries.plotted(asked, back=HISTORY_MS, now=now) if asked else ())
+    found = []
+    for one, signals in known:
+        courses = next(read) if signals else {}
+        found.append(
+            {n: _course(signal, courses.get(n, ()), one.facts, now) for n, signal in signals.items()}
+        )
+    return found
+
+
+def _numbers(context: Context, device: Device, names: Iterable[str]) -> dict[str, Signal]:
+    found = (context.signals.signal(device.kind, name) for name in names)
+    return {signal.name: signal for signal in found if signal is not None and signal.type == "number"}
+
+
+def _course(signal: Signal, raw: Sequence[charts.Point], facts: Facts, now: int) -> Series:
+    latest = facts.latest.get(signal.name)
     if latest and isinstance(latest[1], int | float) and latest[0] <= now:
         raw = [*(point for point in raw if point[0] < latest[0]), (latest[0], float(latest[1]))]
     limit = signal.wear.limit if signal.wear else None
-    points = [(ts, shown(signal, value)) for ts, value in raw]
+    points = tuple((ts, shown(signal, value)) for ts, value in raw)
     shown_limit = shown(signal, limit) if limit is not None else None
     ahead = charts.forecast(points, shown_limit) if shown_limit is not None else None
     return Series(signal=signal, points=points, limit=shown_limit, forecast=ahead)
-
-
-async def _points(
-    context: Context, device: str, name: str, now: int, spans: Sequence[Interval]
-) -> list[charts.Point]:
-    windows = [
-        (max(now - HISTORY_MS, since or 0), min(now + 1, until if until is not None else now + 1))
-        for since, until in spans
-    ]
-    points: list[charts.Point] = []
-    every = 0
-    for start, end in windows:
-        first = await context.timeseries.readings(device, name, start=start, end=end, after=None, limit=1)
-        if not first:
-            continue
-        begin = first[0][0]
-        every = every or next((e for e in STRETCHES_MS if e * PLOTTED >= now - begin), STRETCHES_MS[-1])
-        rows = await context.timeseries.aggregates(device, name, start=begin, end=end, every=every)
-        points += [(ts + every // 2, mean) for ts, _, mean, _, _ in rows if ts + every <= end]
-        points += await _tail(context, device, name, now - now % every, end)
-    return points
-
-
-async def _tail(context: Context, device: str, name: str, start: int, end: int) -> list[charts.Point]:
-    """The last reading of the stretch of time that is not over yet."""
-    rows = await context.timeseries.readings(
-        device, name, start=start, end=end, after=None, limit=MOST_IN_TAIL
-    )
-    return [(ts, float(value)) for ts, value in rows[-1:] if isinstance(value, int | float)]
 
 
 def shown(signal: Signal, value: float) -> float:
@@ -181,13 +160,51 @@ def unit_of(signal: Signal) -> str | None:
 
 async def with_series(context: Context, product: Product, now: int) -> Product:
     """The product with the course of everything that wears."""
+    return (await with_all_series(context, [product], [], now))[0][0]
+
+
+async def with_all_series(
+    context: Context, products: Sequence[Product], matters: Sequence[Matter], now: int
+) -> tuple[list[Product], list[Series | None]]:
+    """Products with the course of everything that wears, and the courses of what matters are about."""
+    asked: dict[Any, tuple[Measured, dict[str, None]]] = {}
+    wearing = [_wearing(context, product) for product in products]
+    about = [charted(found) for found in matters]
+    for one, names in (
+        *zip(products, wearing, strict=True),
+        *zip(matters, ([n] for n in about), strict=True),
+    ):
+        of = asked.setdefault(_whose(one), (one, {}))[1]
+        of.update(dict.fromkeys(name for name in names if name is not None))
+    found = dict(zip(asked, await _courses(context, list(asked.values()), now), strict=True))
+    shown_products = [
+        replace(product, series={n: course for n, course in found[_whose(product)].items() if n in names})
+        for product, names in zip(products, wearing, strict=True)
+    ]
+    of_matters = [
+        _of_matter(context, one, name, found[_whose(one)]) for one, name in zip(matters, about, strict=True)
+    ]
+    return shown_products, of_matters
+
+
+def _wearing(context: Context, product: Product) -> list[str]:
     kind = context.signals.kinds.get(product.device.kind)
-    wearing = [s.name for s in kind.signals.values() if s.wear] if kind else []
-    found = {
-        name: await series(context, product.device, name, now, product.facts, product.spans)
-        for name in wearing
-    }
-    return replace(product, series={name: one for name, one in found.items() if one is not None})
+    return [signal.name for signal in kind.signals.values() if signal.wear] if kind else []
+
+
+def _whose(one: Measured) -> tuple[str, tuple[Interval, ...]]:
+    return one.device.id, tuple(one.spans)
+
+
+def _of_matter(
+    context: Context, found: Matter, name: str | None, courses: Mapping[str, Series]
+) -> Series | None:
+    """What the matter is about; its limit is the rule's where nothing wears."""
+    signal = context.signals.signal(found.device.kind, name) if name else None
+    one = courses.get(signal.name) if signal is not None else None
+    if one is None or one.limit is not None or found.rule is None or found.rule.limit is None:
+        return one
+    return Series(signal=one.signal, points=one.points, limit=shown(one.signal, found.rule.limit))
 
 
 # --- charts and bars -------------------------------------------------------------------------
@@ -431,12 +448,8 @@ def charted(found: Matter) -> str | None:
 
 
 async def matter_series(context: Context, found: Matter, now: int) -> Series | None:
-    """The course of what the matter is about; its limit is the rule's where nothing wears."""
-    name = charted(found)
-    one = await series(context, found.device, name, now, found.facts, found.spans) if name else None
-    if one is None or one.limit is not None or found.rule is None or found.rule.limit is None:
-        return one
-    return Series(signal=one.signal, points=one.points, limit=shown(one.signal, found.rule.limit))
+    """The course of what the matter is about."""
+    return (await with_all_series(context, [], [found], now))[1][0]
 
 
 # --- products --------------------------------------------------------------------------------
@@ -531,10 +544,10 @@ def about(
         ("workshop", workshop),
         ("seen", last_seen(facts, words, now)),
     )
-    return [(words(f"about.{name}"), [_day_words(value, words)]) for name, value in rows if value]
+    return [(words(f"about.{name}"), [day_words(value, words)]) for name, value in rows if value]
 
 
-def _day_words(value: str, words: Words) -> str:
+def day_words(value: str, words: Words) -> str:
     """A date as people write it; anything else as it is."""
     try:
         noon = datetime.fromisoformat(f"{date.fromisoformat(value)}T12:00:00+00:00")

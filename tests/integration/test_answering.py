@@ -132,6 +132,7 @@ async def test_the_call_centre_answers_for_the_owner_and_the_ledger_says_so(lab:
     touchpoint = await lab.worn_pads("car-1", "jana")
     operator = await lab.caller()
     body = {"action": "already_done", "done_on": "2026-11-20", "workshop": "north"}
+    body |= {"verified": {"asked": ["plate", "address"]}}
     done = await operator("POST", f"touchpoints/{touchpoint.id}/answer", body)
     assert (done.body["answer"]["channel"], done.body["answer"]["by"]) == ("call_centre", "operator")
     assert done.body["answer"]["done_at"] == "2026-11-20T11:00:00.000Z"
@@ -239,20 +240,28 @@ async def test_an_open_page_hears_of_an_answer_at_once(lab: Lab) -> None:
 # --- the call centre --------------------------------------------------------------------------------
 
 
-async def test_the_call_centres_page_has_every_answer_for_the_owner(lab: Lab) -> None:
+async def test_the_call_centres_page_has_every_answer_once_the_caller_is_verified(lab: Lab) -> None:
     touchpoint = await lab.worn_pads("car-1", "jana")
     await come_in(lab, Role.OPERATOR)
-    page = await get(lab, f"/operator/touchpoints/{touchpoint.id}")
+    there = f"/operator/touchpoints/{touchpoint.id}"
+    page = await get(lab, there)
+    assert 'name="action"' not in page
+    assert "HH-T 1" in page, "what the caller should know stands there"
+    url, _ = await post(lab, f"{there}/talk/answer?from=matter", action="noted")
+    assert url.endswith(f"{there}?said=talk_verify_first")
+    assert 'name="action"' not in await get(lab, "/operator/owners/jana")
+    form = FormData([("asked", "plate"), ("asked", "address")])
+    url, page = await post(lab, f"{there}/talk/verify?from=matter", form)
+    assert url.endswith(f"{there}?said=talk_verified")
+    assert f"{there}/talk/answer?from=matter" in await get(lab, "/operator/owners/jana")
     for action in ("book", "not_now", "call_me", "never", "snooze:tomorrow", "already_done"):
         assert f'name="action" value="{action}"' in page, action
-    lab.client.session.cookie_jar.clear()
-    await come_in(lab, Role.OPERATOR)
-    url, _ = await post(lab, f"/me/touchpoints/{touchpoint.id}/answer", action="call_me")
-    assert url.startswith("/operator/owners/jana")
+    url, _ = await post(lab, f"{there}/talk/answer?from=matter", action="call_me")
+    assert url.endswith("said=talk_answered")
     page = await get(lab, f"/operator/touchpoints/{touchpoint.id}")
     slot = (await now_is(lab, touchpoint)).slots[0].id
     assert slot in page, "what is agreed in the call is taken down"
-    await post(lab, f"/me/touchpoints/{touchpoint.id}/answer", action="book", slot=slot)
+    await post(lab, f"{there}/talk/answer?from=matter", action="book", slot=slot)
     booked = await now_is(lab, touchpoint)
     assert booked.state is State.BOOKED
     assert booked.answer is not None

@@ -136,6 +136,8 @@ async def test_five_wrong_codes_end_a_code_and_two_facts_do_as_well(lab: Lab) ->
         assert (await ben("POST", f"{at}/verify", {"code": wrong})).status == 422
     assert (await ben("POST", f"{at}/verify", {"code": code})).status == 422
     assert (await ben("POST", f"{at}/verify", {"asked": ["plate"]})).status == 422
+    unknown = await ben("POST", f"{at}/verify", {"asked": ["plate", "serial"]})
+    assert (unknown.status, "serial of theirs is not known" in unknown.body["detail"]) == (422, True)
     known = await ben("POST", f"{at}/verify", {"asked": ["plate", "address"]})
     assert (known.status, known.body["verified_by"]) == (201, "plate, address")
 
@@ -170,10 +172,83 @@ async def test_what_the_owner_answered_or_long_ago_is_not_taken_back(lab: Lab) -
     ben = await lab.caller(Role.OPERATOR, "Ben")
     await jana("POST", f"touchpoints/{own.id}/answer", {"action": "noted"})
     assert (await jana("POST", f"touchpoints/{own.id}/undo")).status == 409
-    await ben("POST", f"touchpoints/{other.id}/answer", {"action": "noted"})
+    told = {"action": "noted", "verified": {"asked": ["plate", "address"]}}
+    assert (await ben("POST", f"touchpoints/{other.id}/answer", told)).status == 201
     lab.clock.advance(NOW + 2 * DAY)
     max_ = await lab.caller(Role.OWNER, "max")
     assert (await max_("POST", f"touchpoints/{other.id}/undo")).status == 409
+
+
+async def test_nobody_of_after_sales_answers_for_a_caller_who_was_not_verified(lab: Lab) -> None:
+    matter, ben = await matter_of(lab), await lab.caller(Role.OPERATOR, "Ben")
+    jana, north = await lab.caller(Role.OWNER, "jana"), await lab.caller(Role.WORKSHOP, "north")
+    at = f"touchpoints/{matter.id}"
+    book = {"action": "book", "slot": matter.slots[0].id}
+    for path in (f"{at}/answer", f"{at}/conversation/answer"):
+        for said in (book, {**book, "through": "telephone"}):
+            refused = await ben("POST", path, said)
+            assert (refused.status, refused.body["type"]) == (403, "urn:touchpoint:problem:unverified")
+            assert refused.body["verify"] == f"/api/v1/{at}/conversation/verify"
+            assert "Verify the caller first" in refused.body["detail"]
+    assert (await ben("POST", f"{at}/answer", {**book, "through": "app"})).status == 422
+    await jana("POST", f"{at}/answer", book)
+    (visit,) = await jana.all("appointments")
+    await north("POST", f"appointments/{visit['id']}/confirm", {})
+    start = {"start": "2026-11-26T09:00:00Z"}
+    for path, body in (
+        (f"{at}/return", {"until": "tomorrow"}),
+        (f"{at}/wish", {"starts": [start["start"]]}),
+        (f"appointments/{visit['id']}/take-offer", start),
+        (f"appointments/{visit['id']}/wish", {"starts": [start["start"]]}),
+        (f"appointments/{visit['id']}/stay", {"stay": "waits"}),
+        (f"appointments/{visit['id']}/reschedule", {"slot": matter.slots[1].id}),
+        (f"appointments/{visit['id']}/cancel", {}),
+    ):
+        refused = await ben("POST", path, body)
+        assert (refused.status, refused.body.get("type")) == (403, "urn:touchpoint:problem:unverified"), path
+    told = {"verified": {"asked": ["plate", "address"]}}
+    assert (await ben("POST", f"appointments/{visit['id']}/cancel", told)).body["state"] == "cancelled"
+    lines = {line["code"]: line for line in await jana.all("owners/jana/ledger")}
+    assert lines["answered_for_you"]["params"]["by"] == "operator:Ben"
+    assert lines["talk_verified"]["params"]["how"] == "plate, address"
+    (told_of,) = await lab.read(
+        lambda r: [x for x in r.conversations.lines(matter.id) if x.code == "changed_for"]
+    )
+    assert told_of.by == "operator:Ben"
+
+
+async def test_a_wrong_code_with_an_answer_counts_though_the_answer_is_refused(lab: Lab) -> None:
+    matter, ben = await matter_of(lab), await lab.caller(Role.OPERATOR, "Ben")
+    jana = await lab.caller(Role.OWNER, "jana")
+    at = f"touchpoints/{matter.id}"
+    code = (await jana("POST", f"{at}/conversation/code")).body["code"]
+    for number in range(1, 6):
+        wrong = {"action": "noted", "verified": {"code": f"{(int(code) + number) % 10**6:06}"}}
+        assert (await ben("POST", f"{at}/answer", wrong)).status == 422
+    good = {"action": "noted", "verified": {"code": code}}
+    assert (await ben("POST", f"{at}/answer", good)).status == 422
+    assert (await jana.get(at))["answer"] is None
+
+
+async def test_another_system_says_who_verified_the_caller_and_how(lab: Lab) -> None:
+    matter, crm = await matter_of(lab), await lab.caller(Role.INTEGRATION, "crm")
+    jana, at = await lab.caller(Role.OWNER, "jana"), f"touchpoints/{matter.id}"
+    assert (await crm("POST", f"{at}/answer", {"action": "noted"})).body["type"].endswith(":unverified")
+    asked = {"asked": ["plate", "address"]}
+    nameless = await crm("POST", f"{at}/answer", {"action": "noted", "verified": asked})
+    assert (nameless.status, "say who of yours" in nameless.body["detail"]) == (422, True)
+    said = {"action": "noted", "verified": {**asked, "agent": "Ida"}}
+    answered = await crm("POST", f"{at}/answer", said)
+    assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == (
+        "integration:crm (Ida)",
+        "call_centre",
+    )
+    again = await crm("POST", f"{at}/answer", {"action": "noted"})
+    assert again.status == 201
+    told = [x.code for x in await lab.read(lambda r: r.conversations.lines(matter.id))]
+    assert told.count("answered_for") == 1, "the same once more is nothing new"
+    assert (await jana("POST", f"{at}/undo")).body["state"] == State.OPEN
+    assert (await (await lab.caller(Role.OPERATOR, "Ben"))("POST", f"{at}/answer", said)).status == 422
 
 
 async def test_nobody_hears_of_somebody_elses_conversation(lab: Lab) -> None:

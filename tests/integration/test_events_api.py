@@ -92,6 +92,8 @@ async def test_an_owners_answer_from_another_channel(lab: Lab) -> None:
     assert (status, kept["outcome"]) == (201, "answered")
     after = await api.get(f"touchpoints/{matter.id}")
     assert (after["answer"]["action"], after["answer"]["by"]) == ("snooze", "jana")
+    lines = {line.code: line for line in await lab.read(lambda r: r.touchpoints.ledger(touchpoint=matter.id))}
+    assert lines["answered_in_app"].params["by"] == "integration:app"
     other = event("answer.given", {"touchpoint": matter.id, "action": "never"}, "2")
     assert (await send(lab, api, to_structured_event(other)))[0] == 409
     assert [e["event"] for e in await api.all("events")] == ["1"]

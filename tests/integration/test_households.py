@@ -466,7 +466,8 @@ async def test_a_name_gives_nobody_the_rights_or_the_traces_of_an_owner(lab: Lab
     await lab.owner("jana", "car-1", workshop="north")
     matter = await lab.worn_pads("car-1", "jana")
     desk = await lab.caller(Role.OPERATOR, "jana")
-    answered = await desk("POST", f"touchpoints/{matter.id}/answer", {"action": "not_now"})
+    told = {"action": "not_now", "verified": {"asked": ["plate", "address"]}}
+    answered = await desk("POST", f"touchpoints/{matter.id}/answer", told)
     assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == (
         "operator:jana",
         "call_centre",
@@ -486,6 +487,7 @@ async def test_an_owners_answer_through_the_manufacturers_app_is_their_own(lab: 
     assert (answered.body["answer"]["by"], answered.body["answer"]["channel"]) == ("jana", "api")
     codes = [line.code for line in await lab.read(lambda r: people.ledger(r, "jana", limit=500))]
     assert "answered_for_you" not in codes
+    assert "answered_in_app" in codes
 
 
 @pytest.mark.parametrize("page", ["/operator/owners", "/operator/devices", "/operator/outbox", "outbox"])

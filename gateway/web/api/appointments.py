@@ -15,10 +15,12 @@ from gateway.flow import book, follow_up, visit
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import EVERYONE, STAFF
+from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, bad_cursor, page
 from gateway.web.api.shapes import (
     AppointmentOut,
     CounterIn,
+    ForOwner,
     Id,
     In,
     Moment,
@@ -111,6 +113,27 @@ async def happen(call: Call, appointment_id: str, work: Callable[[Records], Appo
     return result
 
 
+async def happen_for_owner(
+    call: Call, appointment_id: str, body: ForOwner, work: Callable[[Records], Appointment]
+) -> AppointmentOut:
+    """The same where it is the owner's to decide: who else hands it in has verified them."""
+
+    def for_owner(records: Records) -> Appointment:
+        matter = speaking.matter_of(records, records.workshops.appointment(appointment_id).touchpoint)
+        if matter is None or call.who.role is Role.WORKSHOP:
+            return work(records)
+        by = speaking.speaker(call, records, matter, body)
+        after = work(records)
+        speaking.tell(call, records, records.touchpoints.get(matter.id), body, by)
+        return after
+
+    if body.verified is not None:
+        touchpoint = await call.read(lambda r: rights.changeable(r, call.who, appointment_id).touchpoint)
+        if touchpoint is not None:
+            await speaking.verify_first(call, touchpoint, body)
+    return await happen(call, appointment_id, for_owner)
+
+
 @endpoints.post("/appointments/{appointment_id}/confirm", Role.WORKSHOP, *STAFF)
 async def confirm_appointment(call: Call, appointment_id: str) -> AppointmentOut:
     """Say yes to a requested appointment."""
@@ -155,6 +178,12 @@ class StartIn(In):
     start: MomentIn
 
 
+class TakeIn(ForOwner):
+    """One of the times that the workshop offers."""
+
+    start: MomentIn
+
+
 @endpoints.post("/appointments/{appointment_id}/accept", Role.WORKSHOP, *STAFF)
 async def accept_wish(call: Call, appointment_id: str, body: StartIn) -> AppointmentOut:
     """Take one of the times that the owner wishes for, also outside of the opening hours."""
@@ -165,15 +194,15 @@ async def accept_wish(call: Call, appointment_id: str, body: StartIn) -> Appoint
 
 
 @endpoints.post("/appointments/{appointment_id}/take-offer", Role.OWNER, *STAFF)
-async def take_offer(call: Call, appointment_id: str, body: StartIn) -> AppointmentOut:
+async def take_offer(call: Call, appointment_id: str, body: TakeIn) -> AppointmentOut:
     """Take one of the times that the workshop offers instead; it stands at once."""
     policy = call.context.policy
-    return await happen(
-        call, appointment_id, lambda r: book.take_offer(r, appointment_id, body.start, call.now, policy)
+    return await happen_for_owner(
+        call, appointment_id, body, lambda r: book.take_offer(r, appointment_id, body.start, call.now, policy)
     )
 
 
-class WishIn(In):
+class WishIn(ForOwner):
     """Times that the owner would rather have."""
 
     starts: tuple[MomentIn, ...] = Field(min_length=1, max_length=book.MOST_WISHED)
@@ -184,9 +213,10 @@ class WishIn(In):
 async def wish_for_a_time(call: Call, appointment_id: str, body: WishIn) -> AppointmentOut:
     """Ask the workshop for another time; it takes one, offers others, or says no."""
     policy = call.context.policy
-    return await happen(
+    return await happen_for_owner(
         call,
         appointment_id,
+        body,
         lambda r: book.wish(r, appointment_id, body.starts, call.now, policy, comment=body.comment),
     )
 
@@ -203,25 +233,28 @@ async def ask_for_a_time(call: Call, touchpoint_id: str, body: AskForIn) -> Appo
     """Ask a workshop for a time that it has not offered; it takes one, offers others, or says no."""
 
     def work(records: Records) -> AppointmentOut:
-        rights.answerable(records, call.who, touchpoint_id)
+        found = rights.answerable(records, call.who, touchpoint_id)
+        by = speaking.speaker(call, records, found, body)
         made = book.wish_for(
             records,
             touchpoint_id,
             body.starts,
             call.now,
             call.context.policy,
-            by=call.who.subject or str(call.who.role),
-            channel="api",
+            by=by,
+            channel="call_centre" if call.who.staff and not speaking.in_app(call, body) else "api",
             workshop=body.workshop,
             comment=body.comment,
             stay=body.stay,
         )
+        speaking.tell(call, records, records.touchpoints.get(touchpoint_id), body, by)
         return AppointmentOut.of(made)
 
+    await speaking.verify_first(call, touchpoint_id, body)
     return await call.write(work)
 
 
-class StayIn(In):
+class StayIn(ForOwner):
     """What the owner does meanwhile."""
 
     stay: Stay
@@ -231,8 +264,8 @@ class StayIn(In):
 async def say_stay(call: Call, appointment_id: str, body: StayIn) -> AppointmentOut:
     """Say whether the owner waits there, wants a replacement car, or only drops the product off."""
     policy = call.context.policy
-    return await happen(
-        call, appointment_id, lambda r: book.set_stay(r, appointment_id, body.stay, call.now, policy)
+    return await happen_for_owner(
+        call, appointment_id, body, lambda r: book.set_stay(r, appointment_id, body.stay, call.now, policy)
     )
 
 
@@ -240,18 +273,22 @@ async def say_stay(call: Call, appointment_id: str, body: StayIn) -> Appointment
 async def reschedule_appointment(call: Call, appointment_id: str, body: RescheduleIn) -> AppointmentOut:
     """Take another slot at the same workshop; the appointment keeps its id."""
     policy = call.context.policy
-    return await happen(
-        call, appointment_id, lambda r: book.reschedule(r, appointment_id, body.slot, call.now, policy)
+    return await happen_for_owner(
+        call, appointment_id, body, lambda r: book.reschedule(r, appointment_id, body.slot, call.now, policy)
     )
 
 
+class CancelIn(ForOwner):
+    """On what strength somebody cancels for the owner; owners and workshops have nothing to say."""
+
+
 @endpoints.post("/appointments/{appointment_id}/cancel", *EVERYONE)
-async def cancel_appointment(call: Call, appointment_id: str) -> AppointmentOut:
+async def cancel_appointment(call: Call, appointment_id: str, body: CancelIn) -> AppointmentOut:
     """Cancel an appointment; the matter is open again."""
     policy = call.context.policy
     by = "workshop" if call.who.role is Role.WORKSHOP else "owner"
-    return await happen(
-        call, appointment_id, lambda r: book.cancel(r, appointment_id, call.now, policy, by=by)
+    return await happen_for_owner(
+        call, appointment_id, body, lambda r: book.cancel(r, appointment_id, call.now, policy, by=by)
     )
 
 
@@ -348,7 +385,7 @@ async def ask_extra_work(call: Call, appointment_id: str, body: ExtraWorkIn) -> 
     return await call.write(work)
 
 
-class ExtraAnswerIn(In):
+class ExtraAnswerIn(ForOwner):
     """The owner's word."""
 
     approve: bool
@@ -359,13 +396,20 @@ async def answer_extra_work(call: Call, extra_id: str, body: ExtraAnswerIn) -> E
     """Approve or decline extra work; the first word holds, another one is told so (409)."""
 
     def work(records: Records) -> ExtraWorkOut:
-        rights.changeable(records, call.who, records.workshops.extra(extra_id).appointment)
-        by = call.who.subject or str(call.who.role)
-        channel = "api" if call.who.role is Role.OWNER else "call_centre"
-        policy = call.context.policy
+        of = rights.changeable(records, call.who, records.workshops.extra(extra_id).appointment)
+        matter, policy = speaking.matter_of(records, of.touchpoint), call.context.policy
+        by = speaking.speaker(call, records, matter, body) if matter else call.who.name
+        channel = "call_centre" if call.who.staff and not speaking.in_app(call, body) else "api"
         extra = visit.answer_extra(records, extra_id, body.approve, call.now, policy, by=by, channel=channel)
+        if matter is not None:
+            speaking.tell(call, records, matter, body, by)
         return ExtraWorkOut.of(extra)
 
+    touchpoint = await call.read(
+        lambda r: rights.changeable(r, call.who, r.workshops.extra(extra_id).appointment).touchpoint
+    )
+    if touchpoint is not None:
+        await speaking.verify_first(call, touchpoint, body)
     return await call.write(work)
 
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field
 
 from gateway.domain.access import Role
 from gateway.domain.case import CaseKind
 from gateway.domain.conversation import Offer, Part, Said
-from gateway.domain.errors import SlotTakenError
-from gateway.domain.touchpoint import Answer, Touchpoint
-from gateway.flow import book, conversation
+from gateway.domain.touchpoint import Touchpoint
+from gateway.flow import conversation
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
+from gateway.web.api import speaking
 from gateway.web.api.cases import CaseOut
-from gateway.web.api.endpoint import Call, Endpoints, fault_at
-from gateway.web.api.shapes import AnswerIn, In, Line, Moment, Out, Prose, TouchpointOut
-from gateway.web.api.touchpoints import action_of
+from gateway.web.api.endpoint import Call, Endpoints
+from gateway.web.api.shapes import AnswerIn, In, Line, Moment, Out, Prose, TouchpointOut, VerifyIn
+from gateway.web.api.touchpoints import take
 from gateway.web.talking import worded
 
 SHOWN = 200
@@ -76,21 +75,6 @@ class CodeOut(Out):
 
     code: str
     until: Moment
-
-
-class VerifyIn(In):
-    """How the caller is known: by their code, or by two things or more that they were asked and knew."""
-
-    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")] | None = Field(None, examples=["042137"])
-    asked: tuple[Literal["plate", "serial", "address", "phone", "email", "purchased"], ...] = Field(
-        (), max_length=6, examples=[[]]
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> VerifyIn:
-        if (self.code is None) == (not self.asked):
-            raise ValueError("name either code or asked.")
-        return self
 
 
 class DeskIn(In):
@@ -217,55 +201,17 @@ async def make_code(call: Call, touchpoint_id: str) -> CodeOut:
 async def verify_caller(call: Call, touchpoint_id: str, body: VerifyIn) -> ConversationOut:
     """Say how the caller was verified; for half an hour answers may be taken down for them.
 
-    A wrong code is refused and counted: after five a new one has to be made.
+    A wrong code is refused and counted: after five a new one has to be made. Another system says who of
+    its people asked (`agent`).
     """
-    good = True
-
-    def work(records: Records, touchpoint: Touchpoint) -> None:
-        nonlocal good
-        good = conversation.verify(
-            records, touchpoint, call.who.name, call.now, code=body.code, asked=body.asked
-        )
-
-    shown = await _happen(call, touchpoint_id, work)
-    if not good:
-        raise fault_at(
-            "code", "code: that is not the code, or it is too old; let the owner make another one."
-        )
-    return shown
+    await speaking.verify(call, touchpoint_id, body)
+    return await get_conversation(call, touchpoint_id)
 
 
 @endpoints.post("/touchpoints/{touchpoint_id}/conversation/answer", *STAFF)
 async def answer_for_owner(call: Call, touchpoint_id: str, body: AnswerIn) -> TouchpointOut:
-    """Answer for an owner who was verified (403 else).
-
-    It is marked as yours, the owner hears of it, and can take it back for two days.
-    """
-    chosen = Answer(
-        action=action_of(body),
-        slot=body.slot,
-        stay=body.stay,
-        comment=body.comment,
-        workshop=body.workshop,
-        place=body.place,
-        channel="call_centre",
-        at=call.now,
-        by=call.who.name,
-    )
-    policy = call.context.policy
-
-    def work(records: Records) -> TouchpointOut:
-        found = rights.answerable(records, call.who, touchpoint_id)
-        after = conversation.answer_for(records, found, chosen, call.who.name, call.now, policy)
-        return TouchpointOut.of(after)
-
-    try:
-        answered = await call.write(work)
-    except SlotTakenError:
-        await call.context.database.write(lambda r: book.refresh(r, touchpoint_id, call.now, policy))
-        raise
-    await call.announce()
-    return answered
+    """Answer for an owner who was verified: the same as `touchpoints/{touchpoint_id}/answer`."""
+    return await take(call, touchpoint_id, body)
 
 
 @endpoints.post("/touchpoints/{touchpoint_id}/conversation/close", *STAFF)

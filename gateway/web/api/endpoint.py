@@ -498,7 +498,8 @@ def parse_query(request: web.Request, model: type[Query]) -> Query:
 
 async def parse_body(request: web.Request, model: type[BaseModel], most: int = BODY_MOST) -> BaseModel:
     """The body as a model; every fault at once."""
-    if request.content_type != "application/json" and "Content-Type" in request.headers:
+    told = "Content-Type" in request.headers and request.body_exists
+    if told and request.content_type != "application/json":
         raise Problem(415, f"The body is {request.content_type}; application/json is expected.")
     if (request.content_length or 0) > most:
         raise Problem(413, f"The body is larger than {most // 1024} KiB.")

@@ -8,6 +8,7 @@ from gateway.flow import follow_up
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
+from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, fault_at, page
 from gateway.web.api.shapes import FeedbackIn, FeedbackOut, Id
 
@@ -51,10 +52,16 @@ async def answer_feedback(call: Call, feedback_id: str, body: FeedbackIn) -> Fee
         low, high = SCALES[asked.question]
         if not low <= body.score <= high:
             raise fault_at("score", f"score: {asked.question} goes from {low} to {high}.")
-        policy = call.context.policy
+        matter, policy = speaking.matter_of(records, asked.touchpoint), call.context.policy
+        if matter is not None:
+            by = speaking.speaker(call, records, matter, body)
+            speaking.tell(call, records, matter, body, by)
         rated = follow_up.rate(records, feedback_id, body.score, body.comment, call.now, policy)
         if body.expected is not None:
             rated = follow_up.compare(records, feedback_id, body.expected, call.now)
         return FeedbackOut.of(rated)
 
+    touchpoint = await call.read(lambda r: rights.feedback(r, call.who, feedback_id).touchpoint)
+    if touchpoint is not None:
+        await speaking.verify_first(call, touchpoint, body)
     return await call.write(work)

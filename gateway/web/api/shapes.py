@@ -611,7 +611,40 @@ class SlotOut(Out):
 # --- touchpoints --------------------------------------------------------------------------------
 
 
-class AnswerIn(In):
+class VerifyIn(In):
+    """How the caller is known: by their code, or by two things or more that they were asked and knew."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")] | None = Field(None, examples=["042137"])
+    asked: tuple[Literal["plate", "serial", "address", "phone", "email", "purchased"], ...] = Field(
+        (), max_length=6, examples=[[]]
+    )
+    agent: Annotated[str, StringConstraints(pattern=r"^[^:\x00-\x1f]{1,60}$")] | None = Field(
+        None, description="Of another system: who there speaks with the caller. It stands in the ledger."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> VerifyIn:
+        if (self.code is None) == (not self.asked):
+            raise ValueError("name either code or asked.")
+        return self
+
+
+class ForOwner(In):
+    """On what strength somebody else than the owner says it. After-sales and its systems are refused (403,
+    `unverified`) unless the caller was verified in the touchpoint's conversation in the last half hour, or is
+    by `verified`, or it came through the owner's app."""
+
+    through: Literal["app", "telephone"] | None = Field(
+        None,
+        description="Of another system: app when the owner says it themselves, signed in to the "
+        "manufacturer's app. Else somebody takes it down for them on the telephone.",
+    )
+    verified: VerifyIn | None = Field(
+        None, description="How the caller was verified, where that was not said before."
+    )
+
+
+class AnswerIn(ForOwner):
     """What the owner chose."""
 
     action: Annotated[str, StringConstraints(min_length=1, max_length=160)] = Field(
@@ -634,11 +667,6 @@ class AnswerIn(In):
     workshop: Id | None = Field(None, description="already_done: where; other_workshop: which.")
     place: Line | None = Field(None, description="already_done: where, if it was none of the workshops.")
     for_product: bool = Field(False, description="other_workshop: for this product from now on, too.")
-    through: Literal["app", "telephone"] | None = Field(
-        None,
-        description="For after-sales and its systems: app when the owner answers themselves in the "
-        "manufacturer's app, telephone (also when left out) when somebody takes it down for them.",
-    )
 
 
 class AnswerOut(Out):
@@ -656,7 +684,7 @@ class AnswerOut(Out):
     place: str | None
 
 
-class ReturnIn(In):
+class ReturnIn(ForOwner):
     """When a matter that was put off is to come back."""
 
     until: Annotated[str, StringConstraints(max_length=40)] | None = Field(
@@ -817,7 +845,7 @@ class CounterIn(In):
     reason: Prose | None = None
 
 
-class RescheduleIn(In):
+class RescheduleIn(ForOwner):
     """Another slot."""
 
     slot: Annotated[str, StringConstraints(max_length=100)]
@@ -826,7 +854,7 @@ class RescheduleIn(In):
 # --- afterwards and operating --------------------------------------------------------------------
 
 
-class FeedbackIn(In):
+class FeedbackIn(ForOwner):
     """The answer to the one question."""
 
     score: int

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import Field
 
 from gateway.domain import snooze
@@ -11,10 +9,11 @@ from gateway.domain.access import Role
 from gateway.domain.appointment import Workshop
 from gateway.domain.errors import SlotTakenError
 from gateway.domain.touchpoint import Answer, State, Touchpoint
-from gateway.flow import asking, book, respond, returning
+from gateway.flow import asking, book, conversation, respond, returning
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
+from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, page
 from gateway.web.api.shapes import (
     AnswerIn,
@@ -78,10 +77,32 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     """Answer for the owner.
 
     The first answer counts, on every channel. The same answer again gives the first one back; another
-    one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`. What
-    after-sales or its systems say for the owner is by telephone, unless it came `through` the owner's app.
+    one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`.
+
+    Somebody of after-sales answers for a caller who was verified, before or by `verified`, and is refused
+    else (403, `unverified`). It is marked as theirs; the owner hears of it, and can take it back for two
+    days. Another system does the same for its people, or says that the owner answered in their app
+    (`through`): then the answer is the owner's own, and their ledger says which system told it.
     """
-    themselves = call.who.role is Role.OWNER or body.through == "app"
+    return await take(call, touchpoint_id, body)
+
+
+async def take(call: Call, touchpoint_id: str, body: AnswerIn) -> TouchpointOut:
+    """Take an answer, whoever hands it in."""
+    await speaking.verify_first(call, touchpoint_id, body)
+    try:
+        answered = await call.write(lambda records: _take(call, records, touchpoint_id, body))
+    except SlotTakenError:
+        policy = call.context.policy
+        await call.context.database.write(lambda r: book.refresh(r, touchpoint_id, call.now, policy))
+        raise
+    await call.announce()
+    return answered
+
+
+def _take(call: Call, records: Records, touchpoint_id: str, body: AnswerIn) -> TouchpointOut:
+    found, policy = rights.answerable(records, call.who, touchpoint_id), call.context.policy
+    by = speaking.speaker(call, records, found, body)
     chosen = Answer(
         action=action_of(body),
         slot=body.slot,
@@ -89,27 +110,19 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
         comment=body.comment,
         workshop=body.workshop,
         place=body.place,
-        channel="api" if themselves else "call_centre",
+        channel="api",
         at=call.now,
-        by=call.who.name,
+        by=by,
     )
-
-    def work(records: Records) -> TouchpointOut:
-        found, policy = rights.answerable(records, call.who, touchpoint_id), call.context.policy
-        said = replace(chosen, by=found.owner) if themselves and call.who.staff else chosen
-        answered = respond.answer(
-            records, touchpoint_id, said, call.now, policy, for_product=body.for_product
-        )
-        return TouchpointOut.of(answered)
-
-    try:
-        answered = await call.write(work)
-    except SlotTakenError:
-        policy = call.context.policy
-        await call.context.database.write(lambda r: book.refresh(r, touchpoint_id, call.now, policy))
-        raise
-    await call.announce()
-    return answered
+    all_of_it: dict[str, bool] = {"for_product": body.for_product}
+    if not call.who.staff:
+        after = respond.answer(records, touchpoint_id, chosen, call.now, policy, **all_of_it)
+    elif speaking.in_app(call, body):
+        name = call.who.name
+        after = conversation.answer_in_app(records, found, chosen, name, call.now, policy, **all_of_it)
+    else:
+        after = conversation.answer_for(records, found, chosen, by, call.now, policy, **all_of_it)
+    return TouchpointOut.of(after)
 
 
 def action_of(body: AnswerIn) -> str:
@@ -128,12 +141,17 @@ async def change_return(call: Call, touchpoint_id: str, body: ReturnIn) -> Touch
 
     def work(records: Records) -> TouchpointOut:
         found, policy = rights.answerable(records, call.who, touchpoint_id), call.context.policy
+        by = speaking.speaker(call, records, found, body)
         if body.until is None:
-            return TouchpointOut.of(returning.show_now(records, touchpoint_id, call.now, policy))
-        zone = records.owners.get(found.owner).time_zone
-        until = snooze.instant(body.until, call.now, zone)
-        return TouchpointOut.of(returning.put_off_until(records, touchpoint_id, until, call.now, policy))
+            after = returning.show_now(records, touchpoint_id, call.now, policy)
+        else:
+            zone = records.owners.get(found.owner).time_zone
+            until = snooze.instant(body.until, call.now, zone)
+            after = returning.put_off_until(records, touchpoint_id, until, call.now, policy)
+        speaking.tell(call, records, after, body, by)
+        return TouchpointOut.of(after)
 
+    await speaking.verify_first(call, touchpoint_id, body)
     return await call.write(work)
 
 
