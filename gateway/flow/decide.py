@@ -26,7 +26,7 @@ from gateway.domain.owner import Owner, Preferences
 from gateway.domain.policy import OWNER_REPORT, RECALL_PURPOSE, Policy, RuleInfo, rule_of
 from gateway.domain.touchpoint import Finding, Matter, State, Touchpoint, graver
 from gateway.domain.webhooks import MANUFACTURER
-from gateway.flow import book, budget, bundles, cases, consents, ladder, outgoing, pace, people
+from gateway.flow import book, budget, bundles, cases, consents, ladder, outgoing, pace, parting, people
 from gateway.ports import Records
 from rules import ClearReason
 
@@ -652,6 +652,7 @@ def _found(case: Case) -> None:
 
 def wake(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> str:
     """A deferred touchpoint whose time has come, decided again; gives the outcome."""
+    touchpoint = _company_left(records, touchpoint, now, policy)
     case = _case_of(records, touchpoint, now, policy)
     decision = judge(case) if case else Suppress("untrue")
     match decision:
@@ -667,6 +668,33 @@ def wake(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> 
                 _complain(case, decision)
             _suppressed_late(records, touchpoint, reason, now, policy)
     return type(decision).__name__.lower()
+
+
+def _company_left(records: Records, touchpoint: Touchpoint, now: int, policy: Policy) -> Touchpoint:
+    """The touchpoint without what came along with its own finding and is not to be told to who is asked now;
+    the own one is decided step by step."""
+    for finding, why in parting.gone(records, touchpoint).items():
+        left = bundles.rest(records, touchpoint, finding)
+        if finding != touchpoint.finding and left:
+            touchpoint = _without(records, touchpoint, finding, left, why, now, policy)
+    return touchpoint
+
+
+def _without(
+    records: Records,
+    touchpoint: Touchpoint,
+    finding_id: str,
+    left: Sequence[Matter],
+    why: str,
+    now: int,
+    policy: Policy,
+) -> Touchpoint:
+    """The touchpoint goes on with what is `left`, and the ledger says why without the rest."""
+    gone = records.touchpoints.finding(finding_id)
+    fewer = bundles.without(records, touchpoint, finding_id, left, now, policy)
+    line = {"finding": finding_id, "other": gone.rule if gone else ""}
+    outgoing.write_line(records, f"partly_{why}", now, touchpoint=fewer, **line)
+    return fewer
 
 
 def _suppressed_late(records: Records, touchpoint: Touchpoint, reason: str, now: int, policy: Policy) -> None:
@@ -924,12 +952,7 @@ def _over(
     """One of the findings of a touchpoint is over, and with it the touchpoint unless there are others."""
     left = bundles.rest(records, touchpoint, finding_id)
     if left:
-        gone = records.touchpoints.finding(finding_id)
-        bundles.without(records, touchpoint, finding_id, left, now, policy)
-        other = gone.rule if gone else ""
-        outgoing.write_line(
-            records, f"partly_{why}", now, touchpoint=touchpoint, finding=finding_id, other=other
-        )
+        _without(records, touchpoint, finding_id, left, why, now, policy)
     elif touchpoint.state is State.ANSWERED:
         _end(records, touchpoint, State.CLOSED, f"withdrawn_{why}", now)
     else:
@@ -955,9 +978,7 @@ def take_back(
         return True
     for matter in ending:
         left = [other for other in bundles.rest(records, touchpoint, matter.finding) if not gone(other)]
-        touchpoint = bundles.without(records, touchpoint, matter.finding, left, now, policy)
-        line = {"finding": matter.finding, "other": matter.rule}
-        outgoing.write_line(records, f"partly_{why}", now, touchpoint=touchpoint, **line)
+        touchpoint = _without(records, touchpoint, matter.finding, left, why, now, policy)
     return False
 
 

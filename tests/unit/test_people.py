@@ -146,6 +146,22 @@ async def test_another_one_to_ask_takes_over_what_nobody_answered(world: World) 
     assert "handed_over" in await ledger_of(world, "jana")
 
 
+async def test_of_a_visit_for_several_matters_another_one_is_told_what_they_agree_to(world: World) -> None:
+    rear = replace(world.policy.rules["brake-pads-rear-worn"], purpose="usage")
+    world.policy = replace(world.policy, rules={**world.policy.rules, rear.id: rear})
+    await world.agrees("usage")
+    await world.found()
+    assert await world.found(rear.id) == "merge"
+    together = await world.touchpoint()
+    await joins(world, role=Part.DRIVER, asked=True)
+    await world.timers()
+    told = await world.touchpoint()
+    assert (told.id, told.owner, told.state) == (together.id, "tom", State.OPEN)
+    matters = await world.read(lambda records: records.touchpoints.matters(told.id))
+    assert [matter.rule for matter in matters] == ["brake-pads-front-worn"]
+    assert "partly_no_consent" in await world.codes()
+
+
 async def test_only_one_is_asked(world: World) -> None:
     await world.write(lambda records: records.owners.add(replace(TOM, id="lisa", name="Lisa")))
     await joins(world, asked=True)
