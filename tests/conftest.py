@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import argon2
 import pytest
 import structlog
 from real_parts import ROOT, Influx, Mosquitto, VictoriaMetrics, end, free_port, listens, need, wait_until
+
+from gateway.flow import accounts
 
 # Compiled once for all the processes that tests start, also where the environment says not to keep what was
 # compiled: each of them would take seconds longer.
@@ -44,6 +47,15 @@ def logging_of_its_own() -> Iterator[None]:
     """A command that ran in this process has set logging to a stream that is closed when its test is over."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shipped_hasher() -> Iterator[argon2.PasswordHasher]:
+    """What hashes passwords; tests hash theirs with the least that Argon2 can do: it is slow on purpose."""
+    shipped = accounts.HASHER
+    accounts.HASHER = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    yield shipped
+    accounts.HASHER = shipped
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import argon2
 import pyotp
 import pytest
 from aiohttp import ClientResponse, ClientSession, CookieJar
@@ -555,3 +556,10 @@ async def test_no_template_has_a_script_or_a_style_of_its_own() -> None:
         assert not re.search(r'<script(?![^>]*\bsrc=)|<style|\sstyle="|\son[a-z]+="|javascript:', text), (
             template.name
         )
+
+
+def test_who_steals_the_hashes_tries_passwords_as_slowly_as_rfc_9106_recommends(
+    shipped_hasher: argon2.PasswordHasher,
+) -> None:
+    one = shipped_hasher
+    assert (one.type, one.memory_cost, one.time_cost, one.parallelism) == (argon2.Type.ID, 64 * 1024, 3, 4)
