@@ -42,6 +42,7 @@ from gateway.domain.measures import Cell, Followed, Hit, Product, Tally, Voice
 from gateway.domain.messages import Batch, Message, PacketIds, QuarantineRow
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.pace import Pace
+from gateway.domain.plotting import Courses, Wanted
 from gateway.domain.recall import Affected, Progress, Recall
 from gateway.domain.report import Attachment, Report
 from gateway.domain.result import Result
@@ -185,6 +186,11 @@ class TimeSeries(Protocol):
         self, device: str, signal: str, *, start: int, end: int, every: int
     ) -> list[tuple[int, float, float, float, int]]:
         """(ts of the interval's start, min, mean, max, count) for intervals that hold numbers."""
+        ...
+
+    async def plotted(self, wanted: Sequence[Wanted], *, back: int, now: int) -> Sequence[Courses]:
+        """The courses of numbers as charts draw them (domain/plotting.py), of each that is wanted: what lies
+        in its intervals, no further back than `back` ms."""
         ...
 
     async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.domain.messages import Batch, Names
+from gateway.domain.plotting import Courses, Interval, Kept, Plotting, Wanted, windows
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
@@ -33,6 +34,10 @@ CHECKPOINT_PAGES = 2048
 FOLD_READINGS, FOLD_BYTES, FOLD_WRITES = 25_000, 32_000_000, 500
 """How much gathers in `recent` before it is folded: the more, the cheaper to write and the dearer to read. A
 write of a busy second is folded at once, and not written twice."""
+RECENT_KEPT = 8_000_000
+"""bytes of `recent` that a reader keeps by device"""
+PLOTTED_KEPT = 200_000
+"""points of courses that a reader keeps, 16 bytes each"""
 STRETCH = 1_000
 """Most readings in one stretch."""
 DAY = 86_400_000
@@ -201,10 +206,12 @@ class _Writer:
         if not days:
             return
         before = time.time_ns() // 1_000_000 - days * DAY
-        for (no,) in connection.execute("SELECT no FROM devices").fetchall():
-            connection.execute(
-                "DELETE FROM stretches WHERE device = ? AND first < ? AND last < ?", (no, before, before)
-            )
+        with _transaction(connection):
+            for (no,) in connection.execute("SELECT no FROM devices").fetchall():
+                connection.execute(
+                    "DELETE FROM stretches WHERE device = ? AND first < ? AND last < ?", (no, before, before)
+                )
+            _count(connection, "taken")
 
     def erase(self, device: str, start: int, end: int) -> None:
         """End a device's readings of these times. What has gathered is folded before, so that all lies in
@@ -216,6 +223,7 @@ class _Writer:
             no = _number(connection, device)
             if no is not None:
                 _erase(connection, no, start, end)
+            _count(connection, "taken")
         self._forget_gathered()
         self._devices.pop(device, None)
         connection.execute("PRAGMA secure_delete = OFF").close()
@@ -247,12 +255,73 @@ def _readings(body: bytes) -> Sequence[tuple[int, dict[str, Any]]]:
     return [(reading.ts, reading.signals) for reading in _decode(body)]
 
 
+class _Recent:
+    """What is not folded yet, by device: read once and then only what was added, for every page looks here.
+    More than RECENT_KEPT bytes are not kept, and looked through each time."""
+
+    def __init__(self) -> None:
+        self._folded: int | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        self._last = self._bytes = 0
+        self._by_device: dict[int, list[tuple[int, msgspec.Raw]]] = {}
+
+    def _refresh(self, connection: sqlite3.Connection) -> bool:
+        """Take in what was written since; whether all of it is kept."""
+        folded = _get(connection, "folded")
+        if folded != self._folded:
+            self._clear()
+            self._folded = folded
+        if self._bytes > RECENT_KEPT:
+            return False
+        for number, body in connection.execute(
+            "SELECT id, body FROM recent WHERE id > ? ORDER BY id", (self._last,)
+        ):
+            self._last = number
+            self._bytes += len(body)
+            if self._bytes > RECENT_KEPT:
+                self._by_device = {}
+                return False
+            for no, of in _unpack_raw(body).items():
+                self._by_device.setdefault(no, []).append((number, of))
+        return True
+
+    def last(self, connection: sqlite3.Connection, no: int) -> tuple[int | None, int | None]:
+        """(number of the fold, of the row) that something of a device was written after and in; nothing where
+        all of it is folded."""
+        if not self._refresh(connection):
+            newest = connection.execute("SELECT max(id) FROM recent").fetchone()[0]
+            return self._folded, newest
+        found = self._by_device.get(no)
+        return (self._folded, found[-1][0]) if found else (None, None)
+
+    def of(self, connection: sqlite3.Connection, no: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        """One device's readings in the order they were written."""
+        for entries in self._entries(connection, no):
+            yield from _readings(b"[%b]" % b",".join([reading for _, reading in _unpack_entries(entries)]))
+
+    def _entries(self, connection: sqlite3.Connection, no: int) -> Iterator[msgspec.Raw]:
+        if self._refresh(connection):
+            yield from [entries for _, entries in self._by_device.get(no, ())]
+            return
+        for (body,) in connection.execute("SELECT body FROM recent ORDER BY id").fetchall():
+            entries = _unpack_raw(body).get(no)
+            if entries is not None:
+                yield entries
+
+
 class _Reader:
     """What the reading thread does with the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._recent = _Recent()
+        self._plots = Kept(PLOTTED_KEPT)
 
     def connection(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -260,9 +329,91 @@ class _Reader:
         return self._connection
 
     def close(self) -> None:
+        """Also forgets what memory knows of the file."""
+        self._forget()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def plotted(self, wanted: Sequence[Wanted], back: int, now: int) -> list[Courses]:
+        """What was drawn once is not read again while nothing was added to it or taken from it."""
+        connection = self.connection()
+        with _transaction(connection, "BEGIN"):
+            return [self._plot(connection, *one, back, now) for one in wanted]
+
+    def _plot(
+        self,
+        connection: sqlite3.Connection,
+        device: str,
+        signals: Sequence[str],
+        within: Sequence[Interval],
+        back: int,
+        now: int,
+    ) -> Courses:
+        """All these signals in one walk through the device's readings."""
+        no = _number(connection, device)
+        if no is None:
+            return {}
+        key, as_of = (no, tuple(signals), tuple(within), back), self._as_of(connection, no)
+        known = self._plots.get(key, as_of, now)
+        if known is not None:
+            return known
+        plotting = Plotting(signals, now)
+        for start, end in windows(within, now, back):
+            for ts, values in self._rows(connection, no, frozenset(signals), start, end):
+                plotting.take(ts, values, end)
+            plotting.close(end)
+        until = now if self._ahead(connection, no, now) else plotting.until(back)
+        self._plots.put(key, as_of, now, until, plotting.points())
+        return plotting.points()
+
+    def _as_of(self, connection: sqlite3.Connection, no: int) -> tuple[int | None, ...]:
+        """What changes whenever a device's readings do: the last of its stretches and how many there are, the
+        last write that holds something of it, and what was taken out of stretches."""
+        newest = connection.execute("SELECT max(id), count(*) FROM stretches WHERE device = ?", (no,))
+        return (*newest.fetchone(), *self._recent.last(connection, no), _get(connection, "taken"))
+
+    def _ahead(self, connection: sqlite3.Connection, no: int, now: int) -> bool:
+        """Whether there are readings from times to come, which will be shown when their time has come."""
+        found = connection.execute(
+            "SELECT 1 FROM stretches WHERE device = ? AND first > ? AND last > ?", (no, now - DAY, now)
+        ).fetchone()
+        return found is not None or any(ts > now for ts, _ in self._recent.of(connection, no))
+
+    def _rows(
+        self, connection: sqlite3.Connection, no: int, wanted: frozenset[str], start: int, end: int
+    ) -> Iterator[tuple[int, dict[str, Value]]]:
+        """(ts, the wanted signals) in order; of the same time the value written last counts."""
+        fresh: dict[int, dict[str, Value]] = {}
+        for ts, signals in self._recent.of(connection, no):
+            if start <= ts < end:
+                fresh.setdefault(ts, {}).update(_picked(signals, wanted))
+        folded = self._folded_rows(connection, no, wanted, start, end)
+        with contextlib.closing(folded):
+            for ts, old, new in _merged(folded, sorted(fresh.items())):
+                yield ts, {**old, **new}
+
+    def _folded_rows(
+        self, connection: sqlite3.Connection, no: int, wanted: frozenset[str], start: int, end: int
+    ) -> Generator[tuple[int, dict[str, Value]], None, None]:
+        """From the stretches, which may overlap where readings came late."""
+        waiting: dict[int, dict[str, tuple[int, Value]]] = {}
+        rows = connection.execute(
+            "SELECT first, id, body FROM stretches WHERE device = ? AND first > ? AND first < ? "
+            "AND last >= ? ORDER BY first, id",
+            (no, start - DAY, end, start),
+        )
+        for first, id_, body in rows:
+            for ts in sorted(ts for ts in waiting if ts < first):
+                yield ts, {name: value for name, (_, value) in waiting.pop(ts).items()}
+            for ts, signals in _readings(body):
+                if start <= ts < end:
+                    known = waiting.setdefault(ts, {})
+                    for name, value in _picked(signals, wanted).items():
+                        if name not in known or known[name][0] <= id_:
+                            known[name] = (id_, value)
+        for ts in sorted(waiting):
+            yield ts, {name: value for name, (_, value) in waiting[ts].items()}
 
     def position(self) -> int:
         return _get(self.connection(), "position") or 0
@@ -278,7 +429,7 @@ class _Reader:
         with _transaction(connection, "BEGIN"):
             fresh = {
                 ts: signals[signal]
-                for ts, signals in _recent(connection, no)
+                for ts, signals in self._recent.of(connection, no)
                 if signal in signals and start <= ts < end
             }
             folded = self._folded(connection, no, signal, start, end)
@@ -339,7 +490,7 @@ class _Reader:
         if no is None:
             return found
         with _transaction(connection, "BEGIN"):
-            _take_newest(found, _recent(connection, no))
+            _take_newest(found, self._recent.of(connection, no))
             of = connection.execute("SELECT count(*) FROM signals WHERE device = ?", (no,)).fetchone()[0]
             folded: dict[str, tuple[int, Value]] = {}
             rows = connection.execute(
@@ -408,6 +559,10 @@ class EmbeddedTimeSeries:
     ) -> list[tuple[int, float, float, float, int]]:
         """(start of the interval, min, mean, max, count); intervals begin at multiples of `every` ms."""
         return await self._read(self._reader.aggregates, device, signal, start, end, every)
+
+    async def plotted(self, wanted: Sequence[Wanted], *, back: int, now: int) -> Sequence[Courses]:
+        """The courses of numbers as charts draw them."""
+        return await self._read(self._reader.plotted, wanted, back, now)
 
     async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
         """The newest value of every signal of one device."""
@@ -495,6 +650,12 @@ def _put(connection: sqlite3.Connection, key: str, value: int) -> None:
     )
 
 
+def _count(connection: sqlite3.Connection, key: str) -> None:
+    """One more: how often `recent` was folded, how often something was taken out of stretches. By these a
+    reader knows what it may still believe."""
+    _put(connection, key, (_get(connection, key) or 0) + 1)
+
+
 def _take_format(connection: sqlite3.Connection, path: Path) -> None:
     """Bring what was written in an older format up to this one. Raises StoreUnavailableError."""
     with _transaction(connection):
@@ -527,6 +688,7 @@ def _fold(connection: sqlite3.Connection, gathered: Mapping[int, Sequence[Entry]
         [(no, *row) for no, of in gathered.items() for row in _stretches(of)],
     )
     connection.execute("DELETE FROM recent")
+    _count(connection, "folded")
 
 
 def _erase(connection: sqlite3.Connection, no: int, start: int, end: int) -> None:
@@ -569,12 +731,24 @@ def _learn_signals(connection: sqlite3.Connection, device: _Device, signals: Map
     device.names.update(signals)
 
 
-def _recent(connection: sqlite3.Connection, no: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """One device's readings that are not folded yet, in the order they were written."""
-    for (body,) in connection.execute("SELECT body FROM recent ORDER BY id").fetchall():
-        of = _unpack_raw(body).get(no)
-        if of is not None:
-            yield from _readings(b"[%b]" % b",".join([reading for _, reading in _unpack_entries(of)]))
+def _picked(signals: Mapping[str, Value], wanted: frozenset[str]) -> dict[str, Value]:
+    return {name: value for name, value in signals.items() if name in wanted}
+
+
+def _merged(
+    folded: Iterator[tuple[int, dict[str, Value]]], fresh: Sequence[tuple[int, dict[str, Value]]]
+) -> Iterator[tuple[int, dict[str, Value], dict[str, Value]]]:
+    """(ts, folded, fresh) of two sequences in order of ts."""
+    index = 0
+    for ts, values in folded:
+        while index < len(fresh) and fresh[index][0] < ts:
+            yield fresh[index][0], {}, fresh[index][1]
+            index += 1
+        same = index < len(fresh) and fresh[index][0] == ts
+        yield ts, values, fresh[index][1] if same else {}
+        index += same
+    for ts, values in fresh[index:]:
+        yield ts, {}, values
 
 
 def _merge(

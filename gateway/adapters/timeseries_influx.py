@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import aiohttp
@@ -27,6 +28,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.rest import ApiException
 
 from gateway.domain.messages import Batch, Names
+from gateway.domain.plotting import Courses, Point, Wanted, number, stretch, windows
 from gateway.domain.times import rfc3339
 from gateway.ports import StoreUnavailableError
 from rules.readings import Value
@@ -229,6 +231,41 @@ class InfluxTimeSeries:
             (ts, min(of["min"]), sum(of["sum"]) / sum(of["count"]), max(of["max"]), int(sum(of["count"])))
             for ts, of in sorted(found.items())
         ]
+
+    async def plotted(self, wanted: Sequence[Wanted], *, back: int, now: int) -> Sequence[Courses]:
+        """The courses of numbers as charts draw them; the store takes the means."""
+        return [
+            {
+                name: points
+                for name in signals
+                if (points := await self._plot(device, name, windows(within, now, back), now))
+            }
+            for device, signals, within in wanted
+        ]
+
+    async def _plot(
+        self, device: str, signal: str, times: Iterable[tuple[int, int]], now: int
+    ) -> list[Point]:
+        points: list[Point] = []
+        every = 0
+        for start, end in times:
+            first = await self.readings(device, signal, start=start, end=end, after=None, limit=1)
+            if not first:
+                continue
+            every = every or stretch(first[0][0], now)
+            rows = await self.aggregates(device, signal, start=first[0][0], end=end, every=every)
+            points += [(ts + every // 2, mean) for ts, _, mean, _, _ in rows if ts + every <= end]
+            points += await self._tail(device, signal, max(first[0][0], now - now % every), end)
+        return points
+
+    async def _tail(self, device: str, signal: str, start: int, end: int) -> list[Point]:
+        """The last reading of the stretch of time that is not over yet."""
+        if end <= start:
+            return []
+        rows = await self._query(f"{self._of(device, signal, start, end)} |> last()")
+        last = max(((_ms(row["_time"]), row) for row in rows), key=itemgetter(0), default=None)
+        value = _value(last[1]) if last is not None else None
+        return [(last[0], float(value))] if last and number(value) else []
 
     async def latest(self, device: str) -> Mapping[str, tuple[int, Value]]:
         """The newest value of every signal of one device."""

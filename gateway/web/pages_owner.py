@@ -40,10 +40,9 @@ async def inbox(request: web.Request) -> web.Response:
     """What needs a decision, how the products are, what comes next."""
     at = await open_page(request)
     loaded = await at.read(lambda records: _load_inbox(records, at))
-    products = [await views.with_series(at.context, product, at.now) for product in loaded.products]
+    products, courses = await views.with_all_series(at.context, loaded.products, loaded.matters, at.now)
     matters = []
-    for found in loaded.matters:
-        one = await views.matter_series(at.context, found, at.now)
+    for found, one in zip(loaded.matters, courses, strict=True):
         shown = views.matter(found, at.context, at.words, at.now, one)
         shown.begun = answering.begun(loaded.begun.get(shown.id), at.words, at.now, shown.href)
         matters.append(shown)

@@ -30,7 +30,7 @@ async def products(request: web.Request) -> web.Response:
     """All products with their health."""
     at = await open_page(request)
     found = await at.read(lambda records: views.load_products(records, at.owner_id))
-    measured = [await views.with_series(at.context, one, at.now) for one in found]
+    measured, _ = await views.with_all_series(at.context, found, [], at.now)
     shown = [views.product(one, at.context, at.words, at.now) for one in measured]
     return at.answer("owner_products.html", "products", Shown(products=shown))
 

@@ -170,10 +170,9 @@ async def with_all_series(
     asked: dict[Any, tuple[Measured, dict[str, None]]] = {}
     wearing = [_wearing(context, product) for product in products]
     about = [charted(found) for found in matters]
-    for one, names in (
-        *zip(products, wearing, strict=True),
-        *zip(matters, ([n] for n in about), strict=True),
-    ):
+    wishes: list[tuple[Measured, Sequence[str | None]]] = [*zip(products, wearing, strict=True)]
+    wishes += zip(matters, ([name] for name in about), strict=True)
+    for one, names in wishes:
         of = asked.setdefault(_whose(one), (one, {}))[1]
         of.update(dict.fromkeys(name for name in names if name is not None))
     found = dict(zip(asked, await _courses(context, list(asked.values()), now), strict=True))
