@@ -7,6 +7,7 @@ owner yet gives a name with the code and is signed in with it, as by an invitati
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace as Shown
 from typing import Any
@@ -24,7 +25,7 @@ from gateway.ports import Records
 from gateway.web import rights, views
 from gateway.web.access import allow, public, set_session
 from gateway.web.context import CONTEXT, Context
-from gateway.web.owner_page import open_page
+from gateway.web.owner_page import OwnerPage, open_page
 from gateway.web.pages_people import me_of, newcomer_of, purpose_shown
 from gateway.web.render import page, see, words_for
 from gateway.web.sign_in import KEEPER, SESSION_MS
@@ -67,42 +68,41 @@ async def move(request: web.Request) -> web.Response:
 @owner_only
 async def hand_on(request: web.Request) -> web.Response:
     """The display shows a code."""
-    at, wanted = await open_page(request), request.match_info["device"]
-
-    def work(records: Records) -> None:
-        rights.own_device(records, at.who, wanted)
-        claiming.offer(records, wanted, at.now, by=at.owner_id)
-
-    await at.write(work)
-    return see(f"/me/products/{quote(wanted)}/move", "offered")
+    product = await _change(request, lambda r, at, device: claiming.offer(r, device, at.now, by=at.owner_id))
+    return see(f"{product}/move", "offered")
 
 
 @routes.post("/me/products/{device}/move/end")
 @owner_only
 async def keep(request: web.Request) -> web.Response:
     """It stays with its owner after all."""
-    at, wanted = await open_page(request), request.match_info["device"]
-
-    def work(records: Records) -> None:
-        rights.own_device(records, at.who, wanted)
-        claiming.call_back(records, wanted, at.now, by=at.owner_id)
-
-    await at.write(work)
-    return see(f"/me/products/{quote(wanted)}", "kept")
+    product = await _change(
+        request, lambda r, at, device: claiming.call_back(r, device, at.now, by=at.owner_id)
+    )
+    return see(product, "kept")
 
 
 @routes.post("/me/products/{device}/move/gone")
 @owner_only
 async def gone(request: web.Request) -> web.Response:
     """They do not have it any more."""
+    await _change(
+        request,
+        lambda r, at, device: claiming.let_go(r, device, at.now, at.context.policy, by=at.owner_id),
+    )
+    return see("/me/products", "let_go")
+
+
+async def _change(request: web.Request, happens: Callable[[Records, OwnerPage, str], object]) -> str:
+    """Something happens to the product that is theirs; gives the address of its page."""
     at, wanted = await open_page(request), request.match_info["device"]
 
     def work(records: Records) -> None:
         rights.own_device(records, at.who, wanted)
-        claiming.let_go(records, wanted, at.now, at.context.policy, by=at.owner_id)
+        happens(records, at, wanted)
 
     await at.write(work)
-    return see("/me/products", "let_go")
+    return f"/me/products/{quote(wanted)}"
 
 
 # --- taking it over -------------------------------------------------------------------------------
