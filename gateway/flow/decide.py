@@ -701,7 +701,7 @@ def _suppressed_late(records: Records, touchpoint: Touchpoint, reason: str, now:
     """It ends before it was sent; of a bundle, what is still so goes on by itself."""
     left = bundles.rest(records, touchpoint, touchpoint.finding) if reason in OF_ONE_FINDING else []
     if left:
-        fewer = bundles.without(records, touchpoint, touchpoint.finding, left, now, policy)
+        fewer = _without(records, touchpoint, touchpoint.finding, left, reason, now, policy)
         wake(records, fewer, now, policy)
     else:
         withdraw(records, touchpoint, reason, now)

@@ -313,7 +313,7 @@ async def test_what_came_along_leaves_the_visit_with_a_line_and_with_its_job(bot
     assert touchpoint.slots[0].end - touchpoint.slots[0].start < before.end - before.start
     line = [line for line in await both.lines() if line.code == "partly_no_consent"][-1]
     assert line.params["other"] == REAR
-    assert "You withdrew your consent" in " ".join(await both.story())
+    assert "Without your consent" in " ".join(await both.story())
 
 
 async def test_both_purposes_withdrawn_end_it(both: World) -> None:

@@ -146,20 +146,30 @@ async def test_another_one_to_ask_takes_over_what_nobody_answered(world: World) 
     assert "handed_over" in await ledger_of(world, "jana")
 
 
-async def test_of_a_visit_for_several_matters_another_one_is_told_what_they_agree_to(world: World) -> None:
-    rear = replace(world.policy.rules["brake-pads-rear-worn"], purpose="usage")
-    world.policy = replace(world.policy, rules={**world.policy.rules, rear.id: rear})
+@pytest.mark.parametrize(
+    ("theirs", "told"),
+    [("brake-pads-front-worn", "brake-pads-rear-worn"), ("brake-pads-rear-worn", "brake-pads-front-worn")],
+)
+async def test_of_a_visit_for_several_matters_another_one_is_told_what_they_agree_to(
+    world: World, theirs: str, told: str
+) -> None:
+    front, rear = "brake-pads-front-worn", "brake-pads-rear-worn"
+    other = replace(world.policy.rules[theirs], purpose="usage")
+    world.policy = replace(world.policy, rules={**world.policy.rules, theirs: other})
     await world.agrees("usage")
-    await world.found()
-    assert await world.found(rear.id) == "merge"
+    await world.found(front)
+    assert await world.found(rear) == "merge"
     together = await world.touchpoint()
     await joins(world, role=Part.DRIVER, asked=True)
     await world.timers()
-    told = await world.touchpoint()
-    assert (told.id, told.owner, told.state) == (together.id, "tom", State.OPEN)
-    matters = await world.read(lambda records: records.touchpoints.matters(told.id))
-    assert [matter.rule for matter in matters] == ["brake-pads-front-worn"]
-    assert "partly_no_consent" in await world.codes()
+    now = await world.touchpoint()
+    assert (now.id, now.owner, now.state) == (together.id, "tom", State.OPEN)
+    matters = await world.read(lambda records: records.touchpoints.matters(now.id))
+    assert [matter.rule for matter in matters] == [told]
+    (line,) = [line for line in await world.lines() if line.code == "partly_no_consent"]
+    finding = await world.read(lambda records: records.touchpoints.finding(line.finding or ""))
+    assert finding is not None
+    assert finding.rule == theirs
 
 
 async def test_only_one_is_asked(world: World) -> None:
