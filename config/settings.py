@@ -206,6 +206,7 @@ class Database(Section):
     """Where the domain lives."""
 
     url: DatabaseUrl
+    key_file: str
 
 
 class TimeSeries(Section):

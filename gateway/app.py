@@ -41,7 +41,7 @@ from gateway.adapters.clock import SystemClock, VirtualClock
 from gateway.adapters.codec_choice import Choice
 from gateway.adapters.codec_sparkplug import Births, rebirth
 from gateway.adapters.codecs import make_decoder
-from gateway.adapters.database import SqlDatabase
+from gateway.adapters.database import Seal, SqlDatabase
 from gateway.adapters.geography import Earth
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mail_in import MailServer
@@ -310,7 +310,9 @@ def make_data_dir(settings: configuration.Settings) -> Path:
 
 def open_database(settings: configuration.Settings, clock: Clock) -> SqlDatabase:
     """The domain's database."""
-    return SqlDatabase(f"sqlite:///{settings.database_path}", now=clock.now)
+    named = settings.database.key_file
+    seal = Seal(Path(named) if named else settings.data_dir / "database.key")
+    return SqlDatabase(f"sqlite:///{settings.database_path}", now=clock.now, seal=seal)
 
 
 def open_journal(

@@ -170,6 +170,7 @@ def _operating(commands: Subcommands) -> None:
     )
     _config(doctor)
     _json(doctor)
+    _keys(commands, module)
     _tokens(commands, module)
     _users(commands, "gateway.commands_users")
     _quarantine(commands, module)
@@ -193,6 +194,17 @@ def _operating(commands: Subcommands) -> None:
     _json(status)
     _outbox(commands, module)
     _mail(commands, module)
+
+
+def _keys(commands: Subcommands, module: str) -> None:
+    keys = commands.add("keys", "the keys that secrets are sealed with", "touchpoint keys rotate")
+    rotate = Subcommands(keys, "keys_command").add(
+        "rotate",
+        "seal the database's secrets under a new key, and forget the one before",
+        "touchpoint keys rotate",
+        lazy(module, "keys_rotate"),
+    )
+    _config(rotate)
 
 
 def _tokens(commands: Subcommands, module: str) -> None:

@@ -129,6 +129,13 @@ def duration_ms(text: str) -> int:
     return int(match[1]) * UNITS_MS[match[2]]
 
 
+def keys_rotate(arguments: argparse.Namespace) -> int:
+    """A new key for the database's secrets; the gateway may run meanwhile."""
+    count = with_stores(arguments, lambda stores: stores.database.new_key())
+    print(f"{_number(count, 'secret')} sealed under a new key; backups of before need the key file of before")
+    return 0
+
+
 def token_create(arguments: argparse.Namespace) -> int:
     """Print a new token; only its hash is kept."""
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.sealed_rows import APPS, app_place
 from gateway.domain.access import Role
 from gateway.domain.accounts import Account, Passkey, Proof, ProofKind
 from gateway.domain.errors import ConflictError, NotFoundError
@@ -29,7 +31,7 @@ class SqlAccounts:
         self._connection = transaction.connection
 
     def add(self, account: Account) -> None:
-        if not self._on.insert_once(tables.accounts, _ACCOUNT.row(account)):
+        if not self._on.insert_once(tables.accounts, self._row(account)):
             raise ConflictError(f"There is an account {account.name} already.")
 
     def get(self, account_id: str) -> Account:
@@ -39,20 +41,37 @@ class SqlAccounts:
         return account
 
     def find(self, account_id: str) -> Account | None:
-        return _ACCOUNT.by_id(self._connection, account_id)
+        return self._opened(_ACCOUNT.by_id(self._connection, account_id))
+
+    def _row(self, account: Account) -> dict[str, Any]:
+        """As it is kept: the secrets of the authenticator app sealed."""
+        row = _ACCOUNT.row(account)
+        sealed = {name: self._on.sealed(row[name], app_place(name, account.id)) for name in APPS if row[name]}
+        return row | sealed
+
+    def _opened(self, account: Account | None) -> Account | None:
+        if account is None:
+            return None
+        held = {name: getattr(account, name) for name in APPS if getattr(account, name)}
+        texts: dict[str, Any] = {
+            n: self._on.opened(kept, app_place(n, account.id)) for n, kept in held.items()
+        }
+        return replace(account, **texts) if texts else account
 
     def by_name(self, name: str) -> Account | None:
-        return _ACCOUNT.first(self._connection, _ACCOUNT.select.where(tables.accounts.c.name == name))
+        query = _ACCOUNT.select.where(tables.accounts.c.name == name)
+        return self._opened(_ACCOUNT.first(self._connection, query))
 
     def page(self, role: Role | None = None, subject: str | None = None) -> list[Account]:
         c = tables.accounts.c
         query = _ACCOUNT.select.where(c.role == role if role else c.role != Role.OWNER)
         if subject is not None:
             query = query.where(c.subject == subject)
-        return _ACCOUNT.all(self._connection, query.order_by(c.role, c.subject, c.name))
+        found = _ACCOUNT.all(self._connection, query.order_by(c.role, c.subject, c.name))
+        return [opened for one in found if (opened := self._opened(one)) is not None]
 
     def save(self, account: Account) -> None:
-        row = _ACCOUNT.row(account)
+        row = self._row(account)
         for fixed in ("id", "role", "created"):
             row.pop(fixed)
         self._connection.execute(

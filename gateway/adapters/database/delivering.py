@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from gateway.adapters.database import tables
 from gateway.adapters.database.rows import Prepared, Shape, Transaction
+from gateway.adapters.database.sealed_rows import webhook_place
 from gateway.domain.delivery import MailAddress
 from gateway.domain.errors import NotFoundError
 from gateway.domain.webhooks import EndpointState, Webhook
@@ -31,7 +32,10 @@ class SqlWebhooks:
 
     def put(self, webhook: Webhook) -> None:
         row = _WEBHOOK.row(webhook)
-        row["secrets"] = [dataclasses.asdict(secret) for secret in webhook.secrets]
+        place = webhook_place(webhook.id)
+        row["secrets"] = [
+            {"text": self._on.sealed(secret.text, place), "until": secret.until} for secret in webhook.secrets
+        ]
         self._on.put(tables.webhooks, row, "id")
         self._on.changed("webhook", webhook.id)
 
@@ -42,7 +46,13 @@ class SqlWebhooks:
         return found
 
     def find(self, webhook_id: str) -> Webhook | None:
-        return _WEBHOOK.by_id(self._connection, webhook_id)
+        found = _WEBHOOK.by_id(self._connection, webhook_id)
+        return None if found is None else self._opened(found)
+
+    def _opened(self, webhook: Webhook) -> Webhook:
+        place = webhook_place(webhook.id)
+        secrets = (dataclasses.replace(s, text=self._on.opened(s.text, place)) for s in webhook.secrets)
+        return dataclasses.replace(webhook, secrets=tuple(secrets))
 
     def remove(self, webhook_id: str) -> None:
         self._connection.execute(sa.delete(tables.webhooks).where(tables.webhooks.c.id == webhook_id))
@@ -50,7 +60,7 @@ class SqlWebhooks:
 
     def hearing(self, audience: str, event_type: str) -> list[Webhook]:
         def load() -> list[Webhook]:
-            return _WEBHOOK.of(self._connection, _ACTIVE, audience=audience)
+            return [self._opened(w) for w in _WEBHOOK.of(self._connection, _ACTIVE, audience=audience)]
 
         endpoints = self._on.keep(("webhooks",), (audience,), load)
         return [endpoint for endpoint in endpoints if endpoint.wants(event_type)]
@@ -64,7 +74,7 @@ class SqlWebhooks:
             query = query.where(c.audience == audience)
         if after is not None:
             query = query.where(c.id < after)
-        return _WEBHOOK.all(self._connection, query)
+        return [self._opened(webhook) for webhook in _WEBHOOK.all(self._connection, query)]
 
 
 class SqlMailAddresses:

@@ -27,6 +27,8 @@ from gateway.adapters.database.changes import KEEP, Changes
 from gateway.adapters.database.errors import translated
 from gateway.adapters.database.records import SqlRecords
 from gateway.adapters.database.rows import note_write
+from gateway.adapters.database.sealed_rows import kept, seal_again
+from gateway.adapters.database.sealing import Seal
 from gateway.ports import ChangeFeed, DatabaseUnavailableError, Records
 
 T = TypeVar("T")
@@ -44,11 +46,20 @@ TRIM_EVERY = 1_000
 class SqlDatabase:
     """See `gateway.ports.Database`. `now` gives UTC milliseconds: it says which holds still run."""
 
-    def __init__(self, url: str, *, now: Callable[[], int], patience: float = BUSY_TIMEOUT_S) -> None:
-        """Opens nothing yet. `patience`: seconds to wait for another process's write lock.
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], int],
+        patience: float = BUSY_TIMEOUT_S,
+        seal: Seal | None = None,
+    ) -> None:
+        """Opens nothing yet. `patience`: seconds to wait for another process's write lock; `seal`: what keeps
+        secrets, which lie open without it.
 
         Raises DatabaseUnavailableError for a URL it cannot serve."""
         self._now = now
+        self._seal = seal
         self.path = _sqlite_path(url)
         self._writing = _Side(self.path, patience, threads=1)
         self._reading = _Side(self.path, patience, threads=READERS, query_only=True)
@@ -68,6 +79,37 @@ class SqlDatabase:
             if not ready:
                 with self._writing.begun() as connection:
                     schema.upgrade(connection)
+            if self._seal is not None:
+                self._seal.make()
+                self._seal_again()
+
+    async def new_key(self) -> int:
+        """Seal every secret under a new key, and forget the others; gives how many secrets there are. What
+        runs goes on. After a crash in between all keys open, and it can be done again. Raises
+        DatabaseUnavailableError."""
+        return await self._writing.run(self._new_key)
+
+    def _new_key(self) -> int:
+        if self._seal is None:
+            raise DatabaseUnavailableError("This database was opened without a key file.")
+        self._seal.add_key()
+        count = self._seal_again()
+        self._seal.forget_old()
+        return count
+
+    def _seal_again(self) -> int:
+        """What is not sealed under the newest key is from now on; gives how many secrets there are."""
+        assert self._seal is not None
+        with self._translating():
+            with self._reading.begun() as connection:
+                found = list(kept(connection))
+            for place, text in found[:1]:
+                self._seal.open(text, place)  # says at the start that the key file is another one's
+            if not all(self._seal.newest(text) for _, text in found):
+                with self._writing.begun() as connection:
+                    connection.exec_driver_sql("PRAGMA secure_delete=ON")  # nor in pages that are free now
+                    seal_again(connection, self._seal)
+        return len(found)
 
     async def write(self, work: Callable[[Records], T]) -> T:
         """Run `work` in the writer's thread inside one transaction. Feeds of this process have been told by
@@ -77,7 +119,7 @@ class SqlDatabase:
     def _write(self, work: Callable[[Records], T]) -> T:
         with self._translating():
             with self._writing.begun() as connection:
-                records = SqlRecords(connection, self._now)
+                records = SqlRecords(connection, self._now, self._seal)
                 result = work(records)
                 changed = records.transaction.store_changes()
                 if self._untrimmed + changed >= TRIM_EVERY:
@@ -95,7 +137,7 @@ class SqlDatabase:
 
     def _read(self, work: Callable[[Records], T]) -> T:
         with self._translating(), self._reading.begun() as connection:
-            return work(SqlRecords(connection, self._now))
+            return work(SqlRecords(connection, self._now, self._seal))
 
     def watch(self, *subjects: str) -> ChangeFeed:
         """See `gateway.ports.Database.watch`. Raises DatabaseUnavailableError."""

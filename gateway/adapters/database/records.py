@@ -29,6 +29,7 @@ from gateway.adapters.database.recalls import SqlRecalls
 from gateway.adapters.database.results import SqlResults
 from gateway.adapters.database.rows import Transaction
 from gateway.adapters.database.rule_sets import SqlRuleSets
+from gateway.adapters.database.sealing import Seal
 from gateway.adapters.database.tokens import SqlTokens
 from gateway.adapters.database.touchpoints import SqlTouchpoints
 from gateway.adapters.database.workshops import SqlWorkshops
@@ -98,8 +99,8 @@ class SqlRecords:
     conversations: Conversations
     personal: Personal
 
-    def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
-        self.transaction = transaction = Transaction(connection, now)
+    def __init__(self, connection: sa.Connection, now: Callable[[], int], seal: Seal | None = None) -> None:
+        self.transaction = transaction = Transaction(connection, now, seal)
         self._connection = connection
         self.owners = SqlOwners(transaction)
         self.devices = SqlDevices(transaction)

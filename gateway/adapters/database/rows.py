@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from gateway.adapters.database import tables
+from gateway.adapters.database.sealing import Seal
 from gateway.domain.moments import DAY_MS
 
 V = TypeVar("V")
@@ -62,14 +63,23 @@ _STALE_BY_TOUCHPOINT = sa.text(
 class Transaction:
     """One running transaction: its connection, the time, and what it changes for others to see."""
 
-    def __init__(self, connection: sa.Connection, now: Callable[[], int]) -> None:
+    def __init__(self, connection: sa.Connection, now: Callable[[], int], seal: Seal | None = None) -> None:
         self.connection = connection
+        self._seal = seal
         self.now = now
         self._changes: dict[tuple[str, str], None] = {}
         self._days: set[int] = set()
         self._kept: dict[Any, Any] = {}
         self._kept_from: dict[str, set[Any]] = {}
         connection.info[KEPT] = self
+
+    def sealed(self, text: str, place: str) -> str:
+        """A secret as it is kept at `place` (table.column:id); as it is where there is no key."""
+        return text if self._seal is None else self._seal.seal(text, place)
+
+    def opened(self, kept: str, place: str) -> str:
+        """The secret that is kept at `place`. Raises DatabaseUnavailableError without its key."""
+        return kept if self._seal is None else self._seal.open(kept, place)
 
     def keep(self, tables_: tuple[str, ...], key: tuple[Any, ...], load: Callable[[], V]) -> V:
         """What `load` reads of these tables: read once, until something is written to one of them. Only for
