@@ -151,6 +151,8 @@ class Fragile(RunningGateway):
         super().__init__(**options)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.died: set[str] = set()
+        self.owners: dict[str, str] = {}
+        """{owner: their bearer token}"""
         self.ports: dict[str, int] = {}
 
     def launch(self) -> None:
@@ -210,17 +212,19 @@ class Fragile(RunningGateway):
         for process in self.running.values():
             end(process)
 
-    def persist(self, method: str, path: str, body: Any = None, key: str = "") -> Any:
-        """A client's call, made again with the same key until there is an answer."""
+    def persist(self, method: str, path: str, body: Any = None, key: str = "", owner: str = "") -> Any:
+        """A client's call, made again with the same key until there is an answer; of after-sales, or an
+        owner's own."""
+        token = self.owners[owner] if owner else self.token
         while True:
             try:
-                return self._call(method, path, body, key)
+                return self._call(method, path, body, key, token)
             except (OSError, http.client.HTTPException):
                 wait_until(self.ended, "what does not answer has died", 60)
                 self.revive()
 
-    def _call(self, method: str, path: str, body: Any, key: str) -> Any:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+    def _call(self, method: str, path: str, body: Any, key: str, token: str) -> Any:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         if key:
             headers["Idempotency-Key"] = key
         data = None if body is None else json.dumps(body).encode()
@@ -274,8 +278,8 @@ class Telling:
         wait_for(look, what, 90)
         return found[0]
 
-    def post(self, path: str, body: Any = None) -> Any:
-        return self.gateway.persist("POST", path, body, f"key-{next(self.keys)}")
+    def post(self, path: str, body: Any = None, owner: str = "") -> Any:
+        return self.gateway.persist("POST", path, body, f"key-{next(self.keys)}", owner)
 
     def tell(self) -> Outcome:
         """Three cars wear their pads. The first owner books, the workshop says yes by mail, the visit is
@@ -289,14 +293,14 @@ class Telling:
         self.until(lambda: self.waiting() == 0, "everybody is told on every channel")
         visit, held = self._books(one, "jana")
         self._agrees_by_mail(visit)
-        self.post(f"appointments/{visit}/reschedule", {"slot": held[1]["id"]})
+        self.post(f"appointments/{visit}/reschedule", {"slot": held[1]["id"]}, "jana")
         self.post(f"appointments/{visit}/confirm")
         self.post(f"appointments/{visit}/done", {"note": "new pads"})
         declined = json.dumps({"touchpoint": two["id"], "action": "not_now"}).encode()
         publish(self.broker.url, [("touchpoint/v1/car-2/answer", declined)])
         visit, _ = self._books(three, "ada")
         self.post(f"appointments/{visit}/confirm")
-        self.post(f"appointments/{visit}/cancel")
+        self.post(f"appointments/{visit}/cancel", owner="ada")
         self.until(lambda: not self._open("car-2"), "what the display said")
         self.until(lambda: self.waiting() == 0, "everything due is sent")
         return self.outcome()
@@ -304,7 +308,7 @@ class Telling:
     def _books(self, touchpoint: Any, owner: str) -> tuple[str, Any]:
         """(the visit's id, the slots that were held)."""
         held = self.post(f"touchpoints/{touchpoint['id']}/hold")["slots"]
-        self.post(f"touchpoints/{touchpoint['id']}/answer", {"action": "book", "slot": held[0]["id"]})
+        self.post(f"touchpoints/{touchpoint['id']}/answer", {"action": "book", "slot": held[0]["id"]}, owner)
         [visit] = self.gateway.persist("GET", f"appointments?owner={owner}")["items"]
         return visit["id"], held
 
@@ -384,6 +388,9 @@ def told(folder: Path, broker: Mosquitto, crash: str, roles: tuple[str, ...]) ->
     try:
         gateway.command("setup")
         gateway.token = gateway.command("token", "create", "--role", "operator").stdout.strip()
+        for owner in ("jana", "ada"):
+            made = gateway.command("token", "create", "--role", "owner", "--subject", owner)
+            gateway.owners[owner] = made.stdout.strip()
         gateway.start()
         telling = Telling(gateway, broker, receiver)
         _people(telling)

@@ -159,6 +159,8 @@ def test_an_answer_closes_push_display_and_page_within_a_second(
         gateway.start()
         for n, owner in enumerate(owners):
             gateway.owner(owner, [f"car-{n}"])
+            known = {"name": owner, "address": "Hafenstraße 1", "phone": "040 1", "language": "de"}
+            gateway.api("PUT", f"owners/{owner}", known | {"time_zone": "Europe/Berlin"})
             gateway.api("PUT", f"owners/{owner}/preferences", {"quiet_from": "00:00", "quiet_to": "00:00"})
             with_a_phone(gateway, push, owner)
         with display(mosquitto.url, seen) as cars, contextlib.ExitStack() as pages:
@@ -183,7 +185,8 @@ def test_an_answer_closes_push_display_and_page_within_a_second(
                     answer = json.dumps({"touchpoint": matter, "action": "noted"})
                     cars.publish(f"touchpoint/v1/car-{n}/answer", answer, qos=1)
                 else:
-                    gateway.api("POST", f"touchpoints/{matter}/answer", {"action": "noted"})
+                    told = {"action": "noted", "verified": {"asked": ["address", "phone"]}}
+                    gateway.api("POST", f"touchpoints/{matter}/answer", told)
 
                 def closed(
                     n: int = n, owner: str = owner, p: int = pushes, h: int = heard, m: str = matter
