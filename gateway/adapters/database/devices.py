@@ -19,6 +19,11 @@ from gateway.ports import DatabaseUnavailableError
 
 _DEVICE = Shape(Device, tables.devices)
 _OWNERSHIP = Shape(Ownership, tables.ownerships)
+_OWNED = Prepared(
+    _OWNERSHIP.select.where(tables.ownerships.c.device == sa.bindparam("device")).order_by(
+        tables.ownerships.c.since, tables.ownerships.c.seq
+    )
+)
 _OWNS = Prepared(
     _OWNERSHIP.select.where(
         tables.ownerships.c.device == sa.bindparam("device"), tables.ownerships.c.until.is_(None)
@@ -90,14 +95,16 @@ class SqlDevices:
     def page(
         self, *, after: str | None = None, limit: int = 100, owner: str | None = None, find: str | None = None
     ) -> list[Device]:
+        if not find:
+            named = {"after": after, "owner": owner}
+            asked = {name: value for name, value in named.items() if value is not None}
+            return _DEVICE.of(self._connection, _page(tuple(asked)), **asked, most=limit)
         c = tables.devices.c
-        query = _DEVICE.select.order_by(c.id).limit(limit)
+        query = _DEVICE.select.order_by(c.id).limit(limit).where(contains(c.search, find))
         if after is not None:
             query = query.where(c.id > after)
         if owner is not None:
             query = query.where(c.owner == owner)
-        if find:
-            query = query.where(contains(c.search, find))
         return _DEVICE.all(self._connection, query)
 
     def update(self, device: Device) -> None:
@@ -129,9 +136,10 @@ class SqlDevices:
         self._connection.execute(sa.insert(tables.ownerships).values(row))
 
     def ownerships(self, device_id: str) -> list[Ownership]:
-        c = tables.ownerships.c
-        query = _OWNERSHIP.select.where(c.device == device_id).order_by(c.since, c.seq)
-        return _OWNERSHIP.all(self._connection, query)
+        def load() -> list[Ownership]:
+            return _OWNERSHIP.of(self._connection, _OWNED, device=device_id)
+
+        return list(self._on.keep(("ownerships",), ("all", device_id), load))
 
     def owner_at(self, device_id: str, ts: int) -> str | None:
         c = tables.ownerships.c
@@ -217,6 +225,18 @@ def _facts(rows: Iterable[Sequence[Any]]) -> list[Facts]:
             )
         found.append(Facts(**dict(zip(_FACTS.names, fields, strict=True))))
     return found
+
+
+@cache
+def _page(named: tuple[str, ...]) -> Prepared:
+    """Devices by id, with a place for each of the values that are named; made once."""
+    c = tables.devices.c
+    query = _DEVICE.select.order_by(c.id).limit(sa.bindparam("most"))
+    if "after" in named:
+        query = query.where(c.id > sa.bindparam("after"))
+    if "owner" in named:
+        query = query.where(c.owner == sa.bindparam("owner"))
+    return Prepared(query)
 
 
 def _row(device: Device) -> dict[str, Any]:

@@ -178,7 +178,8 @@ class _Side:
         )
         event.listen(self._engine, "connect", self._on_connect)
         event.listen(self._engine, "before_cursor_execute", note_write)
-        event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+        # By the driver itself: through SQLAlchemy a BEGIN costs as much as three prepared questions.
+        event.listen(self._engine, "begin", lambda c: c.connection.dbapi_connection.execute(begin).close())
 
     def _on_connect(self, connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None
@@ -202,7 +203,7 @@ class _Side:
         try:
             with connection.begin():
                 yield connection
-        except exc.OperationalError:
+        except (exc.OperationalError, sqlite3.OperationalError):
             del self._own.connection
             self._open.remove(connection)
             connection.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
@@ -27,6 +29,19 @@ _EARLIEST = [
     ),
     Prepared(sa.select(tables.nps_due.c.at).order_by(tables.nps_due.c.at).limit(1)),
 ]
+
+
+@cache
+def _page(named: tuple[str, ...]) -> Prepared:
+    """Questions, newest first, with a place for each of the values that are named; made once."""
+    c = tables.feedback.c
+    query = _FEEDBACK.select.order_by(c.id.desc()).limit(sa.bindparam("most"))
+    for name in ("owner", "touchpoint"):
+        if name in named:
+            query = query.where(c[name] == sa.bindparam(name))
+    if "after" in named:
+        query = query.where(c.id < sa.bindparam("after"))
+    return Prepared(query)
 
 
 class SqlFeedbacks:
@@ -63,15 +78,9 @@ class SqlFeedbacks:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Feedback]:
-        c = tables.feedback.c
-        query = _FEEDBACK.select.order_by(c.id.desc()).limit(limit)
-        if owner is not None:
-            query = query.where(c.owner == owner)
-        if touchpoint is not None:
-            query = query.where(c.touchpoint == touchpoint)
-        if after is not None:
-            query = query.where(c.id < after)
-        return _FEEDBACK.all(self._connection, query)
+        wishes = {"owner": owner, "touchpoint": touchpoint, "after": after}
+        named = {name: wanted for name, wanted in wishes.items() if wanted is not None}
+        return _FEEDBACK.of(self._connection, _page(tuple(named)), **named, most=limit)
 
     def ratings(self, question: str, since: int) -> dict[str, tuple[int, float]]:
         f, a = tables.feedback.c, tables.appointments.c

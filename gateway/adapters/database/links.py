@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.errors import NotFoundError
 from gateway.domain.links import Link
 from gateway.domain.report import Attachment, Report
@@ -13,6 +13,9 @@ from gateway.domain.report import Attachment, Report
 _LINK = Shape(Link, tables.links)
 _ATTACHMENT = Shape(Attachment, tables.attachments)
 _REPORT = Shape(Report, tables.owner_reports)
+_OF_TOUCHPOINT = Prepared(
+    _REPORT.select.where(tables.owner_reports.c.touchpoint == sa.bindparam("touchpoint"))
+)
 
 
 class SqlLinks:
@@ -64,8 +67,7 @@ class SqlReports:
         self._connection.execute(sa.insert(tables.owner_reports).values(_REPORT.row(report)))
 
     def of_touchpoint(self, touchpoint_id: str) -> Report | None:
-        c = tables.owner_reports.c
-        return _REPORT.first(self._connection, _REPORT.select.where(c.touchpoint == touchpoint_id))
+        return next(iter(_REPORT.of(self._connection, _OF_TOUCHPOINT, touchpoint=touchpoint_id)), None)
 
     def with_photo(self, attachment_id: str) -> Report | None:
         c = tables.owner_reports.c

@@ -17,6 +17,13 @@ from gateway.domain.errors import ConflictError, NotFoundError
 _DELIVERY = Shape(Delivery, tables.outbox)
 _ATTEMPT = Shape(Attempt, tables.attempts)
 _OUTCOME = Shape(DeliveryOutcome, tables.delivery_outcomes)
+_AT_ONCE = 8
+"""deliveries whose outcomes are asked for in one statement"""
+_OUTCOMES_OF = Prepared(
+    _OUTCOME.select.where(
+        one_of(tables.delivery_outcomes.c.delivery, [sa.bindparam(f"delivery_{n}") for n in range(_AT_ONCE)])
+    )
+)
 
 _WAITING = (DeliveryState.PENDING, DeliveryState.LEASED)
 _WAITS = Prepared(
@@ -209,14 +216,15 @@ class SqlOutbox:
         return added
 
     def outcomes(self, delivery_ids: Sequence[str]) -> Mapping[str, list[DeliveryOutcome]]:
-        c = tables.delivery_outcomes.c
         found: dict[str, list[DeliveryOutcome]] = {}
-        if delivery_ids:
-            query = _OUTCOME.select.where(c.delivery.in_(delivery_ids))
-            order = list(Reached)
-            known = _OUTCOME.all(self._connection, query)
-            for one in sorted(known, key=lambda o: (o.at, order.index(o.outcome))):
-                found.setdefault(one.delivery, []).append(one)
+        known: list[DeliveryOutcome] = []
+        ids, order = list(dict.fromkeys(delivery_ids)), list(Reached)
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            named = {f"delivery_{n}": some[min(n, len(some) - 1)] for n in range(_AT_ONCE)}
+            known += _OUTCOME.of(self._connection, _OUTCOMES_OF, **named)
+        for one in sorted(known, key=lambda o: (o.at, order.index(o.outcome))):
+            found.setdefault(one.delivery, []).append(one)
         return found
 
     def drop_target(self, channel: str, target: str) -> int:

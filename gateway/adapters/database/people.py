@@ -14,6 +14,21 @@ from gateway.domain.household import Invitation, Look, Person
 _PERSON = Shape(Person, tables.device_people)
 _INVITATION = Shape(Invitation, tables.invitations)
 _LOOK = Shape(Look, tables.access_log)
+_C, _O = tables.device_people.c, tables.ownerships.c
+_OF_DEVICE = Prepared(_PERSON.select.where(_C.device == sa.bindparam("device")).order_by(_C.since, _C.seq))
+_OF_OWNER = Prepared(_PERSON.select.where(_C.owner == sa.bindparam("owner")).order_by(_C.since, _C.seq))
+_SPANS = (
+    Prepared(
+        sa.select(_C.device, _C.since, _C.until).where(
+            _C.owner == sa.bindparam("owner"), _C.sees, _C.until.is_(None)
+        )
+    ),
+    Prepared(
+        sa.select(_O.device, _O.since, _O.until).where(
+            _O.owner == sa.bindparam("owner"), sa.exists().where(_C.device == _O.device)
+        )
+    ),
+)
 _THERE = Prepared(
     _PERSON.select.where(
         tables.device_people.c.device == sa.bindparam("device"), tables.device_people.c.until.is_(None)
@@ -29,24 +44,23 @@ class SqlPeople:
         self._connection = transaction.connection
 
     def of(self, device: str) -> list[Person]:
-        return _PERSON.of(self._connection, _THERE, device=device)
+        def load() -> list[Person]:
+            return _PERSON.of(self._connection, _THERE, device=device)
+
+        return list(self._on.keep(("device_people",), ("there", device), load))
 
     def history(self, device: str) -> list[Person]:
-        c = tables.device_people.c
-        return _PERSON.all(
-            self._connection, _PERSON.select.where(c.device == device).order_by(c.since, c.seq)
-        )
+        return _PERSON.of(self._connection, _OF_DEVICE, device=device)
 
     def parts(self, owner: str) -> list[Person]:
-        c = tables.device_people.c
-        return _PERSON.all(self._connection, _PERSON.select.where(c.owner == owner).order_by(c.since, c.seq))
+        return _PERSON.of(self._connection, _OF_OWNER, owner=owner)
 
     def spans(self, owner: str) -> list[tuple[str, int, int | None]]:
-        p, o = tables.device_people.c, tables.ownerships.c
-        running = sa.select(p.device, p.since, p.until).where(p.owner == owner, p.sees, p.until.is_(None))
-        shared = sa.exists().where(p.device == o.device)
-        owned = sa.select(o.device, o.since, o.until).where(o.owner == owner, shared)
-        return [tuple(row) for row in self._connection.execute(sa.union_all(running, owned))]
+        def load() -> list[tuple[Any, ...]]:
+            return [row for query in _SPANS for row in query.rows(self._connection, owner=owner)]
+
+        found = self._on.keep(("device_people", "ownerships"), ("spans", owner), load)
+        return [(device, since, until) for device, since, until in found]
 
     def join(self, person: Person) -> None:
         if any(known.owner == person.owner for known in self.of(person.device)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from gateway.adapters.database import tables
-from gateway.adapters.database.rows import Shape, Transaction
+from gateway.adapters.database.rows import Prepared, Shape, Transaction
 from gateway.domain.access import Role, Token
 from gateway.domain.errors import ConflictError
 
 _TOKEN = Shape(Token, tables.tokens)
+_BY_HASH = Prepared(_TOKEN.select.where(tables.tokens.c.hash == sa.bindparam("hash")))
 
 REMEMBER_MS = 7 * 86_400_000
 """How long an Idempotency-Key is remembered."""
@@ -27,7 +28,7 @@ class SqlTokens:
             raise ConflictError(f"There is a token {token.id}, or one of this text, already.")
 
     def by_hash(self, token_hash: str) -> Token | None:
-        return _TOKEN.first(self._connection, _TOKEN.select.where(tables.tokens.c.hash == token_hash))
+        return next(iter(_TOKEN.of(self._connection, _BY_HASH, hash=token_hash)), None)
 
     def page(self) -> list[Token]:
         c = tables.tokens.c

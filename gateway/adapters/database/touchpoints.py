@@ -227,38 +227,25 @@ class SqlTouchpoints:
         after: str | None = None,
         limit: int = 100,
     ) -> list[LedgerLine]:
-        c = tables.ledger.c
-        query = _LINE.select.order_by(c.seq.desc()).limit(limit)
-        if after is not None:
-            query = query.where(c.seq < sa.select(c.seq).where(c.id == after).scalar_subquery())
+        more = {"most": limit} | ({} if after is None else {"after": after})
         if shared and owner is not None:
-            return self._ledger_of_several(query, owner, shared, limit)
-        if owner is not None:
-            query = query.where(c.owner == owner)
-        if touchpoint is not None:
-            query = query.where(_about(touchpoint))
-        if finding is not None:
-            query = query.where(c.finding == finding)
-        return _LINE.all(self._connection, query)
+            spans = [{"device": d, "since": since, "until": until} for d, since, until in shared]
+            return self._ledger_of_several([{"owner": owner}, *spans], more)
+        wishes = {"owner": owner, "touchpoint": touchpoint, "finding": finding}
+        return [line for _, line in self._lines(wishes, more)][:limit]
 
     def _ledger_of_several(
-        self,
-        query: sa.Select[Any],
-        owner: str,
-        shared: Sequence[tuple[str, int, int | None]],
-        limit: int,
+        self, wishes: Sequence[Mapping[str, Any]], more: Mapping[str, Any]
     ) -> list[LedgerLine]:
         """One walk along an index for each, so that none has to be sorted as a whole."""
-        c = tables.ledger.c
-        queries = [query.where(c.owner == owner)]
-        for device, since, until in shared:
-            spanned = query.where(c.device == device, c.at >= since)
-            queries.append(spanned if until is None else spanned.where(c.at < until))
-        found = {}
-        for one in queries:
-            for *values, seq in self._connection.execute(one.add_columns(c.seq)):
-                found[seq] = LedgerLine(**dict(zip(_LINE.names, values, strict=True)))
-        return [found[seq] for seq in sorted(found, reverse=True)[:limit]]
+        found = {seq: line for one in wishes for seq, line in self._lines(one, more)}
+        return [found[seq] for seq in sorted(found, reverse=True)[: more["most"]]]
+
+    def _lines(self, wishes: Mapping[str, Any], more: Mapping[str, Any]) -> list[tuple[int, LedgerLine]]:
+        named = {name: wanted for name, wanted in wishes.items() if wanted is not None}
+        query = _ledger(tuple(named), "after" in more)
+        rows = query.rows(self._connection, **named, **more)
+        return [(seq, _LINE.value(values)) for *values, seq in rows]
 
     # --- figures
 
@@ -347,6 +334,25 @@ def _page(named: tuple[str, ...], states: tuple[State, ...], continued: bool) ->
     return Prepared(query.where(*_among(states)))
 
 
+@lru_cache(maxsize=64)
+def _ledger(named: tuple[str, ...], continued: bool) -> Prepared:
+    """Lines with their places in the order, newest first, with a place for each of the values that are named;
+    made once."""
+    c = tables.ledger.c
+    query = _LINE.select.add_columns(c.seq).order_by(c.seq.desc()).limit(sa.bindparam("most"))
+    if continued:
+        query = query.where(c.seq < sa.select(c.seq).where(c.id == sa.bindparam("after")).scalar_subquery())
+    conditions: dict[str, sa.ColumnElement[bool]] = {
+        "owner": c.owner == sa.bindparam("owner"),
+        "device": c.device == sa.bindparam("device"),
+        "since": c.at >= sa.bindparam("since"),
+        "until": c.at < sa.bindparam("until"),
+        "touchpoint": _about(),
+        "finding": c.finding == sa.bindparam("finding"),
+    }
+    return Prepared(query.where(*(conditions[name] for name in named)))
+
+
 def _beside(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     """A column that never is NULL, so worded that no index serves it.
 
@@ -359,9 +365,10 @@ def _among(states: Sequence[State]) -> list[sa.ColumnElement[bool]]:
     return [one_of(_beside(tables.touchpoints.c.state), states)] if states else []
 
 
-def _about(touchpoint: str) -> sa.ColumnElement[bool]:
+def _about() -> sa.ColumnElement[bool]:
     """Lines of a touchpoint, and those of its finding from before there was a touchpoint."""
     c = tables.ledger.c
+    touchpoint: sa.BindParameter[str] = sa.bindparam("touchpoint")
     its_finding = sa.select(tables.touchpoints.c.finding).where(tables.touchpoints.c.id == touchpoint)
     return sa.or_(
         c.touchpoint == touchpoint,
