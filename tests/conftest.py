@@ -18,17 +18,36 @@ from gateway.flow import accounts
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+PROCESSES_A_CORE = 2
+"""That share the work: what tests wait for, a browser or a played clock, leaves half of every core idle."""
+
 LONGEST = (
-    "tests/e2e/",
-    "tests/chaos/",
-    "tests/integration/test_errors.py",
-    "tests/integration/test_reload.py",
+    "tests/e2e/test_story.py",
     "tests/integration/test_demo.py",
-    "tests/integration/test_trips.py",
+    "tests/chaos/test_kill.py",
+    "tests/integration/test_errors.py",
+    "tests/e2e/",
+    "tests/integration/test_reload.py",
     "tests/integration/test_roles.py",
+    "tests/integration/test_trips.py",
+    "tests/chaos/",
     "tests/integration/test_promises.py",
+    "tests/integration/test_cli.py",
     "tests/integration/test_api_fuzz.py",
+    "tests/integration/test_api_schemathesis.py",
+    "tests/test_packaging.py",
+    "tests/integration/test_other_forms.py",
+    "tests/unit/test_rules_property.py",
+    "tests/unit/test_sound_cars.py",
+    "tests/unit/test_rules_time.py",
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For ``-n auto``; PYTEST_XDIST_AUTO_NUM_WORKERS says otherwise."""
+    asked = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked else PROCESSES_A_CORE * cores
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
