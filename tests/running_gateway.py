@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 import urllib.error
@@ -59,6 +60,7 @@ def in_process(
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command that ends by itself, without starting a process for it: a fifth of the time."""
     out, err, before = io.StringIO(), io.StringIO(), dict(os.environ)
+    hangup = signal.getsignal(signal.SIGHUP)
     os.environ.clear()
     os.environ.update(variables)
     try:
@@ -69,6 +71,8 @@ def in_process(
     finally:
         os.environ.clear()
         os.environ.update(before)
+        if signal.getsignal(signal.SIGHUP) is not hangup:  # what ignores it is inherited by all we start
+            signal.signal(signal.SIGHUP, hangup)
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 

@@ -1,4 +1,7 @@
-"""What goes wrong around the gateway: each time one line says what and what to do, and nothing is lost."""
+"""What goes wrong around the gateway: each time one line says what and what to do, and nothing is lost.
+
+What ends by itself is called in this process; that a process of its own ends the same way, one test shows.
+"""
 
 import contextlib
 import http.server
@@ -18,6 +21,7 @@ import pytest
 from real_parts import Mosquitto, free_port, wait_until
 from running_gateway import (
     TRACEBACK,
+    called,
     now_ms,
     one_line,
     publish,
@@ -67,12 +71,12 @@ def test_all_wrong_settings_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_settings_file_that_is_not_there(tmp_path: Path) -> None:
-    done = touchpoint("run", "--config", tmp_path / "none.toml")
+    done = called("run", "--config", tmp_path / "none.toml")
     assert (done.returncode, "none.toml" in done.stderr) == (2, True)
 
 
 def test_an_unknown_role_says_which_there_are() -> None:
-    done = touchpoint("run", "--role", "everything")
+    done = called("run", "--role", "everything")
     assert done.returncode == 2
     assert re.search(r"'everything'.*all.*ingest.*deliver.*web", done.stderr.splitlines()[-1])
 
@@ -84,13 +88,13 @@ def test_broken_rules_name_file_and_line(tmp_path: Path) -> None:
         "  when: coolant_temprature > 115\n"
         "  touchpoint: {kind: information, expires: 1d}\n"
     )
-    done = touchpoint("run", settings=settings(tmp_path, rules__paths=json.dumps(["@default", str(rules)])))
+    done = called("run", settings=settings(tmp_path, rules__paths=json.dumps(["@default", str(rules)])))
     assert done.returncode == 2
     assert re.search(rf"{rules}:6.*coolant_temprature.*coolant_temperature", done.stderr)
 
 
 def test_rules_that_are_not_there(tmp_path: Path) -> None:
-    done = touchpoint("rules", "check", tmp_path / "none.yaml")
+    done = called("rules", "check", tmp_path / "none.yaml")
     assert "none.yaml" in one_line(done)
 
 
@@ -99,20 +103,20 @@ def test_rules_that_are_not_there(tmp_path: Path) -> None:
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with taken_port() as port:
-        said = one_line(touchpoint("run", settings=settings(tmp_path, web__port=str(port))))
+        said = one_line(called("run", settings=settings(tmp_path, web__port=str(port))))
     assert f"127.0.0.1:{port} is taken" in said
     assert "web.port" in said
 
 
 def test_the_demos_port_is_taken() -> None:
     with taken_port() as port:
-        said = one_line(touchpoint("demo", "--port", str(port)))
+        said = one_line(called("demo", "--port", str(port)))
     assert f"{port} is taken" in said
     assert "--port" in said
 
 
 def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    said = one_line(touchpoint("run", settings=settings(tmp_path, data_dir="/proc/touchpoint")))
+    said = one_line(called("run", settings=settings(tmp_path, data_dir="/proc/touchpoint")))
     assert "/proc/touchpoint cannot be written" in said
     assert "data_dir" in said
 
@@ -120,7 +124,7 @@ def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_data_folder_that_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    done = touchpoint("run", settings=settings(tmp_path, data_dir=str(file)))
+    done = called("run", settings=settings(tmp_path, data_dir=str(file)))
     assert (done.returncode, "data_dir" in done.stderr) == (2, True)
 
 
@@ -129,7 +133,7 @@ def test_a_data_file_that_is_damaged(tmp_path: Path) -> None:
     for name in ("journal.db", "domain.db"):
         file = tmp_path / "data" / name
         file.write_bytes(b"this is no database, whatever its name says" * 100)
-        said = one_line(touchpoint("run", settings=settings(tmp_path)))
+        said = one_line(called("run", settings=settings(tmp_path)))
         assert name in said
         assert "backup" in said
         file.unlink()
@@ -139,7 +143,7 @@ def test_a_second_gateway_on_the_same_data(tmp_path: Path) -> None:
     with running_gateway(tmp_path, NOBODY) as gateway:
         gateway.launch()
         gateway.until_wrong("broker")
-        said = one_line(touchpoint("run", settings=settings(tmp_path)))
+        said = one_line(called("run", settings=settings(tmp_path)))
         assert f"another gateway works on {gateway.data}" in said
         assert "data_dir" in said
         assert not gateway.ended()
@@ -321,5 +325,5 @@ def test_a_full_disk_holds_messages_back_and_loses_none(
 
 def test_a_disk_that_is_full_at_the_start(mosquitto: Mosquitto, tmp_path: Path, small_disk: Path) -> None:
     fill(small_disk, leave=0)
-    said = one_line(touchpoint("run", settings=settings(tmp_path, data_dir=str(small_disk))))
+    said = one_line(called("run", settings=settings(tmp_path, data_dir=str(small_disk))))
     assert "no room: free some" in said
