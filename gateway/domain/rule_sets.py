@@ -42,7 +42,7 @@ class Activation:
     at: int
     """ms: when it was asked for"""
     by: str
-    """"start", "signal", or the token that asked"""
+    """"start", "signal", or who asked, by the name of their account, session or token"""
     rules: int = 0
     """how many rules it has"""
     position: int | None = None

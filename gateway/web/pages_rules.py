@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import SimpleNamespace as Shown
 from urllib.parse import quote
 
@@ -19,7 +20,9 @@ from gateway.domain.rule_sets import Activation
 from gateway.domain.texts import NBSP
 from gateway.domain.touchpoint import Finding, State, Touchpoint
 from gateway.domain.wording import touchpoint_words
+from gateway.flow import rule_history
 from gateway.flow.explain import UnknownDeviceError, explain_now, meant
+from gateway.flow.rule_history import RuleVersion
 from gateway.flow.rule_sets import RulesRefusedError
 from gateway.ports import Records
 from gateway.web import views
@@ -180,7 +183,7 @@ async def reload(request: web.Request) -> web.Response:
     if reloader is None:
         raise web.HTTPNotFound
     try:
-        asked = await reloader.reload(who(request).token)
+        asked = await reloader.reload(who(request).name)
     except RulesRefusedError:
         return see("/operator/rules", "refused")
     return see("/operator/rules", "reloaded" if asked.changed else "unchanged")
@@ -201,6 +204,7 @@ async def rule(request: web.Request) -> web.Response:
     figures, findings, told_of = await context.database.read(
         lambda r: _load_rule(r, asked, context, words, now)
     )
+    history = await context.database.read(lambda r: rule_history.versions(r, asked.id))
     device = request.query.get("device", "").strip()
     explained, problem = await _explain(context, asked, device, words) if device else (None, "")
     await context.database.read(lambda r: _note_looks(r, who(request), device, explained, told_of))
@@ -224,11 +228,41 @@ async def rule(request: web.Request) -> web.Response:
         ],
         findings=[_finding(one, words, now) for one in findings],
         told=told_of,
+        versions=_versions(history, words),
         device=device,
         explained=explained,
         problem=problem,
     )
     return page(request, "operator_rule.html", words, tab="rules", view=view)
+
+
+def _versions(history: Sequence[RuleVersion], words: Words) -> list[Shown]:
+    """What the rule was, the newest first, each with what it changed."""
+    return [
+        Shown(
+            name=words("rules.version", version=one.version).capitalize(),
+            holds=one.until is None,
+            span=_span(one, words),
+            by=_by(one.by, words),
+            changes=rule_history.changes(before.text, one.text) if before else [],
+            text=one.text,
+        )
+        for one, before in zip_longest(history, history[1:])
+    ]
+
+
+def _span(one: RuleVersion, words: Words) -> str:
+    since, time = words.when(one.since, "dated"), words.when(one.since, "time")
+    if one.until is None:
+        return words("rules.held_since", since=since, time=time)
+    return words("rules.held", since=since, until=words.when(one.until, "dated"))
+
+
+def _by(name: str, words: Words) -> str:
+    """Who let a set of rules hold."""
+    if words.has(f"rules.by_{name}"):
+        return words(f"rules.by_{name}")
+    return words("rules.by", name=name.partition(":")[2]) if ":" in name else words("rules.by_token")
 
 
 def _note_looks(

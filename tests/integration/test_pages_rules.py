@@ -168,3 +168,38 @@ async def test_who_mistypes_a_product_or_a_rule_is_told_what_was_meant(lab: Lab)
     missing = await api("GET", "rules/brake-pads-rearworn")
     said = "There is no rule brake-pads-rearworn; did you mean brake-pads-rear-worn?"
     assert missing.body["detail"] == said
+
+
+async def test_every_version_that_held_stands_on_the_rules_page_with_what_changed(
+    lab: Lab, files: Files
+) -> None:
+    ana = await lab.caller(Role.OPERATOR, "Ana")
+    first = TEXT.replace("version: 2", "version: 1").replace("pad_wear_rear >= 80", "pad_wear_rear >= 75")
+    refused = TEXT.replace("pad_wear_rear >= 80", "pad_waer_rear >= 80")
+    comment = TEXT.replace("- id: brake-pads-front", "# about the front\n- id: brake-pads-front")
+    for position, text in enumerate((first, TEXT, refused, comment), start=1):
+        files.text = text
+        asked = await ana("POST", "rules/reload")
+        newest = (await lab.read(lambda r: r.rule_sets.history(limit=1)))[0]
+        if asked.status == 201:
+            await lab.write(lambda r, id_=newest.id, at=position: r.rule_sets.holds(id_, at))  # type: ignore[misc]
+        lab.clock.advance(NOW + position * 60_000)
+    shown_ = await ana.get("rules/brake-pads-rear-worn")
+    new, old = shown_["versions"]
+    assert (new["version"], new["since"], new["until"]) == (2, "2026-11-23T08:01:00.000Z", None)
+    assert (old["version"], old["until"], old["by"]) == (1, new["since"], "operator:Ana")
+    assert old["text"].splitlines()[:2] == ["- id: brake-pads-rear-worn", "  version: 1"]
+    assert "pad_wear_rear >= 75" in old["text"]
+    page = await shown(lab, "/operator/rules/brake-pads-rear-worn")
+    text = page.split('id="versions"')[1].split("</section>")[0]
+    assert "let in by Ana" in text
+    gone, added = text.split("<del>")[1:], text.split("<ins>")[1:]
+    assert [line.split("</span>")[2].split("</del>")[0].strip() for line in gone] == [
+        "version: 1",
+        "when: pad_wear_rear &gt;= 75",
+    ]
+    assert [line.split("</span>")[2].split("</ins>")[0].strip() for line in added] == [
+        "version: 2",
+        "when: pad_wear_rear &gt;= 80",
+    ]
+    assert "freigegeben von Ana" in await shown(lab, "/operator/rules/brake-pads-rear-worn", "de")

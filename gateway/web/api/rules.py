@@ -8,16 +8,33 @@ from gateway.domain.access import Role
 from gateway.domain.errors import NotFoundError
 from gateway.domain.explaining import Told, told
 from gateway.domain.policy import RuleInfo
+from gateway.flow import rule_history
 from gateway.flow.explain import explain_now, meant
 from gateway.flow.rule_sets import Asked, RulesRefusedError
 from gateway.web.access import STAFF
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, Query, page
-from gateway.web.api.shapes import ExplanationOut, Id, PartOut, ReloadOut, RuleOut, Word
+from gateway.web.api.shapes import ExplanationOut, Id, Moment, Out, PartOut, ReloadOut, RuleOut, Word
 from gateway.web.problems import Problem
 from gateway.web.render import ZONE
 from rules.explain import Explanation
 
 endpoints = Endpoints("Rules")
+
+
+class VersionOut(Out):
+    """A rule as it held for a while."""
+
+    version: int
+    since: Moment
+    until: Moment | None = Field(description="null: it holds.")
+    by: str = Field(description="start, signal (a command on the machine), or who asked for it.")
+    text: str = Field(description="As it stood in its file (YAML).")
+
+
+class RuleDetail(RuleOut):
+    """A rule, as deciding knows it, with its history."""
+
+    versions: tuple[VersionOut, ...] = Field((), description="Those that held, the newest first.")
 
 
 class RulesQuery(ListQuery):
@@ -39,13 +56,14 @@ async def list_rules(call: Call, query: RulesQuery) -> Page[RuleOut]:
 
 
 @endpoints.get("/rules/{rule_id}", *STAFF)
-async def get_rule(call: Call, rule_id: str) -> RuleOut:
-    """Show a rule."""
+async def get_rule(call: Call, rule_id: str) -> RuleDetail:
+    """Show a rule, and every version of it that held."""
     rules = call.context.policy.rules
     rule: RuleInfo | None = rules.get(rule_id)
     if rule is None:
         raise NotFoundError(f"There is no rule {rule_id}{meant(rule_id, rules)}")
-    return RuleOut.of(rule)
+    held = await call.read(lambda r: rule_history.versions(r, rule_id))
+    return RuleDetail.of(rule).model_copy(update={"versions": tuple(VersionOut.of(one) for one in held)})
 
 
 class ExplainQuery(Query):
@@ -115,7 +133,7 @@ async def reload_rules(call: Call) -> ReloadOut:
     if call.context.reloader is None:
         raise Problem(503, "This process cannot read the rules.")
     try:
-        asked = await call.context.reloader.reload(call.who.token)
+        asked = await call.context.reloader.reload(call.who.name)
     except RulesRefusedError as error:
         raise refused(error) from error
     return reloaded(asked)
