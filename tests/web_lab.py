@@ -23,6 +23,7 @@ from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.rule_state import SqliteRuleState
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.domain.access import Role, Token, issue_token
+from gateway.domain.accounts import Claimed, Rank, Way
 from gateway.domain.appointment import ExtraWork, Service, Workshop
 from gateway.domain.counters import Counters
 from gateway.domain.device import Device
@@ -32,7 +33,7 @@ from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.rule_sets import Sources
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Finding, Touchpoint
-from gateway.flow import decide
+from gateway.flow import accounts, decide
 from gateway.flow.cases import open_case
 from gateway.flow.rule_sets import Reloader, RulesInForce
 from gateway.ports import Records
@@ -104,6 +105,22 @@ class Lab:
         _, secret = await self.token(role, subject)
         return Caller(self.client, {"Authorization": f"Bearer {secret}"})
 
+    async def signed_in(self, name: str) -> Caller:
+        """Somebody of after-sales who has signed in, as their browser calls the API."""
+
+        def work(records: Records) -> str:
+            said = Claimed(
+                name=f"sso:https://id.example.com {name}",
+                called=name,
+                role=Role.OPERATOR,
+                subject=None,
+                rank=Rank.STAFF,
+            )
+            account, now = accounts.of_provider(records, said, self.clock.now()), self.clock.now()
+            return accounts.open_session(records, account, Way.SSO, now, browser="Firefox")[1]
+
+        return Caller(self.client, {"Authorization": f"Bearer {await self.write(work)}"})
+
     async def write(self, work: Callable[[Records], T]) -> T:
         return await self.database.write(work)
 
@@ -114,7 +131,13 @@ class Lab:
 
     async def owner(self, owner_id: str, *devices: str, workshop: str | None = None) -> Owner:
         """An owner who agreed to maintenance contacts, with cars bought a year ago."""
-        owner = Owner(id=owner_id, name=owner_id.title(), language="de", created=NOW - 400 * DAY, address="Hafenstraße 1")
+        owner = Owner(
+            id=owner_id,
+            name=owner_id.title(),
+            language="de",
+            created=NOW - 400 * DAY,
+            address="Hafenstraße 1",
+        )
 
         def work(records: Records) -> None:
             records.owners.add(owner)

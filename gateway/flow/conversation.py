@@ -334,19 +334,24 @@ def answer_for(
     *,
     for_product: bool = False,
 ) -> Touchpoint:
-    """An agent answers for an owner who was verified; it is marked as theirs, and the owner hears of it.
-
-    Raises UnverifiedError before that, and what `respond.answer` raises.
-    """
-    check_verified(records, touchpoint, now)
+    """Somebody answers for an owner; it is marked as theirs, and the owner hears of it. Raises what
+    `respond.answer` raises. Whether they had to verify the caller first is for who lets them in."""
     said = replace(chosen, channel="call_centre", by=agent, at=now)
     after = respond.answer(records, touchpoint.id, said, now, policy, for_product=for_product)
     if after.answer is None or after.answer == touchpoint.answer:
         return after  # other times or another workshop, or the same once more: nothing to take back
     action = said.action.partition(":")[0]
     about: dict[str, Any] = {"code": "answered_for", "action": action, "until": now + UNDO_MS}
+    _say_unverified(records, after, agent, now)
     _confirm(records, after, agent, now, policy, about)
     return after
+
+
+def _say_unverified(records: Records, touchpoint: Touchpoint, agent: str, now: int) -> None:
+    """A system need not say how it knows that it was the owner; then the owner's ledger says that."""
+    talk = records.conversations.find(touchpoint.id)
+    if talk is None or not talk.verified(now):
+        outgoing.write_line(records, "answered_unverified", now, touchpoint=touchpoint, by=agent)
 
 
 def _confirm(
@@ -359,9 +364,10 @@ def _confirm(
 
 
 def changed_for(records: Records, touchpoint: Touchpoint, agent: str, now: int, policy: Policy) -> None:
-    """An agent has changed something else for an owner who was verified: a visit, its extra work, the day of
-    return. It stands in the owner's ledger, and they hear of it."""
+    """Somebody has changed something else for an owner: a visit, its extra work, the day of return. It stands
+    in the owner's ledger, and they hear of it."""
     outgoing.write_line(records, "answered_for_you", now, touchpoint=touchpoint, by=agent)
+    _say_unverified(records, touchpoint, agent, now)
     line = _write(
         records, touchpoint, now, part=Part.SYSTEM, by=agent, channel="call_centre", code="changed_for"
     )

@@ -46,8 +46,7 @@ def hear(records: Records, told: Told, now: int, policy: Policy) -> Heard:
     """Take an event; gives it as it is kept, with what became of it.
 
     Raises InvalidError for one that names what is not there or lacks what its type needs, ConflictError where
-    an answer contradicts the one that holds, UnverifiedError for an answer that somebody of after-sales hands
-    in for a caller whom nobody verified; nothing is kept then, and it may be sent again.
+    an answer contradicts the one that holds; nothing is kept then, and it may be sent again.
     """
     known = records.heard.of(told.heard.source, told.heard.event)
     if known is not None:
@@ -113,7 +112,7 @@ def _answered(records: Records, told: Told, now: int, policy: Policy) -> Heard:
         by=heard.owner or "",
     )
     matter = records.touchpoints.get(heard.touchpoint)
-    theirs = heard.by.partition(":")[0] == Role.OPERATOR  # a person, who has to know for whom they speak
+    theirs = heard.by.partition(":")[0] == Role.OPERATOR  # taken down, not said in the manufacturer's app
     take = conversation.answer_for if theirs else conversation.answer_in_app
     take(records, matter, chosen, heard.by, now, policy)
     return replace(heard, outcome=Outcome.ANSWERED)

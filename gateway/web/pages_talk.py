@@ -252,6 +252,7 @@ async def agent_answers(request: web.Request) -> web.Response:
     said = {"other_time": "times", "other_workshop": "workshop"}.get(chosen.action, "talk_answered")
 
     def work(records: Records, found: Touchpoint) -> None:
+        conversation.check_verified(records, found, at.now)
         conversation.answer_for(
             records, found, chosen, at.who.name, at.now, policy, for_product=bool(form.get("for_product"))
         )

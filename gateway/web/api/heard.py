@@ -26,10 +26,11 @@ from pydantic import (
 from gateway.domain.errors import TouchpointError
 from gateway.domain.heard import Heard, HeardType
 from gateway.domain.ids import new_id
-from gateway.flow import hear
+from gateway.flow import conversation, hear
 from gateway.flow.hear import Told
 from gateway.ports import Records
 from gateway.web.access import STAFF
+from gateway.web.api import speaking
 from gateway.web.api.endpoint import BODY_MOST, Call, Endpoints, ListQuery, Page, page
 from gateway.web.api.shapes import Id, Line, Moment, MomentIn, Out, Prose
 from gateway.web.problems import Fault, Problem, faults_of, invalid, problem_of
@@ -192,10 +193,18 @@ async def take_events(call: Call) -> HeardAnswer:
     return answer
 
 
+def _check_speaker(call: Call, records: Records, told: Told) -> None:
+    """Who has signed in answers for an owner whom they have verified. Raises UnverifiedError."""
+    matter = speaking.matter_of(records, told.heard.touchpoint)
+    if told.heard.type == HeardType.ANSWER_GIVEN and call.who.account is not None and matter is not None:
+        conversation.check_verified(records, matter, call.now)
+
+
 def _take(call: Call, records: Records, told: list[Told]) -> list[Heard]:
     kept: list[Heard] = []
     for number, one in enumerate(told):
         try:
+            _check_speaker(call, records, one)
             kept.append(hear.hear(records, one, call.now, call.context.policy))
         except TouchpointError as error:
             problem = problem_of(error)

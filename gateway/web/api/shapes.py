@@ -630,9 +630,9 @@ class VerifyIn(In):
 
 
 class ForOwner(In):
-    """On what strength somebody else than the owner says it. After-sales and its systems are refused (403,
-    `unverified`) unless the caller was verified in the touchpoint's conversation in the last half hour, or is
-    by `verified`, or it came through the owner's app."""
+    """On what strength somebody else than the owner says it: the caller was verified in the touchpoint's
+    conversation in the last half hour, or is by `verified`, or it came through the owner's app. Who has
+    signed in is refused without (403, `unverified`); a token's word is taken, and the owner told that."""
 
     through: Literal["app", "telephone"] | None = Field(
         None,

@@ -1,8 +1,9 @@
 """Who speaks for an owner, on what strength, and what the owner hears of it.
 
-Owners speak for themselves. Somebody of after-sales speaks for a caller whom they have verified in the
-touchpoint's conversation. Another system hands on what the owner said in the manufacturer's app, where they
-are signed in, or what its people took down for a caller whom they have verified, and says which of them.
+Owners speak for themselves. Somebody who has signed in speaks for a caller whom they have verified in the
+touchpoint's conversation. A token stands for a system: it hands on what the owner said in the manufacturer's
+app, where they are signed in, or what its people took down, and says who verified the caller and how; where
+it does not, the owner's ledger says so.
 """
 
 from __future__ import annotations
@@ -60,15 +61,18 @@ def in_app(call: Call, body: ForOwner) -> bool:
 
 
 def speaker(call: Call, records: Records, touchpoint: Touchpoint, body: ForOwner) -> str:
-    """Who says it, as it is written down. Raises UnverifiedError where nobody has made sure that it is what
-    the owner wants."""
+    """Who says it, as it is written down. Raises UnverifiedError for somebody who has signed in and has not
+    made sure that it is what the owner wants."""
     if not call.who.staff:
         return call.who.name
     if in_app(call, body):
         return touchpoint.owner
-    talk = conversation.check_verified(records, touchpoint, call.now)
-    theirs = talk.agent is not None and talk.agent.startswith(f"{call.who.name} (")
-    return talk.agent or call.who.name if theirs else call.who.name
+    if call.who.account is not None:
+        conversation.check_verified(records, touchpoint, call.now)
+    talk = records.conversations.find(touchpoint.id)
+    agent = talk.agent if talk is not None and talk.verified(call.now) else None
+    theirs = agent is not None and agent.startswith(f"{call.who.name} (")
+    return agent if agent is not None and theirs else call.who.name
 
 
 def tell(call: Call, records: Records, touchpoint: Touchpoint, body: ForOwner, by: str) -> None:

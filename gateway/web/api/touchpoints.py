@@ -79,10 +79,11 @@ async def answer_touchpoint(call: Call, touchpoint_id: str, body: AnswerIn) -> T
     The first answer counts, on every channel. The same answer again gives the first one back; another
     one is refused with 409 and `holds`. A slot that is gone is refused with 409 and `next_slots`.
 
-    Somebody of after-sales answers for a caller who was verified, before or by `verified`, and is refused
-    else (403, `unverified`). It is marked as theirs; the owner hears of it, and can take it back for two
-    days. Another system does the same for its people, or says that the owner answered in their app
-    (`through`): then the answer is the owner's own, and their ledger says which system told it.
+    What is answered for an owner is marked as such; they hear of it, and can take it back for two days.
+    Somebody who has signed in answers for a caller who was verified, before or by `verified`, and is refused
+    else (403, `unverified`); of what a token hands in without, the owner's ledger says so. Another system may
+    say that the owner answered in their app (`through`): then the answer is the owner's own, and their ledger
+    says which system told it.
     """
     return await take(call, touchpoint_id, body)
 
