@@ -129,25 +129,32 @@ def no_words(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(promises, "ledger_story", speechless)
 
 
+SMALL, MIDDLE, LARGE = (25, 8), (40, 10), (60, 14)
+"""Owners and days in which a broken word is seen, with some to spare."""
+
+
 @pytest.mark.parametrize(
-    ("broken", "what"),
+    ("broken", "what", "town"),
     [
-        (no_budget, "beyond the budget"),
-        (no_night, "in quiet hours"),
-        (no_wheel, "while driving"),
-        (no_consent, "without consent"),
-        (never_withdrawn, "over already"),
-        (told_twice, "a second time"),
-        (sells_as_service, "beyond the budget"),
-        (silent_end, "not explained in the ledger"),
-        (no_words, "not worded"),
+        (no_budget, "beyond the budget", SMALL),
+        (no_night, "in quiet hours", SMALL),
+        (no_wheel, "while driving", MIDDLE),
+        (no_consent, "without consent", MIDDLE),
+        (never_withdrawn, "over already", LARGE),
+        (told_twice, "a second time", SMALL),
+        (sells_as_service, "beyond the budget", MIDDLE),
+        (silent_end, "not explained in the ledger", SMALL),
+        (no_words, "not worded", SMALL),
     ],
 )
 def test_the_judge_sees_what_a_broken_gateway_does(
-    broken: Callable[[pytest.MonkeyPatch], None], what: str, monkeypatch: pytest.MonkeyPatch
+    broken: Callable[[pytest.MonkeyPatch], None],
+    what: str,
+    town: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken(monkeypatch)
-    assert what in violations(play(owners=60, days=14))
+    assert what in violations(play(*town))
 
 
 # --- what is rare ---------------------------------------------------------------------------------
