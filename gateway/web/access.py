@@ -19,6 +19,7 @@ UnmarkedRouteError   a route says neither who may come in nor that everybody may
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -81,6 +82,7 @@ RUNNING = frozenset(
         "POST /operator/rules/reload",
         "POST /operator/webhooks",
         "POST /operator/webhooks/{id}/{action}",
+        "POST /operator/firmware/new",
         "POST /operator/firmware/rollouts/{rollout}/{move}",
         f"POST {_API}/recalls",
         f"POST {_API}/rules/reload",
@@ -95,6 +97,11 @@ RUNNING = frozenset(
     }
 )
 """For who runs the workshop, or after-sales. A token made by command may all of it."""
+
+
+_RUNNING_POSTS = re.compile(
+    "|".join(re.sub(r"\{\w+\}", "[^/]+", route[5:]) for route in sorted(RUNNING) if route.startswith("POST "))
+)
 
 
 class UnmarkedRouteError(Exception):
@@ -189,6 +196,13 @@ def asked_language(header: str) -> str:
         except ValueError:
             continue
     return next((tag for _, _, tag in sorted(wishes) if tag in LANGUAGES), LANGUAGES[0])
+
+
+def may_post(identity: Identity | None, address: str) -> bool:
+    """Whether a form of a page may be sent by who looks at it: what is refused to them is not offered."""
+    if identity is None or identity.rank is Rank.RUNS:
+        return True
+    return _RUNNING_POSTS.fullmatch(urlsplit(address).path) is None
 
 
 # --- marks ----------------------------------------------------------------------------------------

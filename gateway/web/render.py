@@ -7,6 +7,7 @@ knows (language, theme, the time). Texts are escaped; only icons and charts come
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gateway.domain.access import Role
 from gateway.domain.errors import NotFoundError
 from gateway.ports import Records
 from gateway.web import icons
-from gateway.web.access import LANGUAGE_COOKIE, LANGUAGES, guest, language
+from gateway.web.access import LANGUAGE_COOKIE, LANGUAGES, guest, language, may_post
 from gateway.web.context import CONTEXT, Context
 from gateway.web.words import Words
 
@@ -38,6 +39,7 @@ def setup(app: web.Application, context: Context) -> None:
         app,
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined if context.extras.get("strict") else jinja2.Undefined,
@@ -62,6 +64,7 @@ def _common(request: web.Request, context: Context, words: Words) -> dict[str, A
         "theme": theme if theme in THEMES else "",
         "now": context.clock.now(),
         "pace": _pace(context),
+        "may": partial(may_post, guest(request)),
         "demo": context.demo is not None,
         "toast": None,
         "view": None,
@@ -85,12 +88,18 @@ def spoken(request: web.Request) -> str:
 async def words_for(request: web.Request) -> Words:
     """How to speak to who is asking: in their language and, for an owner or a workshop, their zone; to an
     owner in what they measure in."""
-    context, identity = request.app[CONTEXT], guest(request)
-    zone, region = ZONE, ""
+    identity = guest(request)
+    if identity is None or identity.subject is None:
+        return Words(request.app[CONTEXT].texts, spoken(request), ZONE)
+    return await request.app[CONTEXT].database.read(lambda records: words_in(records, request))
+
+
+def words_in(records: Records, request: web.Request) -> Words:
+    """The same inside a transaction that reads more than this."""
+    identity, zone, region = guest(request), ZONE, ""
     if identity is not None and identity.subject is not None:
-        role, subject = identity.role, identity.subject
-        zone, region = await context.database.read(lambda records: _place(records, role, subject))
-    return Words(context.texts, spoken(request), zone, region)
+        zone, region = _place(records, identity.role, identity.subject)
+    return Words(request.app[CONTEXT].texts, spoken(request), zone, region)
 
 
 def _place(records: Records, role: Role, subject: str) -> tuple[str, str]:

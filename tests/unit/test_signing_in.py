@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import argon2
 import pyotp
@@ -22,10 +23,11 @@ from gateway.domain.access import Role
 from gateway.domain.accounts import ProofKind, Rank, Way
 from gateway.domain.errors import ConflictError, GoneError, InvalidError, NotFoundError
 from gateway.domain.policy import Policy
+from gateway.domain.webhooks import MANUFACTURER, Webhook
 from gateway.flow import accounts, sign_in_mail, tries
 from gateway.ports import Records
 from gateway.web import clients
-from gateway.web.access import RUNNING, marked_routes
+from gateway.web.access import RUNNING, Identity, marked_routes, may_post
 from gateway.web.sign_in import KEEPER
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
@@ -96,18 +98,26 @@ def path_in(mail: Any) -> str:
     return found[1]
 
 
-async def invited(lab: Lab, role: Role = Role.WORKSHOP, rank: Rank = Rank.RUNS) -> str:
+async def invited(
+    lab: Lab, role: Role = Role.WORKSHOP, rank: Rank = Rank.RUNS, email: str = "Ben@North.example"
+) -> str:
     """The link with which Ben's account begins."""
     subject = "north" if role is Role.WORKSHOP else None
     _, secret = await lab.write(
-        lambda r: accounts.invite(r, role, subject, "Ben@North.example", "Ben", rank, lab.clock.now())
+        lambda r: accounts.invite(r, role, subject, email, "Ben", rank, lab.clock.now())
     )
     return f"/sign-in/invitation/{secret}"
 
 
-async def set_up(lab: Lab, browser: Browser, role: Role = Role.WORKSHOP, rank: Rank = Rank.RUNS) -> Any:
+async def set_up(
+    lab: Lab,
+    browser: Browser,
+    role: Role = Role.WORKSHOP,
+    rank: Rank = Rank.RUNS,
+    email: str = "Ben@North.example",
+) -> Any:
     """Ben comes in by invitation and sets up password and app; gives (app, recovery codes)."""
-    assert (await browser.post(await invited(lab, role, rank))).status == 303
+    assert (await browser.post(await invited(lab, role, rank, email))).status == 303
     as_ = f"?as={role}"
     assert (await browser.post(f"/account/password/begin{as_}")).status == 303
     page = await (await browser.get(f"/account/password{as_}")).text()
@@ -490,6 +500,58 @@ async def test_staff_works_and_does_not_change_what_the_workshop_offers(lab: Lab
             if path.startswith(("/account/people", "/workshop/")) and method == "POST":
                 answer = await browser.post(path.replace("{id}", "7") + "?as=workshop")
                 assert answer.status == 403, asked
+
+
+OFFERED = {
+    Role.WORKSHOP: {
+        "/workshop/services",
+        "/workshop/holidays",
+        "/workshop/calendars",
+        "/workshop/calendars/busy",
+    },
+    Role.OPERATOR: {
+        "/operator/recalls",
+        "/operator/webhooks",
+        "/operator/webhooks/w1/test",
+        "/operator/rules/reload",
+    },
+}
+"""Some of what who runs the place is offered."""
+FORM = re.compile(r'<form[^>]*method="post"[^>]*action="([^"]+)"|<form[^>]*(data-firmware)')
+
+
+@pytest.mark.parametrize("role", [Role.WORKSHOP, Role.OPERATOR])
+async def test_what_is_refused_to_staff_is_not_offered_to_them(lab: Lab, role: Role) -> None:
+    """Every page of theirs that has no place in its address, and those of the house's things."""
+    hook = Webhook(id="w1", audience=MANUFACTURER, url="https://h.example", secrets=(), created=NOW)
+    await lab.write(lambda r: r.webhooks.put(hook))
+    pages = [
+        path
+        for (method, path), roles in marked_routes(lab.app).items()
+        if method == "GET" and roles == {role} and "{" not in path and not path.startswith("/api/")
+    ]
+    assert len(pages) > 4
+    async with Browser(lab) as boss, Browser(lab) as staff:
+        await set_up(lab, boss, role)
+        offered = await offers(boss, pages, role)
+        await set_up(lab, staff, role, Rank.STAFF, "cem@north.example")
+        assert not await offers(staff, pages, role)
+        assert offered >= OFFERED[role], offered
+        for address in offered:
+            assert (await staff.post(f"{address}?as={role}")).status == 403, address
+
+
+async def offers(browser: Browser, pages: Iterable[str], role: Role) -> set[str]:
+    """What the forms of these pages send of that which is for those who run the place."""
+    found = set()
+    for path in [*pages, f"/account?as={role}"]:
+        answer = await browser.get(path)
+        if answer.status != 200:
+            continue  # leads elsewhere, or this house has none of it
+        for address, upload in FORM.findall(await answer.text()):
+            found.add("/api/v1/firmware/releases" if upload else urlsplit(address).path)
+    staff = Identity(role=role, subject=None, language="en", rank=Rank.STAFF)
+    return {address for address in found if not may_post(staff, address)}
 
 
 async def test_who_runs_the_workshop_invites_and_ends_and_reaches_no_other_workshop(lab: Lab) -> None:
