@@ -109,10 +109,14 @@ class Texts:
 
     def __init__(self, messages: Mapping[str, Mapping[str, Any]]) -> None:
         self._messages = {language: dict(_leaves(tree)) for language, tree in messages.items()}
+        self._known = {key for tree in self._messages.values() for key in tree}
+        self._known |= {key.removesuffix(".other") for key in self._known if key.endswith(".other")}
         self._unknown: set[str] = set()
 
     def language(self, wanted: str | None) -> str:
         """The language for somebody who wants `wanted` ("de", "de-AT"); English for what is not spoken."""
+        if wanted in self._messages:
+            return wanted
         short = (wanted or FALLBACK).replace("_", "-").split("-")[0].lower()
         return short if short in self._messages else FALLBACK
 
@@ -125,17 +129,22 @@ class Texts:
         if text is None:
             self._unknown.add(key)
             return key
-        return _PLACEHOLDER.sub(lambda found: self._param(spoken, found, params), text)
+        pieces = _pieces(text)
+        if len(pieces) == 1:
+            return text
+        return "".join(
+            [self._param(spoken, piece, params) if n % 2 else piece for n, piece in enumerate(pieces)]
+        )
 
     def has(self, key: str) -> bool:
         """Whether any language has a text for `key`."""
-        return any(key in tree or f"{key}.other" in tree for tree in self._messages.values())
+        return key in self._known
 
     def needs(self, language: str, key: str) -> frozenset[str]:
         """The placeholders in the text of `key`."""
         spoken = self.language(language)
         text = self._find(spoken, key, {}) or self._find(FALLBACK, key, {}) or ""
-        return frozenset(_PLACEHOLDER.findall(text))
+        return frozenset(_pieces(text)[1::2])
 
     def languages(self) -> list[str]:
         """Every language that has messages, English first."""
@@ -182,13 +191,13 @@ class Texts:
         if f"{key}.other" not in tree:
             return None
         count = params.get("count", 0)
-        form = _locale(language).plural_form(count if isinstance(count, int | float) else 0)
+        form = _plural_form(language, count if isinstance(count, int | float) else 0)
         return tree.get(f"{key}.{form}", tree[f"{key}.other"])
 
-    def _param(self, language: str, found: re.Match[str], params: Mapping[str, Any]) -> str:
-        value = params.get(found[1])
+    def _param(self, language: str, name: str, params: Mapping[str, Any]) -> str:
+        value = params.get(name)
         if value is None:
-            return found[0]
+            return f"{{{name}}}"
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return self.number(language, value) if number else str(value)
 
@@ -199,8 +208,7 @@ class Texts:
         measure, or no number, is written plainly: a strange reading must not stall its message."""
         if not -BEYOND < value < BEYOND:
             return f"{Decimal(value):.3g}"
-        pattern = "#,##0.##" if decimals is None else f"#,##0.{'0' * decimals}".rstrip(".")
-        return str(format_decimal(value, format=pattern, locale=_locale(self.language(language))))
+        return _written(self.language(language), value, decimals)
 
     def quantity(self, language: str, value: float, unit: str | None, decimals: int | None = None) -> str:
         """A number with its unit as the language writes both, joined so that no line breaks between them. A
@@ -238,9 +246,7 @@ class Texts:
     def when(self, language: str, at: int, zone: str, form: str = "moment") -> str:
         """An instant in a zone. Forms: date, date_short, date_year, moment ("Thursday, 3 December, 17:30"),
         moment_short, moment_button, weekday, weekday_short, weekday_time, month, time."""
-        spoken = self.language(language)
-        pattern = _FORMS[form].replace("{day}", _DAYS.get(spoken, _DAYS[FALLBACK]))
-        return str(format_datetime(local(at, zone), pattern, locale=_locale(spoken)))
+        return _when(self.language(language), at, zone, form)
 
     def time(self, language: str, at: int, zone: str) -> str:
         """ "17:30"."""
@@ -266,6 +272,31 @@ def measured(language: str, unit: str | None) -> tuple[str | None, float, float]
     region = language.replace("_", "-").partition("-")[2].upper()
     short = _LONG.get(unit or "", unit or "")
     return _MEASURES.get(region, {}).get(short, (unit, 1.0, 0.0))
+
+
+@lru_cache(maxsize=4_096)
+def _pieces(text: str) -> tuple[str, ...]:
+    """A text cut at its placeholders: text, name, text, name, …, text."""
+    return tuple(_PLACEHOLDER.split(text))
+
+
+@lru_cache(maxsize=1_024, typed=True)
+def _plural_form(language: str, count: float) -> str:
+    return str(_locale(language).plural_form(count))
+
+
+@lru_cache(maxsize=4_096, typed=True)
+def _written(language: str, value: float, decimals: int | None) -> str:
+    """A number as the language writes it; the same few are written on every page."""
+    pattern = "#,##0.##" if decimals is None else f"#,##0.{'0' * decimals}".rstrip(".")
+    return str(format_decimal(value, format=pattern, locale=_locale(language)))
+
+
+@lru_cache(maxsize=4_096)
+def _when(language: str, at: int, zone: str, form: str) -> str:
+    """An instant in words: nothing else goes into them than what is asked with."""
+    pattern = _FORMS[form].replace("{day}", _DAYS.get(language, _DAYS[FALLBACK]))
+    return str(format_datetime(local(at, zone), pattern, locale=_locale(language)))
 
 
 @lru_cache(maxsize=256)

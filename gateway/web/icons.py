@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from markupsafe import Markup, escape
 
 _SHAPES = {
@@ -92,6 +94,7 @@ ICONS = frozenset(_SHAPES)
 """Names that `icon` knows."""
 
 
+@lru_cache(maxsize=512)
 def icon(name: str, label: str | None = None, *, size: int = 20, tone: str = "") -> Markup:
     """The icon as inline SVG: decoration when it has no label, else an image of that name."""
     meaning = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
@@ -102,6 +105,7 @@ def icon(name: str, label: str | None = None, *, size: int = 20, tone: str = "")
     )
 
 
+@lru_cache(maxsize=8)
 def brand(size: int = 24) -> Markup:
     """Our mark: a touch on a line."""
     return Markup(

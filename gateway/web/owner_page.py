@@ -15,7 +15,7 @@ from gateway.domain.touchpoint import State
 from gateway.ports import Records
 from gateway.web.access import local_path, who
 from gateway.web.context import CONTEXT, Context
-from gateway.web.render import page, words_for
+from gateway.web.render import page, words_for, words_in
 from gateway.web.words import Words
 
 T = TypeVar("T")
@@ -65,6 +65,18 @@ async def open_page(request: web.Request) -> OwnerPage:
     if request.method == "GET":
         at.pushes = await pushes(at)
     return at
+
+
+async def load_page(request: web.Request, load: Callable[[Records, OwnerPage], T]) -> tuple[OwnerPage, T]:
+    """The request of an owner, and what the page shows, as of one moment: read in one transaction."""
+
+    def work(records: Records) -> tuple[OwnerPage, T]:
+        at = OwnerPage(request, words_in(records, request))
+        return at, load(records, at)
+
+    at, loaded = await request.app[CONTEXT].database.read(work)
+    at.pushes = await pushes(at)
+    return at, loaded
 
 
 def toast(at: OwnerPage, undo_url: str | None = None, product: str = "") -> Shown | None:

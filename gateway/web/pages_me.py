@@ -24,7 +24,7 @@ from gateway.ports import Records
 from gateway.web import export, reached, rights, views
 from gateway.web.access import LANGUAGE_COOKIE, LANGUAGES, allow, local_path, who
 from gateway.web.context import CONTEXT
-from gateway.web.owner_page import OwnerPage, open_page
+from gateway.web.owner_page import OwnerPage, load_page, open_page
 from gateway.web.render import YEAR_S, see
 from gateway.web.words import Words
 
@@ -42,8 +42,7 @@ UNITS = {"metric": "", "miles": "GB", "us": "US"}
 @owner_only
 async def you(request: web.Request) -> web.Response:
     """Consents, quiet hours, channels, looks, and what was decided."""
-    at = await open_page(request)
-    loaded = await at.read(lambda records: _load_you(records, at))
+    at, loaded = await load_page(request, _load_you)
     return at.answer("owner_you.html", "you", _you_view(loaded, at))
 
 
@@ -159,10 +158,11 @@ def _channel(key: str, wishes: Preferences, loaded: Shown, words: Words) -> Show
 @owner_only
 async def ledger(request: web.Request) -> web.Response:
     """Everything that was found, sent and not sent, and why."""
-    at = await open_page(request)
     after, device = request.query.get("after"), request.query.get("device")
     most = LEDGER_LINES * (DEVICE_SHARE if device else 1)
-    lines = await at.read(lambda r: people.ledger(r, at.owner_id, after=after, limit=most + 1))
+    at, lines = await load_page(
+        request, lambda records, at: people.ledger(records, at.owner_id, after=after, limit=most + 1)
+    )
     narrow = f"device={quote(device)}&" if device else ""
     older = f"/me/ledger?{narrow}after={quote(lines[most - 1].id)}" if len(lines) > most else None
     kept = [line for line in lines[:most] if device is None or line.device == device]

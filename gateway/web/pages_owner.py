@@ -17,7 +17,15 @@ from gateway.flow import begun, follow_up, people
 from gateway.ports import Records
 from gateway.web import answering, asked, rights, views
 from gateway.web.access import allow, local_path
-from gateway.web.owner_page import COMING, NOTIFY_COOKIE, OwnerPage, device_title, notify, open_page
+from gateway.web.owner_page import (
+    COMING,
+    NOTIFY_COOKIE,
+    OwnerPage,
+    device_title,
+    load_page,
+    notify,
+    open_page,
+)
 from gateway.web.render import see
 
 routes = web.RouteTableDef()
@@ -38,8 +46,7 @@ async def inbox_elsewhere(request: web.Request) -> web.Response:
 @owner_only
 async def inbox(request: web.Request) -> web.Response:
     """What needs a decision, how the products are, what comes next."""
-    at = await open_page(request)
-    loaded = await at.read(lambda records: _load_inbox(records, at))
+    at, loaded = await load_page(request, _load_inbox)
     products, courses = await views.with_all_series(at.context, loaded.products, loaded.matters, at.now)
     matters = []
     for found, one in zip(loaded.matters, courses, strict=True):

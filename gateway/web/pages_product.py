@@ -17,7 +17,7 @@ from gateway.flow import people
 from gateway.ports import Records
 from gateway.web import rights, views
 from gateway.web.access import allow
-from gateway.web.owner_page import COMING, OwnerPage, open_page
+from gateway.web.owner_page import COMING, OwnerPage, load_page, open_page
 from gateway.web.words import Words
 
 routes = web.RouteTableDef()
@@ -28,8 +28,7 @@ owner_only = allow(Role.OWNER)
 @owner_only
 async def products(request: web.Request) -> web.Response:
     """All products with their health."""
-    at = await open_page(request)
-    found = await at.read(lambda records: views.load_products(records, at.owner_id))
+    at, found = await load_page(request, lambda records, at: views.load_products(records, at.owner_id))
     measured, _ = await views.with_all_series(at.context, found, [], at.now)
     shown = [views.product(one, at.context, at.words, at.now) for one in measured]
     return at.answer("owner_products.html", "products", Shown(products=shown))
@@ -39,8 +38,8 @@ async def products(request: web.Request) -> web.Response:
 @owner_only
 async def product(request: web.Request) -> web.Response:
     """One product: health, what is next, history, guides, everything it sent."""
-    at, wanted = await open_page(request), request.match_info["device"]
-    loaded = await at.read(lambda records: _load(records, at, wanted))
+    wanted = request.match_info["device"]
+    at, loaded = await load_page(request, lambda records, at: _load(records, at, wanted))
     view = await product_view(loaded.product, at, loaded.workshop, "/me/products")
     view.matters = [_matter_link(found, at) for found in loaded.matters]
     view.next = _next(loaded, view, at)

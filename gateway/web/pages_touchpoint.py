@@ -12,12 +12,12 @@ from gateway.domain import moments
 from gateway.domain.access import Role
 from gateway.domain.appointment import Appointment, AppointmentState
 from gateway.domain.errors import ConflictError, InvalidError, SlotTakenError
-from gateway.domain.touchpoint import LIVE, REQUESTS, Answer, LedgerLine, State, Touchpoint
+from gateway.domain.touchpoint import LIVE, REQUESTS, Answer, State, Touchpoint
 from gateway.flow import begun, book, respond, returning
 from gateway.ports import Records
 from gateway.web import answering, reached, rights, views
 from gateway.web.access import allow, local_path
-from gateway.web.owner_page import COMING, OwnerPage, notify, open_page
+from gateway.web.owner_page import COMING, OwnerPage, load_page, notify, open_page
 from gateway.web.render import see
 from gateway.web.words import Words
 
@@ -33,13 +33,9 @@ MOST_DAYS_OF_TIMES = 10
 @owner_only
 async def touchpoint(request: web.Request) -> web.Response:
     """The evidence, the times, the ways out, and how it was decided."""
-    at = await open_page(request)
     wanted = request.match_info["id"]
-    found, lines, muted = await at.read(lambda records: _load_touchpoint(records, at, wanted))
-    how_far = await at.read(lambda records: reached.lines(records, found.touchpoint.id, at.words, at.now))
-    report = await at.read(lambda records: records.reports.of_touchpoint(wanted))
-    stopped = await at.read(lambda records: begun.begun(records, found.touchpoint, at.now))
-    subscribed = await at.read(lambda records: bool(records.owners.subscriptions(at.owner_id)))
+    at, loaded = await load_page(request, lambda records, at: _load_touchpoint(records, at, wanted))
+    found: views.Matter = loaded.found
     one = await views.matter_series(at.context, found, at.now)
     shown = views.matter(found, at.context, at.words, at.now, one)
     view = Shown(
@@ -47,20 +43,20 @@ async def touchpoint(request: web.Request) -> web.Response:
         chart=views.chart(one, at.words, at.now, "matter"),
         status=answering.status(found, at.words),
         returns=answering.returns(found, at.words, at.now, f"{shown.href}/return"),
-        report=answering.reported(report, found.device, at.context, at.words),
+        report=answering.reported(loaded.report, found.device, at.context, at.words),
         may_mute=respond.may_mute(found.touchpoint),
         **answering.days(at.now, at.words),
         slots_label=_slots_label(shown, at.words),
         facts=_facts(found, at.words),
         why=shown.why,
         condition=found.rule.condition if found.rule else "",
-        ledger=views.ledger(lines, at.context, at.words),
-        reached=how_far,
-        muted=muted,
+        ledger=views.ledger(loaded.lines, at.context, at.words),
+        reached=loaded.how_far,
+        muted=loaded.muted,
         hold_url=f"{shown.href}/hold" if _can_hold(found, at.now) else None,
         update_url=_update_url(found.touchpoint),
-        begun=answering.begun(stopped, at.words, at.now, shown.href),
-        notify=notify(at, "later", subscribed=subscribed) if found.touchpoint.wake_at else None,
+        begun=answering.begun(loaded.stopped, at.words, at.now, shown.href),
+        notify=notify(at, "later", subscribed=loaded.subscribed) if found.touchpoint.wake_at else None,
     )
     return at.answer("owner_touchpoint.html", "now", view)
 
@@ -72,13 +68,17 @@ def _update_url(found: Touchpoint) -> str | None:
     return f"/me/updates#update-{update['action']}" if offered and isinstance(update, Mapping) else None
 
 
-def _load_touchpoint(
-    records: Records, at: OwnerPage, wanted: str
-) -> tuple[views.Matter, list[LedgerLine], bool]:
+def _load_touchpoint(records: Records, at: OwnerPage, wanted: str) -> Shown:
     found = rights.touchpoint(records, at.who, wanted)
-    lines = records.touchpoints.ledger(touchpoint=found.id, limit=LEDGER_LINES)
-    muted = found.rule in records.owners.preferences(at.owner_id).muted
-    return views.load_matter(records, found, at.context), lines, muted
+    return Shown(
+        found=views.load_matter(records, found, at.context),
+        lines=records.touchpoints.ledger(touchpoint=found.id, limit=LEDGER_LINES),
+        muted=found.rule in records.owners.preferences(at.owner_id).muted,
+        how_far=reached.lines(records, found.id, at.words, at.now),
+        report=records.reports.of_touchpoint(wanted),
+        stopped=begun.begun(records, found, at.now),
+        subscribed=bool(records.owners.subscriptions(at.owner_id)),
+    )
 
 
 def _can_hold(found: views.Matter, now: int) -> bool:

@@ -15,7 +15,7 @@ from gateway.flow import book, people
 from gateway.ports import Records
 from gateway.web import calendar_file, rights, views, visit_parts
 from gateway.web.access import allow
-from gateway.web.owner_page import COMING, OwnerPage, device_title, notify, open_page, toast
+from gateway.web.owner_page import COMING, OwnerPage, device_title, load_page, notify, open_page, toast
 from gateway.web.pages_touchpoint import free_times, times_view
 from gateway.web.render import see
 
@@ -30,13 +30,13 @@ MAP = "https://www.openstreetmap.org/search?query="
 @owner_only
 async def visits(request: web.Request) -> web.Response:
     """What is booked, and what was."""
-    at = await open_page(request)
 
-    def work(records: Records) -> list[tuple[Appointment, Any, str]]:
+    def work(records: Records, at: OwnerPage) -> list[tuple[Appointment, Any, str]]:
         found = people.visits(records, at.owner_id)
         return [(a, views.find_workshop(records, a.workshop), device_title(records, a)) for a in found]
 
-    rows = [(a, _visit_row(a, workshop, title, at)) for a, workshop, title in await at.read(work)]
+    at, loaded = await load_page(request, work)
+    rows = [(a, _visit_row(a, workshop, title, at)) for a, workshop, title in loaded]
     coming = [row for a, row in rows if a.state in COMING]
     past = [row for a, row in reversed(rows) if a.state not in COMING]
     return at.answer("owner_visits.html", "visits", Shown(coming=coming, past=past))
@@ -70,8 +70,8 @@ async def visit_calendar(request: web.Request) -> web.Response:
 @owner_only
 async def visit(request: web.Request) -> web.Response:
     """One visit: when, where, and what the workshop was told."""
-    at, wanted = await open_page(request), request.match_info["id"]
-    loaded = await at.read(lambda records: _load_visit(records, at, wanted))
+    wanted = request.match_info["id"]
+    at, loaded = await load_page(request, lambda records, at: _load_visit(records, at, wanted))
     told = min(at.now, loaded.appointment.created)
     one = await views.matter_series(at.context, loaded.matter, told) if loaded.matter else None
     view = _visit_view(loaded, one, at)
