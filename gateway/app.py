@@ -101,6 +101,7 @@ from gateway.flow.rule_sets import (
 from gateway.flow.updates import Updates
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
 from gateway.web.context import Context, Demo
+from gateway.web.render import warm
 from gateway.web.server import make_app, make_ops_app
 from gateway.web.sso import Oidc, OidcProvider
 from gateway.web.updates import FirmwareDesk
@@ -115,6 +116,8 @@ GC_THRESHOLDS = (500_000, 10, 50)
 """Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
 costs more than decoding them."""
 Role = Literal["all", "ingest", "deliver", "web"]
+WARM_AFTER_S = 3.0
+"""Seconds after the start at which pages are compiled that nobody has opened yet."""
 RUNS_WELL_S = 10.0
 """Seconds after which a part that was begun again is taken as mended."""
 
@@ -1064,8 +1067,26 @@ async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
         async with _listening(gateway, make_ops_app(context)):
             yield
         return
-    async with _firmware(gateway, context), _listening(gateway, make_app(context)):
+    async with _firmware(gateway, context):
+        pages = make_app(context)
+        async with _listening(gateway, pages), _warmed(pages):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def _warmed(pages: web.Application) -> AsyncIterator[None]:
+    """Soon after the start, but after what must be there at once, pages are made ready to be quick."""
+
+    async def later() -> None:
+        await asyncio.sleep(WARM_AFTER_S)
+        await warm(pages)
+
+    task = asyncio.create_task(later(), name="warm")
+    try:
         yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
