@@ -50,7 +50,7 @@ Answered = BaseModel | web.StreamResponse | None
 class Query(BaseModel):
     """What may stand behind the question mark."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class ListQuery(Query):
