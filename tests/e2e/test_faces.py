@@ -136,7 +136,7 @@ def test_one_story_by_keyboard_from_the_car_to_the_workshop(shared_demo: str, br
     her.go("/panel/washer-keller")
     expect(page.locator(".display-body")).to_be_visible(timeout=PATIENCE_MS)
     her.acts("/demo/pace", pace="1")
-    for width, height in ((480, 320), (320, 480)):
+    for width, height in ((480, 320), (320, 480), (320, 240), (240, 320)):
         her.shows_large("panel", width, height, target=56, text=14)
     assert axe_faults(page) == []
     # One key takes Thursday; the display says so, and the workshop has it with its diagnosis.

@@ -338,7 +338,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/car/{device}"): D,
     ("GET", "/panel/{device}"): D,
     ("GET", "/display/{device}"): D,
-    ("POST", "/display/{device}/answer"): D,
+    ("POST", "/display/{device}/answer"): O,
     # workshop
     ("GET", "/workshop"): W,
     ("GET", "/workshop/list"): W,
