@@ -116,7 +116,7 @@ class Engine:
         self._groups: dict[tuple[str | None, str | None, str], PeerGroup] = {}
         self._calls = {
             "other": self._other, "settle": self._settle, "again": self._again, "timers": self._timers,
-            "fit": self._fit, "odd": self._odd, "moved": self._moved, "retime": self._retime,
+            "fit": self._fit, "odd": self._odd, "moved": self._moved, "sooner": self._sooner,
         }  # fmt: skip
         self._world = World({}, geography)
         self._equip(rules)
@@ -239,7 +239,14 @@ class Engine:
         state.cold = tuple(cell for cell in state.cold if cell not in cells)
         state.guards = list(program.first_guards)
         state.view, state.plan = None, self._other
+        self._reschedule(state)
         self._changed(state)
+
+    def _reschedule(self, state: DeviceState) -> None:
+        """What is waited for may come sooner, by something else than a reading."""
+        if state.newest != FIRST:
+            state.unpack()
+            self._schedule(state)
 
     def context(
         self, position: int, received: int, name: str, area: str, ts: int, signals: Mapping[str, Value]
@@ -287,8 +294,18 @@ class Engine:
             self._change_kind(state, kind, position, received)
         state.registered = kind is not None
         self._change_model(state, model)
-        state.zone = time_zone
+        if time_zone != state.zone:
+            self._change_zone(state, time_zone, position, received)
         self._changed(state)
+
+    def _change_zone(self, state: DeviceState, zone: str | None, position: int, received: int) -> None:
+        """What fell due before is by the wall clock before; from now on another one is waited for."""
+        if state.newest != FIRST:
+            now = state.device_time(received)
+            self._pass(state, now, position, received)
+            state.seen, state.looked = max(state.passed, now), state.newest
+        state.zone = zone
+        self._reschedule(state)
 
     def _change_model(self, state: DeviceState, model: str | None) -> None:
         """Compare it with others from now on."""
@@ -858,10 +875,12 @@ class Engine:
         """A reading has come at or after `due`, or sooner after its ts than those before it."""
         self._step_and_time(state, (), position, received)
 
-    def _retime(self, state: DeviceState) -> None:
-        """A reading has begun a span of time anew, whose end comes sooner than what is waited for."""
+    def _sooner(self, state: DeviceState, waiting: Sequence[int] | None) -> None:
+        """A reading may have made these rules, or any, change by time sooner than what is waited for."""
         state.unpack()
-        self._schedule(state)
+        rules, wake, at = state.program.rules, state.wake, state.newest
+        if waiting is None or any(rules[slot].wake(state, at) < wake for slot in waiting):
+            self._schedule(state)
 
     def _pass(self, state: DeviceState, now: int, position: int, received: int) -> None:
         """Time alone has brought a device to `now`: look at each moment at which something can change."""

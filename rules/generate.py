@@ -8,7 +8,7 @@ needed is not computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rules.expressions import (
@@ -185,9 +185,40 @@ class Generator:
         return scope
 
     def wake(self, expression: Expression) -> str:
-        """Code for the next time after `at` at which the expression can change without a reading."""
-        times = self._guarded_wakes(expression.term)
-        return f"least(at, {', '.join(dict.fromkeys(times))})" if times else str(NEVER)
+        """Code for the next time after `at` at which what the expression is, true, false or unknown, can
+        change without a reading."""
+        return self._least(self._guarded_wakes(expression.term))
+
+    def turns(self, expression: Expression) -> str:
+        """The same for whether it is true."""
+        return self._turns(expression.term)
+
+    def _least(self, times: Iterable[str]) -> str:
+        some = ", ".join(dict.fromkeys(times))
+        return f"least(at, {some})" if some else str(NEVER)
+
+    def _turns(self, term: Term) -> str:
+        """An `and` cannot become true before the first of its terms that is not: it is looked at again then.
+        Of those that time changes, what is cheap is asked first."""
+        if not isinstance(term, Logic) or term.operator == "not":
+            return self._least(self._wakes(term))
+        turning = sorted((inner for inner in term.terms if self._wakes(inner)), key=self._cost)
+        code = self._least(self._turns(inner) for inner in turning)
+        if term.operator == "or":
+            return code
+        for inner in reversed(turning):
+            if not _told_elsewhere(inner):
+                code = f"({code} if {self.truth(inner)} else {self._turns(inner)})"
+        so = self.standing(term)
+        return f"({code} if {so} else {NEVER})" if turning and so else code
+
+    def standing(self, term: Term) -> str:
+        """Code for whether the terms of an `and` are true that only the device's own readings change; empty
+        if it has none."""
+        if not isinstance(term, Logic) or term.operator != "and":
+            return ""
+        stands = (inner for inner in term.terms if not self._wakes(inner) and not _told_elsewhere(inner))
+        return self._all(stands)
 
     def _guarded_wakes(self, term: Term) -> list[str]:
         """Windows of an `and` need not be waited for while a comparison without windows is not true: it is
@@ -201,23 +232,13 @@ class Generator:
             waits = [f"(least(at, {', '.join(waits)}) if {so} else -1)"]
         return [*times, *waits]
 
-    def renewed(self, term: Term, names: frozenset[str]) -> Iterator[tuple[int, str]]:
-        """After how many ms a reading of these signals makes the term change by time alone; and code for what
-        has to be so besides."""
-        if not isinstance(term, Logic) or term.operator != "and":
-            yield from ((span, "") for span in renewed(term, names))
-            return
-        cheap, dear = _by_cost(term)
-        yield from ((span, "") for inner in cheap for span in renewed(inner, names))
-        waits = [span for inner in dear for span in renewed(inner, names)]
-        if waits:
-            yield min(waits), self._all(cheap)
-
     def _wakes(self, term: Term) -> list[str]:
         match term:
             case Logic():
                 return [code for inner in term.terms for code in self._wakes(inner)]
             case Compare():
+                if _pace(term.left) is not None and _pace(term.left) == _pace(term.right):
+                    return []  # both grow alike
                 return [
                     code
                     for side, other in ((term.left, term.right), (term.right, term.left))
@@ -248,6 +269,8 @@ class Generator:
         limit = other.value if isinstance(other, Constant) else None
         if not isinstance(side, Call) or isinstance(limit, bool) or not isinstance(limit, int | float):
             return []
+        if side.function == "local_hour":
+            return [f"world.next_hour(s, at, {limit!r})"]
         after = round(limit * 1000)
         if side.function == "age":
             newest = f"{self._cell(side)}.ts"
@@ -420,24 +443,36 @@ class Generator:
         return self._local.get(slot, f"V[{slot}]")
 
 
-def renewed(term: Term, names: frozenset[str]) -> Iterator[int]:
-    """After how many ms a reading of these signals makes the term change by time alone."""
+def _told_elsewhere(term: Term) -> bool:
+    """Whether other devices, or what they share, change it without a reading of its own."""
+    return any(isinstance(leaf, Call) and leaf.function in ("fleet", "context") for leaf in leaves(term))
+
+
+def _pace(term: Term | tuple[str, ...]) -> int | None:
+    """How many seconds a number grows by in a second without a reading; None where that cannot be told."""
     match term:
-        case Logic():
-            for inner in term.terms:
-                yield from renewed(inner, names)
-        case Compare(left=left, right=right) if not isinstance(right, tuple):
-            for side, other in ((left, right), (right, left)):
-                yield from renewed(side, names)
-                age = isinstance(side, Call) and side.function == "age" and side.signals[0].name in names
-                if age and isinstance(other, Constant) and isinstance(other.value, int | float):
-                    yield max(1, round(other.value * 1000))
-        case Arithmetic():
-            yield from renewed(term.left, names)
-            yield from renewed(term.right, names)
-        case Last(span=int() as span) if term.signal.name in names:
-            yield span + 1
-        case Call(function="held" | "since", condition=condition) if condition is not None:
-            yield from renewed(condition, names)
-        case Over(span=span) if term.signal.name in names:
-            yield span
+        case Constant() | Last(span=None):
+            return 0
+        case Call(function="age"):
+            return 1
+        case Arithmetic(operator="+" | "-" as operator):
+            left, right = _pace(term.left), _pace(term.right)
+            if left is None or right is None:
+                return None
+            return left + right if operator == "+" else left - right
+    return None
+
+
+def asks_itself(term: Term, names: frozenset[str]) -> bool:
+    """Whether it asks about one of these signals itself, not only in the condition of a `held`, `times` or
+    `since`; or about silence."""
+    return any(_asks(leaf, names) for leaf in leaves(term))
+
+
+def _asks(leaf: Term, names: frozenset[str]) -> bool:
+    match leaf:
+        case Last() | Over():
+            return leaf.signal.name in names
+        case Call(condition=None):
+            return leaf.function == "silent" or any(signal.name in names for signal in leaf.signals)
+    return False

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from rules.catalogue import Rule
 from rules.cells import Kept, Peer, PeerGroup, Phase, Previous, Usage
 from rules.expressions import Call, Cell, Expression, Term, leaves, side
-from rules.generate import Generator, Test, Wake
+from rules.generate import Generator, Test, Wake, asks_itself
 from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
@@ -46,7 +46,10 @@ Plan: TypeAlias = "Callable[[DeviceState, int, int, int, Mapping[str, Value]], N
 Failed: TypeAlias = Callable[[str], Callable[[], None]]
 
 MOST_PLANS = 256
-"""generated functions a kind keeps, one for each set of signals seen; then it begins anew"""
+"""Generated functions a kind keeps, one for each set of signals that came often."""
+
+MOST_SEEN = 4_096
+"""Sets of signals that are counted."""
 
 MOST_VIEWS = 64
 """Sets of rules a kind tells apart by what its devices have sent; all others run all rules."""
@@ -176,7 +179,7 @@ class Program:
         self.no_plan: Plan = _no_plan
         self._bounds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.plans: dict[tuple[View, tuple[str, ...]], tuple[Plan, Layout]] = {}
-        self._seen: set[tuple[View, tuple[str, ...]]] = set()
+        self._seen: dict[tuple[View, tuple[str, ...]], int] = {}  # how often
         self.rules = self._compile(rules, failed)
         self.by_id = {rule.id: rule for rule in self.rules}
         self.phases = self._phases(failed)
@@ -559,23 +562,32 @@ class Program:
     def plan(
         self, view: View, names: tuple[str, ...], calls: Mapping[str, Any]
     ) -> tuple[Plan, Layout] | None:
-        """The function for messages with exactly these signals.
+        """The function for messages with exactly these signals; None while it does not pay.
 
-        It is generated when they are seen for the second time, so that a device that invents names
-        costs no more than others; None the first time.
+        It is generated when they have come as often as there are rules to be put into it, and once more at
+        least: so a device that invents names, or leaves out another signal each time, costs no more than
+        others. The one that was not looked for longest makes room.
         """
         key = view, names
-        found = self.plans.get(key)
-        if found is None and key in self._seen:
-            if len(self.plans) >= MOST_PLANS:
-                self.plans.clear()
+        found = self.plans.pop(key, None)
+        if found is None:
+            times = self._seen.pop(key, 0)
+            if times <= self._inlined(view, names):
+                self._seen[key] = times + 1
+                if len(self._seen) > MOST_SEEN:
+                    del self._seen[next(iter(self._seen))]
+                return None
             layout = self._layout(view, names)
-            found = self.plans[key] = _generate(self, view, layout, names, calls), layout
-        elif found is None:
-            if len(self._seen) >= MOST_PLANS:
-                self._seen.clear()
-            self._seen.add(key)
+            found = _generate(self, view, layout, names, calls), layout
+            if len(self.plans) >= MOST_PLANS:
+                del self.plans[next(iter(self.plans))]
+        self.plans[key] = found
         return found
+
+    def _inlined(self, view: View, names: Sequence[str]) -> int:
+        """How many rules a plan is made of."""
+        slots = (self.slots[name] for name in names if name in self.slots)
+        return len(view.rules & {rule for slot in slots for rule in self.general_of[slot]})
 
     def _layout(self, view: View, names: tuple[str, ...]) -> Layout:
         slots = tuple(dict.fromkeys(self.slots[name] for name in names if name in self.slots))
@@ -605,12 +617,11 @@ class Program:
 
 
 def wake_code(generator: Generator, rule: Rule, slot: int) -> str:
-    """Code for the next time at which a rule can change without a reading; its `clear` matters while an
-    episode is open."""
+    """Code for the next time at which a rule can change without a reading: while an episode is open, whether
+    it ends; else whether it is true."""
     when = generator.wake(rule.when)
-    if rule.clear is None:
-        return when
-    return f"least(at, {when}, {generator.wake(rule.clear)} if {slot} in s.open else -1)"
+    ends = when if rule.clear is None else f"least(at, {when}, {generator.wake(rule.clear)})"
+    return f"{ends} if {slot} in s.open else {generator.turns(rule.when)}"
 
 
 def over_code(generator: Generator, rule: Rule) -> str:
@@ -848,33 +859,24 @@ def _turned(phase: PhaseTest, generator: Generator) -> list[str]:
 
 
 def _renewed(program: Program, view: View, known: list[tuple[int, int]], generator: Generator) -> list[str]:
-    """A span of time that begins with each reading ends sooner than what is waited for. Where it matters
-    only while something else is true, that is asked, too."""
+    """Rules that wait for time to pass: the message may have made true what has to be so besides, or have
+    begun a span anew."""
     names = frozenset(program.names[slot] for _, slot in known)
-    always: set[int] = set()
-    sometimes: dict[str, int] = {}
+    asked = []
     for rule in view.clocked:
-        if not names & rule.names:
-            continue
-        for expression in rule.expressions:
-            noted = "" if expression is rule.rule.when else f"{rule.slot} in state.open"
-            for span, so in generator.renewed(expression.term, names):
-                asked = " and ".join(part for part in (noted, so) if part)
-                if asked:
-                    sometimes[asked] = min(span, sometimes.get(asked, span))
-                else:
-                    always.add(span)
-    if not always and not sometimes:
+        if any(asks_itself(e.term, names) for e in rule.expressions):
+            so = generator.standing(rule.rule.when.term)
+            asked += [f"            if {rule.slot} in state.open or {so}:"] if so else []
+            asked += [f"            {'    ' if so else ''}waits.append({rule.slot})"]
+    if not asked:
         return []
-    least = min(always, default=NEVER)
-    sooner = [f"ts + {span} < state.wake and {so}" for so, span in sometimes.items() if span < least]
-    any_of = " or ".join([*([f"ts + {least} < state.wake"] if always else []), *sooner])
     return [
         _NAMES,
         "    if ts < state.due:",
+        "        waits = []",
         "        try:",
-        f"            renew = {any_of}",
+        *asked,
         "        except Exception:",
-        "            renew = True",
-        "        if renew: retime(state)",
+        "            waits = None",
+        "        if waits != []: sooner(state, waits)",
     ]

@@ -20,6 +20,10 @@ PREFIX = "/context/"
 MOST_AREAS = 10_000
 """Areas kept of one shared name."""
 
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+QUARTER_MS = 900_000
+"""Clocks are put forward and back at full quarters of an hour."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
@@ -77,7 +81,18 @@ class World:
 
     def hour(self, state: DeviceState, at: int) -> float:
         """The hour of the day where the owner lives."""
-        return hour_of_day(at, self.geography.offset_ms(state.zone, at) if state.zone else 0)
+        return hour_of_day(at, self._offset(state, at))
+
+    def next_hour(self, state: DeviceState, at: int, hour: float) -> int:
+        """When the hour of the day reaches an hour after `at`, has passed it, or begins anew, ms. Where the
+        clocks are put forward or back before that, it is looked at again soon."""
+        offset, edge = self._offset(state, at), round(hour * HOUR_MS)
+        now = (at + offset) % DAY_MS
+        found = at + min((edge - now) % DAY_MS or DAY_MS for edge in (0, edge, edge + 1))
+        return found if self._offset(state, found) == offset else at - at % QUARTER_MS + QUARTER_MS
+
+    def _offset(self, state: DeviceState, at: int) -> int:
+        return self.geography.offset_ms(state.zone, at) if state.zone else 0
 
     def dirty(self) -> Iterator[tuple[str, bytes]]:
         """What was shared and has changed since the last call, to be saved under these names."""

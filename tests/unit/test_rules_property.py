@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_case import CATALOGUE, NOON, VAN, rule, ruleset
-from rules_random import ATOMS, COMPARE, CONDITIONS, LIMITS, NUMBERS
+from rules_random import ATOMS, COMPARE, CONDITIONS, FUNCTIONS, LIMITS, NUMBERS, PLAIN_ATOMS
 
 from rules import Cleared, Engine, Found, RuleSet, Value
-from rules.expressions import Expression, check
+from rules.expressions import Expression, Term, check
 from rules.generate import Generator
 from rules.program import Program
 from rules.state import DeviceState, save
@@ -146,6 +147,82 @@ class Thorough(Engine):
 @settings(max_examples=200, deadline=None)
 def test_short_cuts_change_nothing(rules: RuleSet, log: list[Entry]) -> None:
     assert run(engine_of(rules), log) == run(Thorough(rules, geography=Atlas()), log)
+
+
+class Restless(Generator):
+    """Waits for everything that time can change in a rule, whatever the rest of it is, and each quarter of an
+    hour besides."""
+
+    def _turns(self, term: Term) -> str:
+        return self._least([*self._wakes(term), "at - at % 900000 + 900000"])
+
+
+def restless(rules: RuleSet) -> Engine:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rules.program.Generator", Restless)
+        return engine_of(rules)
+
+
+HOURS = st.sampled_from(["local_hour() >= 12.1", "local_hour() < 12.5", "12.25 < local_hour() <= 13.05"])
+EXACT = FUNCTIONS.filter(lambda when: "days_until" not in when and "since(speed > 50) <" not in when)
+"""Those two are looked at every quarter of an hour, and whenever another rule is."""
+PASSING = st.builds(
+    "{} {} {}".format,
+    st.one_of(EXACT, HOURS, st.just("age(speed) - age(pads) > 20")),
+    st.sampled_from(["and", "and", "or"]),
+    st.one_of(EXACT, PLAIN_ATOMS, HOURS),
+)
+USUAL = st.fixed_dictionaries({name: VALUES[name] for name in ("speed", "pads", "door_open")})
+
+
+def one_message(signals: st.SearchStrategy[Mapping[str, Any]]) -> st.SearchStrategy[tuple[str, str, Any]]:
+    return signals.map(lambda values: ("readings", "van-1", [(0, values)]))
+
+
+SLOW = st.lists(
+    st.tuples(
+        st.sampled_from([1, 7, 40, 600, 4_000, 40_000]),
+        st.one_of(
+            *[one_message(SIGNALS), one_message(USUAL), one_message(USUAL)] * 2,
+            st.just(("tick", "van-1", None)),
+            st.just(("register", "van-1", (None, "Europe/Berlin"))),
+            st.just(("reset", "van-1", ["speed"])),
+        ),
+    ),
+    min_size=4,
+    max_size=40,
+)
+
+
+def run_by_time(engine: Engine, log: list[Entry]) -> list[tuple[str, int]]:
+    """As a gateway runs it: ticked at each moment for which something is noted."""
+    events: list[Found | Cleared] = []
+    for position, received, step in timed(log):
+        while (due := engine.next_due()) is not None and due < received:
+            engine.tick(position, due)
+        feed(engine, position, received, step)
+        events += engine.take()
+    return [(e.rule, e.found_ts if isinstance(e, Found) else e.ts) for e in events]
+
+
+@given(st.lists(PASSING, min_size=1, max_size=4), SLOW)
+@settings(max_examples=200, deadline=None)
+def test_nothing_is_missed_by_waiting_only_for_what_can_make_a_rule_true(
+    conditions: list[str], log: list[Entry]
+) -> None:
+    rules = ruleset(
+        *(rule(when, id=f"rule-{n}", for_=("0s", "30s")[n % 2]) for n, when in enumerate(conditions))
+    )
+    assert run_by_time(engine_of(rules), log) == run_by_time(restless(rules), log)
+
+
+def test_what_makes_the_rest_of_a_rule_true_lets_it_wait_for_time() -> None:
+    """The door opens by a message such as came often before; nothing else comes until the hour is there."""
+    rules = ruleset(rule("door_open and local_hour() >= 13", id="open", for_="0s"))
+    shut, opened = ({"door_open": door, "speed": 1.0} for door in (False, True))
+    log = [(1, ("readings", "van-1", [(0, shut)]))] * 9 + [(1, ("readings", "van-1", [(0, opened)]))]
+    found = run_by_time(engine_of(rules), [*log, (7_200, ("tick", "van-1", None))])
+    assert found == [("open", NOON + 3_600_000)]
 
 
 @st.composite
