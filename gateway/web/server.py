@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from gateway.web import (
     events,
@@ -67,6 +69,7 @@ from gateway.web.context import CONTEXT, Context
 from gateway.web.limits import Limiter, limits_middleware, say
 from gateway.web.looking import looking
 from gateway.web.problems import Problem, problem_of
+from gateway.web.sweeping import Sweeper
 
 PAGES = (
     pages_start,
@@ -174,7 +177,8 @@ def _frame(context: Context) -> web.Application:
     keeper = Gatekeeper(context.database, context.clock, public_url=context.public_url)
     limits = limits_middleware(Limiter(context.requests_per_minute))
     app = web.Application(
-        client_max_size=BODY_MOST, middlewares=[errors, access_middleware(keeper), limits, looking]
+        client_max_size=BODY_MOST,
+        middlewares=[_swept(Sweeper()), errors, access_middleware(keeper), limits, looking],
     )
     app[CONTEXT] = context
     app[sign_in.KEEPER] = keeper
@@ -183,6 +187,18 @@ def _frame(context: Context) -> web.Application:
     app.add_routes(health.routes)
     metrics.setup(app)
     return app
+
+
+def _swept(sweeper: Sweeper) -> Middleware:
+    """What requests leave behind is swept between them."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if sweeper.answered():
+            asyncio.get_running_loop().call_soon(sweeper.sweep)
+        return await handler(request)
+
+    return middleware
 
 
 # --- what every response carries -----------------------------------------------------------------
