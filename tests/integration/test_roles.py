@@ -111,7 +111,7 @@ async def three_parts(broker: Mosquitto, folder: Path, **settings: str) -> Async
                 )
         logs = {role: folder / f"{role}.log" for role in roles}
         for role in roles:
-            await asyncio.to_thread(wait_until, lambda role=role: ready(ports[role]), f"{role} is ready", 60)
+            await asyncio.to_thread(wait_until, lambda role=role: ready(ports[role]), f"{role} is ready", 120)
         made = subprocess.run(
             command("token", "create", "--role", "operator"),
             env=env,
