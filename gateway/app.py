@@ -7,24 +7,18 @@ import asyncio
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import gc
 import os
 import random
-import secrets
 import signal
 import ssl
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from email.utils import parseaddr
-from functools import cached_property, partial
-from pathlib import Path
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import structlog
 import uvloop
-import yaml
 from aiohttp import web
 
 import config
@@ -35,51 +29,35 @@ from firmware_api.ddi import prefix as ddi_prefix
 from firmware_api.office import Office
 from firmware_api.routes import application as firmware_application
 from firmware_api.store import FirmwareStore
-from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
 from gateway.adapters.calendar_feed import HttpCalendars
 from gateway.adapters.clock import SystemClock, VirtualClock
-from gateway.adapters.codec_choice import Choice
 from gateway.adapters.codec_sparkplug import Births, rebirth
-from gateway.adapters.codecs import make_decoder
-from gateway.adapters.database import Seal, SqlDatabase
+from gateway.adapters.database import SqlDatabase
 from gateway.adapters.geography import Earth
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mail_in import MailServer
-from gateway.adapters.mqtt import FILTERS, Broker, MqttSource
+from gateway.adapters.mqtt import Broker, MqttSource
 from gateway.adapters.mqtt_client import MqttClient
 from gateway.adapters.rule_state import SqliteRuleState
-from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
-from gateway.channels.addresses import CheckedResolver, is_literal, is_public
 from gateway.channels.display import DisplayChannel
-from gateway.channels.email import EmailChannel, Relay
 from gateway.channels.journal import JournalChannel
-from gateway.channels.letter import LetterChannel
-from gateway.channels.vapid import Vapid, VapidKeyError
+from gateway.channels.vapid import Vapid
 from gateway.channels.web_push import WebPushChannel
-from gateway.channels.webhook import AddressError, WebhookChannel, check_url
-from gateway.domain.access import Role as AccessRole
-from gateway.domain.access import issue_token
+from gateway.channels.webhook import AddressError, check_url
 from gateway.domain.counters import Counters
 from gateway.domain.errors import CannotStartError
-from gateway.domain.feedback import Asking
-from gateway.domain.guides import Guide, GuideErrors
-from gateway.domain.guides import parse as parse_guides
+from gateway.domain.guides import Guide
 from gateway.domain.ids import new_id
-from gateway.domain.messages import Batch, Decoded
-from gateway.domain.moments import DAY_MS, HOUR_MS
-from gateway.domain.policy import Policy, RuleBook, Rung
+from gateway.domain.policy import Policy
 from gateway.domain.rule_sets import Activation, Sources
 from gateway.domain.texts import Texts
-from gateway.domain.topics import Topics, TopicsError, parse_topics
-from gateway.domain.working_time import WorkingTime
 from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
-from gateway.flow.assess import DECODER, FACTS_EVERY_MS, READ_LIMIT, STATE_EVERY_MS, Assessor
+from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
 from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.course import Courses
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
 from gateway.flow.directory import Directory
-from gateway.flow.mail import is_ours, receive_mail
 from gateway.flow.operator_news import OperatorNews
 from gateway.flow.outgoing import Renderer
 from gateway.flow.rebirth import Rebirths
@@ -92,30 +70,44 @@ from gateway.flow.rule_sets import (
     Reloader,
     RulesInForce,
     RulesRefusedError,
-    fault_of,
     follow,
     note_refused,
     parse,
     stored,
 )
 from gateway.flow.updates import Updates
+from gateway.parts import (
+    GC_THRESHOLDS,
+    READERS,
+    Role,
+    calendar_key,
+    decoding,
+    load_vapid,
+    lock_data_dir,
+    make_calendars,
+    make_data_dir,
+    make_mail_server,
+    make_policy,
+    make_source,
+    open_broker,
+    open_database,
+    open_journal,
+    open_timeseries,
+    outward_channels,
+    policy_follower,
+    recall_births,
+    set_up_logging,
+)
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
+from gateway.sources import LANGUAGES, load_guides, load_topics, read_sources
 from gateway.web.context import Context, Demo
 from gateway.web.render import warm
 from gateway.web.server import make_app, make_ops_app
 from gateway.web.sso import Oidc, OidcProvider
 from gateway.web.updates import FirmwareDesk
-from rules import Catalogue, Engine, Fault, RuleErrors, RuleSet, SignalErrors, TextErrors, load
+from rules import Engine, Fault, RuleSet, TextErrors
 from rules.places import Geography
 
-LANGUAGES = ("en", "de")
-SESSION_FILE = "session.json"
-"""In the data folder: that the broker holds a session of ours."""
-READERS = ("record", "assess", "respond")
-GC_THRESHOLDS = (500_000, 10, 50)
-"""Batches come and go by the thousand messages, and hold no cycles: looking at them more often than this
-costs more than decoding them."""
-Role = Literal["all", "ingest", "deliver", "web"]
 WARM_AFTER_S = 3.0
 """Seconds after the start at which pages are compiled that nobody has opened yet."""
 RUNS_WELL_S = 10.0
@@ -124,312 +116,7 @@ RUNS_WELL_S = 10.0
 log = structlog.get_logger()
 
 
-# --- files of the settings --------------------------------------------------------------------
-
-
-def _texts(paths: Sequence[str], shipped: str) -> list[tuple[str, str]]:
-    files: list[Path] = []
-    for name in paths:
-        path = config.data_path(shipped) if name == "@default" else Path(name)
-        files += sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
-    return [(str(path), path.read_text(encoding="utf-8")) for path in files]
-
-
-def signal_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """(file, text) of the signal catalogues."""
-    return _texts(paths, "signals")
-
-
-def rule_texts(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """(file, text) of the rule files."""
-    return _texts(paths, "rules")
-
-
-def load_topics(name: str) -> Topics:
-    """What customers speak of; CannotStartError says what is wrong with the file."""
-    path = config.data_path("topics.yaml") if name == "@default" else Path(name)
-    try:
-        return parse_topics(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, TopicsError) as error:
-        raise CannotStartError(f"{path} cannot be taken: {error}") from error
-
-
-def load_guides(paths: Sequence[str]) -> tuple[Guide, ...]:
-    """How features are used; CannotStartError with every fault, file first."""
-    texts = [(name, str(Path(name).parent), text) for name, text in _texts(paths, "guides")]
-    try:
-        return parse_guides(texts)
-    except GuideErrors as error:
-        raise CannotStartError(f"guides cannot be taken:\n{error}") from error
-
-
-def load_signals(texts: Sequence[tuple[str, str]]) -> Catalogue:
-    """The signal catalogue; CannotStartError with every fault, file and line first."""
-    try:
-        return Catalogue.parse(texts)
-    except SignalErrors as error:
-        raise CannotStartError(f"the signal catalogue cannot be used:\n{error}") from error
-
-
-def load_rules(texts: Sequence[tuple[str, str]], signals: Catalogue) -> RuleSet:
-    """The rule set; CannotStartError with every fault, file and line first."""
-    try:
-        return load(texts, signals)
-    except RuleErrors as error:
-        raise CannotStartError(f"the rules cannot be used:\n{error}") from error
-
-
-def read_sources(settings: configuration.Settings) -> Sources:
-    """The files that the settings name, as texts. Raises RuleErrors for those that cannot be read."""
-    faults: list[Fault] = []
-    parts = []
-    for read, paths in ((signal_texts, settings.signals.paths), (rule_texts, settings.rules.paths)):
-        try:
-            parts.append(tuple(read(paths)))
-        except OSError as error:
-            faults.append(fault_of(str(error.filename), f"cannot be read: {error.strerror}"))
-        except UnicodeDecodeError as error:
-            faults.append(fault_of(", ".join(paths), f"is not UTF-8 text: {error}"))
-    if faults:
-        raise RuleErrors(faults)
-    return Sources(signals=parts[0], rules=parts[1])
-
-
-def all_aliases(signals: Catalogue) -> dict[str, str]:
-    """VSS path → signal name, over all kinds."""
-    return {path: name for kind in signals.kinds for path, name in signals.aliases(kind).items()}
-
-
-def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
-    """The operator's settings and the rules' own wishes."""
-    return Policy(
-        rules=RuleBook(rules),
-        quiet_from=settings.moments.quiet_from,
-        quiet_to=settings.moments.quiet_to,
-        drive_settle_ms=settings.moments.driving_hold_s * 1000,
-        weekly_budget=settings.moments.weekly_budget,
-        marketing_budget=settings.moments.marketing_budget,
-        max_age_ms=settings.moments.max_age_s * 1000,
-        hold_out_percent=settings.moments.hold_out_percent,
-        pace_answers=settings.moments.pace_answers,
-        pace_declined_percent=settings.moments.pace_declined_percent,
-        purposes=dict(settings.consents.purposes),
-        proposals=settings.booking.proposals,
-        propose_days=settings.booking.propose_days,
-        hold_ms=settings.booking.hold_s * 1000,
-        counter_ms=settings.booking.counter_h * 3_600_000,
-        remind_before_ms=settings.booking.remind_h * 3_600_000,
-        extra_answer_ms=settings.booking.extra_work_min * 60_000,
-        channels=usable_channels(settings),
-        ladder=tuple(
-            Rung(channel=channel, after_ms=after, severity=severity)
-            for channel, after, severity in settings.deliver.steps()
-        ),
-        retry_schedule_s=tuple(settings.deliver.retry_s),
-        retry_schedules_s={name: tuple(waits) for name, waits in settings.deliver.retries.items()},
-        lease_ms=settings.deliver.lease_s * 1000,
-        reply_address=settings.mail.reply_to,
-        bounce_domain=settings.deliver.email.bounce_domain,
-        sender_address=parseaddr(settings.deliver.email.sender)[1],
-        calendar_domain=settings.mail.reply_to.rpartition("@")[2] or "touchpoint",
-        mail_kept_most=settings.mail.kept_most,
-        mail_kept_bytes=settings.mail.kept_max_bytes,
-        busy_every_ms=settings.calendars.busy_every_s * 1000,
-        **afterwards(settings.follow_up),
-    )
-
-
-def afterwards(wanted: configuration.FollowUp) -> dict[str, Any]:
-    """What the settings say about following up, as the policy has it."""
-    hours = wanted.working_time
-    return {
-        "ask_after_ms": wanted.ask_after_h * HOUR_MS,
-        "helped_ms": wanted.helped_days * DAY_MS,
-        "effect_ms": wanted.effect_days * DAY_MS,
-        "responsible": wanted.responsible,
-        "deadline_hours": wanted.deadline_h.model_dump(),
-        "working_time": WorkingTime(
-            begin=hours.begin,
-            end=hours.end,
-            days=tuple(hours.days),
-            zone=hours.time_zone,
-            country=hours.holidays,
-        ),
-        "asking": Asking(
-            question=wanted.question,
-            give_up_ms=wanted.give_up_days * DAY_MS,
-            apart_ms=wanted.apart_days * DAY_MS,
-            low={"csat": wanted.csat_low, "ces": wanted.ces_low, "nps": wanted.nps_low},
-            nps_first_ms=wanted.nps_first_days * DAY_MS,
-            nps_every_ms=wanted.nps_every_days * DAY_MS,
-            nps_after=wanted.nps_after_touchpoints,
-        ),
-    }
-
-
-def calendar_key(settings: configuration.Settings) -> bytes:
-    """What makes the secrets in the addresses of invitations and feeds; made when it is missing."""
-    path = settings.data_dir / "calendar.key"
-    try:
-        if not path.exists():
-            made = path.with_name(f".calendar.key-{os.getpid()}")
-            with os.fdopen(os.open(made, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(32))
-            with contextlib.suppress(FileExistsError):  # two processes at once: the first one's holds
-                os.link(made, path)
-            made.unlink()
-        key = path.read_bytes()
-    except OSError as error:
-        raise CannotStartError(f"{path} cannot be read or made ({error.strerror})") from error
-    if len(key) < 32:
-        raise CannotStartError(f"{path} is no key: delete it, and old invitations cannot be answered by mail")
-    return key
-
-
-def usable_channels(settings: configuration.Settings) -> tuple[str, ...]:
-    """The channels in use; e-mail only where a mail server is named."""
-    mail = bool(settings.deliver.email.url.get_secret_value())
-    return tuple(channel for channel in settings.deliver.channels if channel != "email" or mail)
-
-
-# --- stores -----------------------------------------------------------------------------------
-
-
-def make_data_dir(settings: configuration.Settings) -> Path:
-    """The data folder, made when it is missing."""
-    folder = settings.data_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise CannotStartError(
-            f"the data folder {folder} cannot be written ({error.strerror}): "
-            "set data_dir to a folder that this user may write"
-        ) from error
-    return folder
-
-
-def open_database(settings: configuration.Settings, clock: Clock) -> SqlDatabase:
-    """The domain's database."""
-    named = settings.database.key_file
-    seal = Seal(Path(named) if named else settings.data_dir / "database.key")
-    return SqlDatabase(f"sqlite:///{settings.database_path}", now=clock.now, seal=seal)
-
-
-def open_journal(
-    settings: configuration.Settings, decoder: Callable[..., Any] | None = None
-) -> SqliteJournal:
-    """The journal; without a decoder its batches cannot be decoded, only counted and appended."""
-    return SqliteJournal(
-        settings.data_dir / "journal.db",
-        readers=READERS,
-        max_bytes=settings.journal.max_bytes,
-        decoder=decoder,
-    )
-
-
-def open_timeseries(settings: configuration.Settings, signals: Catalogue) -> TimeSeries:
-    """The time-series store that the settings name."""
-    series = settings.timeseries
-    if series.kind == "embedded":
-        return EmbeddedTimeSeries(settings.data_dir / "timeseries.db")
-    from gateway.adapters.timeseries_influx import InfluxTimeSeries
-
-    return InfluxTimeSeries(
-        url=series.url,
-        org=series.org,
-        bucket=series.bucket,
-        token=series.token.get_secret_value(),
-        gzip=series.gzip,
-    )
-
-
-@dataclass(kw_only=True)
-class Stores:
-    """The stores that commands work on."""
-
-    settings: configuration.Settings
-    database: SqlDatabase
-    journal: SqliteJournal
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def opened(cls, settings: configuration.Settings) -> AsyncIterator[Stores]:
-        """Open for one command; another process may be running on the same files."""
-        make_data_dir(settings)
-        clock = SystemClock()
-        async with contextlib.AsyncExitStack() as stack:
-            database = open_database(settings, clock)
-            stack.push_async_callback(database.close)
-            await database.prepare()
-            journal = open_journal(settings)
-            stack.push_async_callback(journal.close)
-            yield cls(settings=settings, database=database, journal=journal)
-
-
-async def prepare(settings: configuration.Settings) -> list[str]:
-    """Create what the configured stores need, keys and the first operator; gives a line for each.
-
-    Repeating it changes nothing.
-    """
-    folder = make_data_dir(settings)
-    lines = [f"data folder {folder}: ready"]
-    async with Stores.opened(settings) as stores:
-        lines.append(f"database {settings.database_path}: schema is up to date")
-        await stores.journal.open()
-        lines.append(f"journal {folder / 'journal.db'}: ready")
-        load_vapid(settings)
-        calendar_key(settings)
-        lines.append(f"keys in {folder}: ready")
-        store = open_timeseries(settings, load_signals(signal_texts(settings.signals.paths)))
-        try:
-            lines.append(f"time series: {await store.prepare(settings.timeseries.retention_days)}")
-        except StoreUnavailableError as error:
-            raise CannotStartError(str(error)) from error
-        finally:
-            await store.close()
-        lines.append(await _first_operator(stores))
-    return lines
-
-
-def load_vapid(settings: configuration.Settings) -> Vapid:
-    """The key that our pushes are signed with, made when it is missing. Raises CannotStartError."""
-    try:
-        return Vapid.load_or_create(settings.data_dir / "vapid.pem", settings.deliver.web_push.vapid_subject)
-    except VapidKeyError as error:
-        raise CannotStartError(str(error)) from error
-
-
-async def _first_operator(stores: Stores) -> str:
-    tokens = await stores.database.read(lambda r: r.tokens.page())
-    now = SystemClock().now()
-    if any(t.role is AccessRole.OPERATOR and t.revoked is None and t.expires > now for t in tokens):
-        return "operator: there is one"
-    token, secret = issue_token(
-        AccessRole.OPERATOR, None, ttl_ms=90 * 86_400_000, now=now, random=secrets.token_bytes
-    )
-    await stores.database.write(lambda r: r.tokens.add(token))
-    return f"operator: signs in with {secret} (shown once, valid for 90 days)"
-
-
 # --- the gateway ------------------------------------------------------------------------------
-
-
-def lock_data_dir(folder: Path, role: Role) -> contextlib.ExitStack:
-    """Keep a second gateway with the same part away from the same files, until the stack is closed."""
-    held = contextlib.ExitStack()
-    for part in {"all": ("ingest", "deliver"), "web": ()}.get(role, (role,)):
-        file = held.enter_context((folder / f"{part}.lock").open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            held.close()
-            raise CannotStartError(
-                f"another gateway works on {folder} ({part}): end it, or set data_dir to another folder"
-            ) from error
-    return held
 
 
 @dataclass(kw_only=True)
@@ -739,7 +426,6 @@ async def opened(
     async with contextlib.AsyncExitStack() as stack:
         folder = make_data_dir(settings)
         stack.enter_context(lock_data_dir(folder, role))
-        counters = Counters()
         texts = Texts({language: config.messages(language) for language in LANGUAGES})
         directory = Directory(settings.devices.kinds)
         database = open_database(settings, clock)
@@ -750,14 +436,8 @@ async def opened(
         in_force, refused = await begin_rules(settings, database, role, clock.now())
         policy = make_policy(settings, in_force.rules)
         policy = dataclasses.replace(policy, calendar_key=calendar_key(settings))
-        claimed = directory.known if settings.devices.unclaimed == "quarantine" else None
         births = Births()
-        decoder = Decoding(
-            claimed,
-            ahead_ms=settings.devices.clock_ahead_s * 1000,
-            formats=settings.codecs,
-            births=births,
-        )
+        decoder = decoding(settings, directory.known, births)
         journal = open_journal(settings, decoder)
         stack.push_async_callback(journal.close)
         await journal.read(2**62, limit=1)
@@ -767,16 +447,8 @@ async def opened(
             await timeseries.prepare(settings.timeseries.retention_days)
         await carry_on(journal, database, timeseries, clock.now())
         broker, downlink = await open_broker(settings, role, stack)
-        source = MqttSource(
-            broker,
-            counters=counters,
-            random=random.random,
-            receive_maximum=settings.mqtt.receive_maximum,
-            batch_messages=settings.journal.batch_messages,
-            batch_delay_ms=settings.journal.batch_delay_ms,
-            filters=(*FILTERS, *settings.codecs),
-            session_file=None if settings.mqtt.embedded else folder / SESSION_FILE,
-        )
+        counters = Counters()
+        source = make_source(settings, broker, counters)
         publisher = MqttClient(downlink, random=random.random)
         vapid = load_vapid(settings)
         channels: dict[str, Channel] = {
@@ -784,12 +456,11 @@ async def opened(
             "display": DisplayChannel(publisher),
             "journal": JournalChannel(journal, clock),
         }
-        channels |= outward_channels(settings, folder, clock, calendar_key(settings))
+        channels |= outward_channels(settings, clock, calendar_key(settings))
         for channel in channels.values():
             stack.push_async_callback(channel.close)
-        renderer = Renderer(
-            texts=texts, signals=in_force.rules.catalogue, policy=policy, public_url=settings.public_url
-        )
+        signals = in_force.rules.catalogue
+        renderer = Renderer(texts=texts, signals=signals, policy=policy, public_url=settings.public_url)
         calendars = make_calendars(settings)
         stack.push_async_callback(calendars.close)
         state = SqliteRuleState(folder / "state.db")
@@ -822,117 +493,6 @@ async def opened(
             mail_server=make_mail_server(settings, database, clock, policy),
             calendars=calendars,
         )
-
-
-def make_calendars(settings: configuration.Settings) -> HttpCalendars:
-    """What fetches workshops' own calendars, from public addresses alone."""
-    allowed = settings.calendars.allow_hosts
-    return HttpCalendars(
-        resolver=CheckedResolver(allowed),
-        may_reach=lambda host: not is_literal(host) or is_public(host),
-        allowed=allowed,
-    )
-
-
-def make_mail_server(
-    settings: configuration.Settings, database: SqlDatabase, clock: Clock, policy: Policy
-) -> MailServer | None:
-    """Where mail comes in."""
-    if settings.mail.address is None:
-        return None
-    host, port = settings.mail.address
-    return MailServer(
-        host=host,
-        port=port,
-        take=lambda raw, recipients: receive_mail(database, clock, policy, raw, recipients),
-        ours=lambda address: is_ours(address, policy),
-        max_bytes=settings.mail.max_bytes,
-    )
-
-
-def outward_channels(
-    settings: configuration.Settings, folder: Path, clock: Clock, key: bytes
-) -> dict[str, Channel]:
-    """Mail, where a server is named, webhooks and letters; `key` marks return paths."""
-    webhook = settings.deliver.webhook
-    made: dict[str, Channel] = {
-        "webhook": WebhookChannel(allow_hosts=webhook.allow_hosts, timeout_s=webhook.timeout_s),
-        "letter": LetterChannel(folder / "letters", clock.now),
-    }
-    mail = mail_channel(settings, clock, key)
-    return made | ({"email": mail} if mail is not None else {})
-
-
-def mail_channel(settings: configuration.Settings, clock: Clock, key: bytes = b"") -> EmailChannel | None:
-    """The mail server's; None where none is named."""
-    mail = settings.deliver.email
-    url = mail.url.get_secret_value()
-    if not url:
-        return None
-    return EmailChannel(
-        Relay.of(url, mail.starttls),
-        sender=mail.sender,
-        bounce_domain=mail.bounce_domain,
-        bounce_key=key,
-        now=clock.now,
-    )
-
-
-async def recall_births(
-    births: Births, settings: configuration.Settings, state: SqliteRuleState, journal: SqliteJournal
-) -> None:
-    """Know every birth up to the journal's head before anybody reads: what is saved with the rules' state,
-    and what the journal holds behind that. Readers then learn of others as they come to them."""
-    if "sparkplug" not in settings.codecs.values():
-        return
-    position, saved = await state.load_one(DECODER)
-    for name, raw in saved:
-        if name.startswith(DECODER):
-            births.restore(name, raw)
-    while batches := await journal.read(position, limit=READ_LIMIT):
-        for batch in batches:
-            births.look_through(batch)
-        position = batches[-1].last
-
-
-class Decoding:
-    """The decoder of all forms, with the signals in force."""
-
-    def __init__(
-        self,
-        claimed: Callable[[str], bool] | None,
-        *,
-        ahead_ms: int,
-        formats: Mapping[str, str],
-        births: Births,
-    ) -> None:
-        self._make = partial(make_decoder, claimed=claimed, ahead_ms=ahead_ms)
-        self._choose = partial(Choice, formats, births=births, claimed=claimed, ahead_ms=ahead_ms)
-        self._formats = formats
-        self._aliases: dict[str, str] = {}
-        self._decode = self._make({})
-
-    def __call__(self, batch: Batch) -> Decoded:
-        return self._decode(batch)
-
-    def take(self, rules: RuleSet) -> None:
-        """What is decoded from now on is named by these signals."""
-        aliases = all_aliases(rules.catalogue)
-        if self._formats:
-            self._decode = self._make(aliases, others=self._choose(rules.catalogue))
-        elif aliases != self._aliases:
-            self._decode = self._make(aliases)
-        self._aliases = aliases
-
-
-def policy_follower(policy: Policy) -> Callable[[RuleSet], None]:
-    """Keeps a policy's rules those in force."""
-
-    def take(rules: RuleSet) -> None:
-        if isinstance(policy.rules, RuleBook):
-            policy.rules.take(rules)
-
-    return take
 
 
 async def begin_rules(
@@ -991,49 +551,6 @@ async def carry_on(journal: SqliteJournal, database: SqlDatabase, timeseries: Ti
             position=farthest,
             effect="entries that its readers had not taken are gone; what comes now is taken",
         )
-
-
-async def open_broker(
-    settings: configuration.Settings, role: Role, stack: contextlib.AsyncExitStack
-) -> tuple[Broker, Broker]:
-    """(for ingest, for everything else). embedded: starts a broker that ends with the stack, and that only
-    this process knows; the role web needs none."""
-    mqtt = settings.mqtt
-    down = f"{mqtt.client_id}-down"
-    if mqtt.embedded and role in ("ingest", "deliver"):
-        raise CannotStartError(
-            f"mqtt.url is embedded:, a broker inside one process, which other roles than {role} could not "
-            "reach: set mqtt.url to a broker, or run all parts in one process (--role all)"
-        )
-    if mqtt.embedded and role == "all":
-        try:
-            embedded = EmbeddedBroker(random=lambda n: secrets.token_hex(n // 2))
-            await stack.enter_async_context(embedded)
-        except EmbeddedBrokerError as error:
-            raise CannotStartError(str(error)) from error
-        one = Broker(
-            url=embedded.url,
-            client_id=mqtt.client_id,
-            username=embedded.username,
-            password=embedded.password,
-        )
-        return one, dataclasses.replace(one, url=embedded.devices_url, client_id=down, mqtt5=False)
-    one = named_broker(settings)
-    return one, dataclasses.replace(one, client_id=down)
-
-
-def named_broker(settings: configuration.Settings) -> Broker:
-    """The broker that the settings name."""
-    mqtt = settings.mqtt
-    return Broker(
-        url=mqtt.url,
-        client_id=mqtt.client_id,
-        username=mqtt.username or None,
-        password=mqtt.password.get_secret_value() or None,
-        ca_file=Path(mqtt.ca_file) if mqtt.ca_file else None,
-        cert_file=Path(mqtt.cert_file) if mqtt.cert_file else None,
-        key_file=Path(mqtt.key_file) if mqtt.key_file else None,
-    )
 
 
 UNPLAYED = ("broker", "receive", "display", "directory", "rules", "mail", "busy")
@@ -1172,25 +689,6 @@ def _port_problem(settings: configuration.Settings, error: OSError) -> str:
 
 
 # --- the command ------------------------------------------------------------------------------
-
-
-def set_up_logging(settings: configuration.Settings) -> None:
-    """One line an event, on standard error: for people or as JSON."""
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.log.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(settings.log.level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 async def until_stopped() -> None:

@@ -17,22 +17,15 @@ from typing import TextIO
 
 from config.settings import Settings
 from gateway.adapters.geography import Earth
-from gateway.app import (
-    GC_THRESHOLDS,
-    Stores,
-    load_rules,
-    load_signals,
-    open_timeseries,
-    rule_texts,
-    signal_texts,
-)
 from gateway.backtest_report import as_json, as_text
 from gateway.domain.device import Ownership
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.flow.directory import Directory, all_devices
+from gateway.parts import GC_THRESHOLDS, Stores, open_timeseries
 from gateway.ports import Records, TimeSeries
 from gateway.recordings import Recording, read_devices, read_events, stored
+from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
 from rules import Catalogue, Engine, RuleSet, check, span_ms
 from rules.backtest import Backtest, KnownDevice, OwnerAt, Report, Row, Truth
 

@@ -18,28 +18,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import config
 from config import settings as configuration
 from gateway.adapters.geography import Earth
-from gateway.app import (
-    LANGUAGES,
-    Decoding,
-    Stores,
-    calendar_key,
-    load_rules,
-    load_signals,
-    make_policy,
-    open_journal,
-    open_timeseries,
-    prepare,
-    read_sources,
-    recall_births,
-    rule_texts,
-    set_up_logging,
-    signal_texts,
-)
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.errors import CannotStartError, TouchpointError
 from gateway.domain.times import parse_rfc3339, rfc3339
+from gateway.parts import (
+    Decoding,
+    Stores,
+    calendar_key,
+    make_policy,
+    open_journal,
+    open_timeseries,
+    prepare,
+    recall_births,
+    set_up_logging,
+)
 from gateway.ports import Records
+from gateway.sources import LANGUAGES, load_rules, load_signals, read_sources, rule_texts, signal_texts
 
 if TYPE_CHECKING:
     from gateway.domain.device import Device

@@ -20,7 +20,6 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.app import Stores, load_rules, load_signals, make_policy, rule_texts, signal_texts
 from gateway.commands import settings_of, with_stores
 from gateway.domain.device import Device
 from gateway.domain.errors import CannotStartError, InvalidError, TouchpointError
@@ -28,7 +27,9 @@ from gateway.domain.ids import new_id
 from gateway.domain.owner import Owner
 from gateway.domain.policy import Policy
 from gateway.flow import agree, outgoing, recalls
+from gateway.parts import Stores, make_policy
 from gateway.ports import Records
+from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
 from gateway.web.api.devices import began, there
 from gateway.web.api.shapes import DeviceIn, OwnerIn, WorkshopIn
 from gateway.web.api.workshops import of_body

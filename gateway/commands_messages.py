@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import config
-from gateway.app import LANGUAGES, Stores, load_rules, load_signals, rule_texts, signal_texts
 from gateway.commands import settings_of, show, with_stores
 from gateway.domain import message_check, previewing
 from gateway.domain.appointment import Workshop
@@ -20,7 +19,9 @@ from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.texts import Texts
 from gateway.domain.touchpoint import Touchpoint
 from gateway.flow import book, outgoing
+from gateway.parts import Stores
 from gateway.ports import Records
+from gateway.sources import LANGUAGES, load_rules, load_signals, rule_texts, signal_texts
 from rules import Catalogue, Rule, RuleSet
 
 ZONE = "Europe/Berlin"

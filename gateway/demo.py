@@ -34,7 +34,7 @@ from device_sim.scenario import Scenario
 from device_sim.visitor import ACTS
 from gateway import demo_rollout
 from gateway.adapters.clock import VirtualClock
-from gateway.app import Gateway, opened, running, set_up_logging, until_stopped
+from gateway.app import Gateway, opened, running, until_stopped
 from gateway.domain.access import Role, issue_token
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device
@@ -43,6 +43,7 @@ from gateway.domain.ids import derived_id
 from gateway.domain.owner import Consent, Owner, Preferences, PushSubscription
 from gateway.domain.times import rfc3339
 from gateway.flow import outgoing
+from gateway.parts import set_up_logging
 from gateway.ports import Records
 from gateway.story import STEPS, Story
 

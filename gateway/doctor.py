@@ -13,22 +13,13 @@ from config.settings import Settings
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import BrokerError, last_loss
 from gateway.adapters.mqtt_client import probe
-from gateway.app import (
-    SESSION_FILE,
-    Stores,
-    load_signals,
-    mail_channel,
-    make_data_dir,
-    named_broker,
-    open_timeseries,
-    read_sources,
-    signal_texts,
-)
 from gateway.channels.email import MailError
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import rfc3339
 from gateway.flow.rule_sets import parse
+from gateway.parts import SESSION_FILE, Stores, mail_channel, make_data_dir, named_broker, open_timeseries
 from gateway.ports import TROUBLES
+from gateway.sources import load_signals, read_sources, signal_texts
 from rules import TextErrors
 
 LOW_DISK = 1_000_000_000

@@ -32,23 +32,16 @@ from device_sim.scenario import Scenario
 from device_sim.scoring import Contact, Found, Score, scored
 from device_sim.scoring_report import as_picture, as_text
 from gateway.adapters.clock import VirtualClock
-from gateway.app import (
-    GC_THRESHOLDS,
-    UNPLAYED,
-    Gateway,
-    opened,
-    rule_texts,
-    serving,
-    set_up_logging,
-    signal_texts,
-)
+from gateway.app import UNPLAYED, Gateway, opened, serving
 from gateway.demo import seed_records
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import Delivery, Outcome, Sent
 from gateway.domain.errors import CannotStartError
 from gateway.domain.messages import Message
 from gateway.domain.owner import PushSubscription
+from gateway.parts import GC_THRESHOLDS, set_up_logging
 from gateway.ports import Records
+from gateway.sources import rule_texts, signal_texts
 from rules import check
 
 PROGRESS_S = 10.0
@@ -312,7 +305,7 @@ async def play(
 
 def check_rules(paths: Sequence[str], settings: configuration.Settings) -> None:
     """Raises CannotStartError for rules that have faults."""
-    from gateway.app import load_signals
+    from gateway.sources import load_signals
 
     catalogue = load_signals(signal_texts(settings.signals.paths))
     faults = check(rule_texts([*paths]), catalogue)

@@ -65,7 +65,6 @@ import config
 from config.settings import load as load_settings
 from gateway.adapters.clock import VirtualClock
 from gateway.adapters.database import SqlDatabase
-from gateway.app import load_rules, load_signals, make_policy, rule_texts, signal_texts
 from gateway.domain import ids
 from gateway.domain.appointment import AppointmentState, Service, Workshop
 from gateway.domain.case import CaseState
@@ -87,7 +86,9 @@ from gateway.flow import agree, book, budget, cases, decide, follow_up, outgoing
 from gateway.flow import people as households
 from gateway.flow.deliver import Deliverer, Timers
 from gateway.flow.outgoing import Renderer
+from gateway.parts import make_policy
 from gateway.ports import Records
+from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
 from rules import Catalogue
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from web_lab import DAY, NOW, Lab, web_lab
 
-from gateway.app import load_topics
 from gateway.domain.access import Role
 from gateway.domain.device import Device
 from gateway.domain.touchpoint import Finding
 from gateway.ports import Records
+from gateway.sources import load_topics
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from config import data_path
 from config.settings import Settings, SettingsError, leaves, load
-from gateway.app import make_policy
 from gateway.domain.policy import Policy
+from gateway.parts import make_policy
 from rules import RuleSet
 
 

@@ -218,7 +218,7 @@ def test_settings_that_cannot_be_are_faults(key: str, value: str, said: str) -> 
 
 def test_the_settings_make_the_ladder(tmp_path: Path) -> None:
     from config.settings import load
-    from gateway.app import make_policy
+    from gateway.parts import make_policy
     from rules import Catalogue
     from rules import load as load_rules
 
