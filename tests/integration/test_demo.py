@@ -28,7 +28,7 @@ def headless(until: float, temp: Path, seed: int = 7) -> list[dict[str, Any]]:
         env=environment({}) | {"TMPDIR": str(temp)},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
