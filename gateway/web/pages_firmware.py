@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from types import SimpleNamespace as Shown
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
+from pydantic import ValidationError
 
-from firmware_api import releases, rollouts
+from firmware_api import releases, rollouts, targets
 from firmware_api.release import UnknownError
 from firmware_api.releases import Release
 from gateway.domain.access import Role
@@ -19,7 +22,7 @@ from gateway.flow import updates
 from gateway.flow.updates import HOUR_MS, Waiting
 from gateway.ports import Records
 from gateway.web.access import allow, who
-from gateway.web.api.firmware import FirmwareDeviceOut, device_out
+from gateway.web.api.firmware import DescribedIn, FirmwareDeviceOut, device_out
 from gateway.web.context import CONTEXT, Context
 from gateway.web.owner_page import open_page
 from gateway.web.pages_rollouts import office_of, shown, toast_of, versions_of
@@ -197,8 +200,40 @@ async def device(request: web.Request) -> web.Response:
         title=words("firmware.device", device=wanted),
         facts=_facts(one, words, now),
         actions=actions,
+        href=f"/operator/firmware/devices/{quote(wanted)}",
+        tags=", ".join(one.tags),
+        country=one.country or "",
+        hardware=one.hardware or "",
+        describes=one.kind is not None,
     )
-    return page(request, "operator_firmware_device.html", words, tab="firmware", view=view)
+    said = request.query.get("said", "")
+    key = f"firmware.said_{said}"
+    toast = Shown(text=words(key), undo_url=None) if words.has(key) else None
+    return page(request, "operator_firmware_device.html", words, tab="firmware", view=view, toast=toast)
+
+
+@routes.post("/operator/firmware/devices/{device}")
+@operator_only
+async def describe(request: web.Request) -> web.Response:
+    """What rollouts choose by: its tags, where it is, which revision it is of."""
+    form, wanted = await request.post(), request.match_info["device"]
+    back = f"/operator/firmware/devices/{quote(wanted)}"
+    tags = [tag.strip() for tag in str(form.get("tags", "")).split(",") if tag.strip()]
+    country, hardware = (str(form.get(name, "")).strip() or None for name in ("country", "hardware"))
+    try:
+        told = DescribedIn(tags=tags, country=country and country.upper(), hardware=hardware)
+    except ValidationError:
+        return see(back, "not_described")
+
+    def work(connection: sqlite3.Connection) -> None:
+        targets.set_tags(connection, wanted, told.tags or [])
+        targets.describe(connection, wanted, told.country, told.hardware)
+
+    try:
+        await office_of(request).write(work)
+    except UnknownError as error:
+        raise NotFoundError(str(error)) from error
+    return see(back, "described")
 
 
 def _said(line: Mapping[str, Any], words: Words, now: int) -> tuple[str, str, str]:

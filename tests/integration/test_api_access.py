@@ -372,6 +372,7 @@ PAGES: Mapping[tuple[str, str], tuple[Role, ...]] = {
     ("GET", "/operator/firmware/rollouts/{rollout}"): C,
     ("POST", "/operator/firmware/rollouts/{rollout}/{move}"): C,
     ("GET", "/operator/firmware/devices/{device}"): C,
+    ("POST", "/operator/firmware/devices/{device}"): C,
     ("GET", "/me/updates"): O,
     ("POST", "/me/updates/{action}"): O,
     ("GET", "/operator/recalls"): C,

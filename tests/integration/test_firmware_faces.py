@@ -565,6 +565,27 @@ async def test_what_rollouts_choose_by_is_said_and_stays(world: World) -> None:
     assert (await staff("PUT", "firmware/devices/nobody", {"tags": []})).status == 404
 
 
+async def test_what_rollouts_choose_by_is_written_on_the_products_page(world: World) -> None:
+    offered(world)
+    await world.carrier.register(await world.lab.read(lambda r: r.devices.page()))
+    _, secret = await world.lab.token(Role.OPERATOR)
+    there, headers = "/operator/firmware/devices/car-1", {"Authorization": f"Bearer {secret}"}
+    for form, said in (
+        ({"tags": "fleet, berlin,", "country": "de", "hardware": "b7"}, "described"),
+        ({"tags": "other", "country": "Germany"}, "not_described"),
+    ):
+        async with world.lab.client.post(there, data=form, headers=headers, allow_redirects=False) as answer:
+            assert answer.headers["Location"] == f"{there}?said={said}"
+    page = await world.shown(f"{there}?said=described", Role.OPERATOR)
+    assert 'value="berlin, fleet"' in page
+    assert 'value="DE"' in page
+    assert "Saved." in page
+    async with world.lab.client.post(
+        "/operator/firmware/devices/nobody", data={"tags": ""}, headers=headers, allow_redirects=False
+    ) as answer:
+        assert answer.status == 404
+
+
 async def test_only_after_sales_may(world: World) -> None:
     for role, subject in ((Role.OWNER, "jana"), (Role.WORKSHOP, "north")):
         caller = await world.lab.caller(role, subject)
