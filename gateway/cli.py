@@ -494,6 +494,17 @@ def _simulating(commands: Subcommands) -> None:
     module = "gateway.commands"
     sim = commands.add("sim", "the device simulator", "touchpoint sim run --broker mqtt://127.0.0.1:1883")
     actions = Subcommands(sim, "sim_command")
+    run = _sim_run(actions, module)
+    replay = _sim_replay(actions, module)
+    _sim_score(actions)
+    load = _sim_load(actions, module)
+    for parser in (run, replay, load):
+        parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
+        parser.add_argument("--username", default="")
+        parser.add_argument("--password", default="")
+
+
+def _sim_run(actions: Subcommands, module: str) -> argparse.ArgumentParser:
     run = actions.add(
         "run",
         "play a scenario's devices against a broker",
@@ -516,6 +527,10 @@ def _simulating(commands: Subcommands) -> None:
     run.add_argument(
         "--certs", type=Path, metavar="FOLDER", help="DEVICE.pem and DEVICE.key of every device, for mqtts://"
     )
+    return run
+
+
+def _sim_replay(actions: Subcommands, module: str) -> argparse.ArgumentParser:
     replay = actions.add(
         "replay",
         "publish recorded readings",
@@ -526,6 +541,10 @@ def _simulating(commands: Subcommands) -> None:
     replay.add_argument(
         "--speed", type=speed, default="max", help="times real time, or max: as fast as acknowledged"
     )
+    return replay
+
+
+def _sim_score(actions: Subcommands) -> None:
     score = actions.add(
         "score",
         "what rules are worth: a scenario through the gateway, against the truth",
@@ -546,6 +565,9 @@ def _simulating(commands: Subcommands) -> None:
     )
     score.add_argument("--picture", type=Path, metavar="FILE.svg")
     _json(score)
+
+
+def _sim_load(actions: Subcommands, module: str) -> argparse.ArgumentParser:
     load = actions.add(
         "load",
         "load a broker: many connections or few, at a rate or as fast as acknowledged",
@@ -570,10 +592,7 @@ def _simulating(commands: Subcommands) -> None:
     load.add_argument("--seed", type=int, default=7)
     load.add_argument("--ca-file", metavar="FILE", help="what mqtts:// is checked against")
     _json(load)
-    for parser in (run, replay, load):
-        parser.add_argument("--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host[:port]")
-        parser.add_argument("--username", default="")
-        parser.add_argument("--password", default="")
+    return load
 
 
 def _firmware(commands: Subcommands) -> None:
