@@ -866,6 +866,11 @@ class Tokens(Protocol):
         """Sessions that were not revoked, newest first: an account's, or all of a subject."""
         ...
 
+    def signed_in(self, since: int, until: int, *, limit: int = 100) -> list[Token]:
+        """Sessions that people at work have opened from `since` until before `until` (ms), also those that
+        have ended, newest first."""
+        ...
+
     def revoke(self, token_id: str, at: int) -> bool: ...
     def remembered(self, key: str) -> tuple[str, int, str] | None:
         """(fingerprint of the request, status, body) kept under an Idempotency-Key."""

@@ -1,4 +1,5 @@
-"""After-sales, the audit log: on one day, who looked at whose data and why, and which rules came to hold."""
+"""After-sales, the audit log: on one day, who looked at whose data and why, who at work signed in and how,
+and which rules came to hold."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ from urllib.parse import quote
 from aiohttp import web
 
 from gateway.domain import moments
+from gateway.domain.access import Token
 from gateway.domain.errors import InvalidError, NotFoundError
 from gateway.domain.household import Look
 from gateway.domain.moments import DAY_MS
 from gateway.domain.rule_sets import Activation
 from gateway.ports import Records
 from gateway.web.pages_operator import Desk, open_desk, operator_only
+from gateway.web.pages_rules import let_in_by
 from gateway.web.render import ZONE
 from gateway.web.words import Words
 
@@ -35,19 +38,28 @@ async def audit(request: web.Request) -> web.Response:
     day = _day(request.query.get("day"), today)
     number = (day - EPOCH).days
 
-    def work(records: Records) -> tuple[list[Look], list[Activation], Mapping[str, str]]:
+    def work(records: Records) -> Shown:
         looks = records.people.looks_of_day(number, limit=MOST)
-        made = [a for a in records.rule_sets.history(ACTIVATIONS) if a.at // DAY_MS == number]
-        return looks, made, {look.owner: _name(records, look.owner) for look in looks}
+        came = records.tokens.signed_in(number * DAY_MS, (number + 1) * DAY_MS, limit=MOST)
+        return Shown(
+            looks=looks,
+            made=[a for a in records.rule_sets.history(ACTIVATIONS) if a.at // DAY_MS == number],
+            names={look.owner: _name(records, look.owner) for look in looks},
+            came=[(token, _account(records, token)) for token in came],
+        )
 
-    looks, made, names = await at.read(work)
-    rows = [_look(look, names, at.words) for look in looks] + [_activation(one, at.words) for one in made]
+    found = await at.read(work)
+    rows = [
+        *(_look(look, found.names, at.words) for look in found.looks),
+        *(_activation(one, at.words) for one in found.made),
+        *(_came(token, who, at.words) for token, who in found.came),
+    ]
     view = Shown(
         title=at.words.when(moments.instants(day, 12 * 60, ZONE)[0], "full"),
         before=f"/operator/audit?day={day - timedelta(days=1)}",
         after=f"/operator/audit?day={day + timedelta(days=1)}" if day < today else None,
         rows=sorted(rows, key=lambda row: -row.at),
-        more=len(looks) == MOST,
+        more=MOST in (len(found.looks), len(found.came)),
     )
     return _answer(at, view)
 
@@ -88,6 +100,27 @@ def _look(look: Look, names: Mapping[str, str], words: Words) -> Shown:
     )
 
 
+def _account(records: Records, token: Token) -> str:
+    """Who signed in: whose account it is, else what the token was made for."""
+    account = records.accounts.find(token.account) if token.account else None
+    return account.called if account is not None else token.subject or ""
+
+
+def _came(token: Token, who: str, words: Words) -> Shown:
+    way = words(f"audit.way.{token.way}") if token.way else ""
+    return Shown(
+        at=token.created,
+        time=words.when(token.created, "clock"),
+        who=who or words(f"audit.role.{token.role}"),
+        role=words(f"audit.role.{token.role}"),
+        what=words("audit.signed_in", way=way),
+        about=token.browser or "",
+        owner="",
+        owner_url=None,
+        why="",
+    )
+
+
 def _why(why: str, words: Words) -> str:
     known = f"ledger.why.{why}"
     return words.texts.say(words.language, known) if why != "said" and words.texts.has(known) else why
@@ -98,7 +131,7 @@ def _activation(one: Activation, words: Words) -> Shown:
     return Shown(
         at=one.at,
         time=words.when(one.at, "clock"),
-        who=one.by,
+        who=let_in_by(one.by, words),
         role="",
         what=held,
         about=one.rule_set[:12],

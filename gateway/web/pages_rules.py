@@ -243,7 +243,7 @@ def _versions(history: Sequence[RuleVersion], words: Words) -> list[Shown]:
             name=words("rules.version", version=one.version).capitalize(),
             holds=one.until is None,
             span=_span(one, words),
-            by=_by(one.by, words),
+            by=let_in_by(one.by, words),
             changes=rule_history.changes(before.text, one.text) if before else [],
             text=one.text,
         )
@@ -258,7 +258,7 @@ def _span(one: RuleVersion, words: Words) -> str:
     return words("rules.held", since=since, until=words.when(one.until, "dated"))
 
 
-def _by(name: str, words: Words) -> str:
+def let_in_by(name: str, words: Words) -> str:
     """Who let a set of rules hold."""
     if words.has(f"rules.by_{name}"):
         return words(f"rules.by_{name}")

@@ -184,6 +184,11 @@ async def test_the_audit_log_says_who_looked_at_whose_data(lab: Lab) -> None:
     assert "the customer’s details" in shown
     assert "Jana Keller" in shown
     assert "after-sales" in shown
+    assert "Signed in" not in shown
+    await lab.signed_in("Ben")
+    shown = await page(lab, "/operator/audit")
+    assert "Ben" in shown
+    assert "Signed in" in shown
     assert "Jana Keller" not in await page(lab, "/operator/audit?day=2026-11-22")
     await page(lab, "/operator/audit?day=soon", 422)
 

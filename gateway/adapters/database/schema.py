@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from gateway.ports import DatabaseUnavailableError
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest revision in `migrations/versions`; a test compares."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -252,6 +252,7 @@ access_log = sa.Table(
     _ms("at"),
     sa.PrimaryKeyConstraint("owner", "by", "what", "day"),
     sa.Index("access_log_owner", "owner", "day", "at"),
+    sa.Index("access_log_day", "day", "at"),
 )
 
 facts = sa.Table(
@@ -876,6 +877,7 @@ tokens = sa.Table(
     sa.Index("tokens_hash", "hash", unique=True),
     sa.Index("tokens_account", "account"),
     sa.Index("tokens_subject", "role", "subject"),
+    sa.Index("tokens_created", "created"),
 )
 
 accounts = sa.Table(

@@ -40,6 +40,12 @@ class SqlTokens:
         query = _TOKEN.select.where(c.role == role, theirs, c.way.is_not(None), c.revoked.is_(None))
         return _TOKEN.all(self._connection, query.order_by(c.created.desc(), c.id))
 
+    def signed_in(self, since: int, until: int, *, limit: int = 100) -> list[Token]:
+        c = tables.tokens.c
+        at_work = c.role.in_((Role.WORKSHOP, Role.OPERATOR))
+        query = _TOKEN.select.where(c.created >= since, c.created < until, c.way.is_not(None), at_work)
+        return _TOKEN.all(self._connection, query.order_by(c.created.desc(), c.id).limit(limit))
+
     def revoke(self, token_id: str, at: int) -> bool:
         c = tables.tokens.c
         statement = sa.update(tables.tokens).where(c.id == token_id, c.revoked.is_(None)).values(revoked=at)
