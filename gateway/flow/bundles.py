@@ -16,7 +16,7 @@ from gateway.domain.delivery import DeliveryState
 from gateway.domain.moments import DAY_MS
 from gateway.domain.policy import Policy, RuleInfo
 from gateway.domain.touchpoint import Finding, Matter, Slot, State, Touchpoint, graver, services
-from gateway.flow import book, outgoing, parting
+from gateway.flow import book, diagnose, outgoing, parting
 from gateway.ports import Records
 
 JOINABLE = (State.DEFERRED, State.OPEN, State.BOOKED)
@@ -135,14 +135,14 @@ def _prolong(records: Records, into: Touchpoint, service: str, now: int, policy:
     visit, place, slot = found
     jobs = tuple(dict.fromkeys((*visit.jobs, service)))
     whole = arithmetic.together([s for s in map(place.service, jobs) if s is not None])
-    said = book.terms_of(records, into, place, jobs, now)
+    said = diagnose.terms_of(records, into, place, jobs, now)
     after = replace(
         visit,
         services=jobs,
         bay=slot.bay or visit.bay,
         end=slot.end,
         buffer_ms=slot.buffer_ms,
-        diagnosis=book.diagnosis(records, into, whole, place, said),
+        diagnosis=diagnose.diagnosis(records, into, whole, place, said),
         terms=said,
         sequence=visit.sequence + 1,
     )
