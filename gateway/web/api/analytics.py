@@ -88,12 +88,17 @@ class FunnelRow(Out):
         return cls(key=line.key, rule=rule, fulfilled=counts["done"], times=times, **counts)
 
 
-class FunnelOut(Out):
-    """What became of findings."""
+class GroupedOut(Out):
+    """What was counted over a span of time, by something."""
 
     since: Moment = Field(serialization_alias="from")
     until: Moment = Field(serialization_alias="to")
     by: str
+
+
+class FunnelOut(GroupedOut):
+    """What became of findings."""
+
     items: list[FunnelRow]
 
 
@@ -142,11 +147,17 @@ class ClusterOut(Out):
     @classmethod
     def of_cluster(cls, one: clusters.Cluster, department: str) -> ClusterOut:
         """From what was counted."""
-        value, *interval = one.ratio or (None,)
+        ratio, interval = _with_interval(one.ratio)
         cell = {name: getattr(one.cell, name) for name in CELL}
-        bounds = (interval[0], interval[1]) if interval else None
-        counted = {"products": one.products, "expected": one.expected, "ratio": value, "interval": bounds}
+        counted = {"products": one.products, "expected": one.expected, "ratio": ratio, "interval": interval}
         return cls(department=department, **counted, **cell)
+
+
+def _with_interval(
+    ratio: tuple[float, float, float] | None,
+) -> tuple[float | None, tuple[float, float] | None]:
+    """(the ratio, its 95 % interval); neither where nothing could be expected."""
+    return (None, None) if ratio is None else (ratio[0], ratio[1:])
 
 
 CELL = ("rule", "severity", "kind", "model", "firmware", "observed", "lately", "first", "customers")
@@ -178,10 +189,9 @@ class SaidClusterOut(Out):
     @classmethod
     def of_voices(cls, one: SaidCluster) -> SaidClusterOut:
         """From what was said."""
-        value, *interval = one.ratio or (None,)
-        bounds = (interval[0], interval[1]) if interval else None
+        value, interval = _with_interval(one.ratio)
         fields = {name: getattr(one, name) for name in one.__dataclass_fields__ if name != "ratio"}
-        return cls(value=value, interval=bounds, **fields)
+        return cls(value=value, interval=interval, **fields)
 
 
 class HeadlineOut(Out):
@@ -268,12 +278,9 @@ class JourneyRow(Out):
     times: dict[str, TimingOut] = Field(description="By step; a step that nobody reached is missing.")
 
 
-class JourneyOut(Out):
+class JourneyOut(GroupedOut):
     """The journeys of products with their owners."""
 
-    since: Moment = Field(serialization_alias="from")
-    until: Moment = Field(serialization_alias="to")
-    by: str
     items: list[JourneyRow]
 
 
