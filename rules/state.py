@@ -164,7 +164,11 @@ class DeviceState(_Hot):
         if not rows or layout is None:
             return
         self.unpack()
-        self.rows, program, most = array("d"), self.program, QUEUE
+        self.rows = array("d")
+        if len(rows) == layout.width:
+            self._flush_one(rows, layout)
+            return
+        program, most = self.program, QUEUE
         times = rows[:: layout.width].tolist()
         self.recent.extend(map(int, times))
         if len(self.recent) > self.most:
@@ -182,6 +186,26 @@ class DeviceState(_Hot):
             series = self.series[slot]
             if series is not None:
                 series.most -= len(times)
+                most = min(most, series.most)
+        self.limit = most * layout.width
+        if most <= 0:
+            self.bounds = None
+
+    def _flush_one(self, row: array[float], layout: Layout) -> None:
+        """The same with one message, as it is where messages differ."""
+        ts, most, ahead, queued = int(row[0]), QUEUE, self.ahead, self.program.queued
+        self.recent.append(ts)
+        if len(self.recent) > self.most:
+            self.forget()
+        self.ahead = NONE
+        for column, slot in layout.windows:
+            value = row[column]
+            for cell in queued[slot]:
+                if cell not in ahead:
+                    self.own(cell).add(ts, value, ts)
+            series = self.series[slot]
+            if series is not None:
+                series.most -= 1
                 most = min(most, series.most)
         self.limit = most * layout.width
         if most <= 0:

@@ -433,6 +433,7 @@ class Trend(Window):
     """
 
     __slots__ = (
+        "_fit",
         "first_ts",
         "first_tss",
         "first_value",
@@ -450,6 +451,11 @@ class Trend(Window):
     moments: array[float]
     first_tss: array[int]
     first_values: array[float]
+
+    def clear(self, since: int) -> None:
+        """Empty it; what is older than `since` does not come in any more."""
+        super().clear(since)
+        self._fit: tuple[tuple[float, ...], tuple[float, float, float, int] | None] | None = None
 
     def _open(self, start: int, end: int) -> None:
         super()._open(start, end)
@@ -552,17 +558,14 @@ class Trend(Window):
     def restore(self, saved: Sequence[Any]) -> None:
         """Become what `save` gave."""
         super().restore(saved)
+        self._fit = None
         self.first_tss = array("q", map(add, self.first_tss, self.starts))
 
     def _points(self) -> list[tuple[int, float, float]]:
         """(readings, mean time in ms after the first bucket's start, mean) of each bucket."""
-        origin = self.starts[0] if self.starts else self.start
-        points = [
-            (n, start - origin + moment / n, total / n)
-            for n, start, moment, total in zip(
-                self.counts, self.starts, self.moments, self.totals, strict=True
-            )
-        ]
+        origin, counts = self.starts[0] if self.starts else self.start, self.counts
+        times = map(add, map(sub, self.starts, repeat(origin)), map(truediv, self.moments, counts))
+        points = [*zip(counts, times, map(truediv, self.totals, counts), strict=True)]
         if self.n:
             points.append((self.n, self.start - origin + self.moment / self.n, self.total / self.n))
         return points
@@ -601,18 +604,36 @@ class Trend(Window):
         """(rise per day, value at the time `at`, buckets) of the line that fits best; None of fewer than two
         buckets."""
         window: Any = self.as_of(at)
-        points = window._points()
+        fit = window._fitted()
+        if fit is None:
+            return None
+        rise, mean, mean_t, buckets = fit
+        origin = window.starts[0] if window.starts else window.start
+        return rise * _DAY, mean + rise * (at - origin - mean_t), buckets
+
+    def _fitted(self) -> tuple[float, float, float, int] | None:
+        """(rise per ms, mean, mean time in ms after the first bucket's start, buckets) of the same line; known
+        until a reading comes or a bucket leaves."""
+        oldest = self.starts[0] if self.starts else 0
+        key = self.past_n, self.n, self.total, self.start, oldest, len(self.starts)
+        if self._fit is None or self._fit[0] != key:
+            self._fit = key, self._fit_anew()
+        return self._fit[1]
+
+    def _fit_anew(self) -> tuple[float, float, float, int] | None:
+        points = self._points()
         if len(points) < 2:
             return None
-        n = sum(k for k, _, _ in points)
-        mean_t = math.fsum(k * t for k, t, _ in points) / n
-        mean = math.fsum(k * m for k, _, m in points) / n
-        spread = math.fsum(k * (t - mean_t) ** 2 for k, t, _ in points)
+        counts, times, means = zip(*points, strict=True)
+        n = sum(counts)
+        mean_t, mean = math.fsum(map(mul, counts, times)) / n, math.fsum(map(mul, counts, means)) / n
+        after = [t - mean_t for t in times]
+        weighed = [*map(mul, counts, after)]
+        spread = math.fsum(map(mul, weighed, after))
         if spread <= 0:
             return None
-        slope = math.fsum(k * (t - mean_t) * (m - mean) for k, t, m in points) / spread
-        origin = window.starts[0] if window.starts else window.start
-        return slope * _DAY, mean + slope * (at - origin - mean_t), len(points)
+        above = map(sub, means, repeat(mean))
+        return math.fsum(map(mul, weighed, above)) / spread, mean, mean_t, len(points)
 
     def slope(self, at: int) -> float | None:
         """The line's rise per day."""
