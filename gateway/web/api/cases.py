@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -129,45 +129,45 @@ class GiveIn(In):
 @endpoints.post("/cases/{case_id}/note", Role.WORKSHOP, *STAFF)
 async def note_case(call: Call, case_id: str, body: SaidIn) -> CaseOut:
     """Write something into the history; the customer does not see it."""
-
-    def work(records: Records) -> Case:
-        rights.case(records, call.who, case_id)
-        return cases.note(records, case_id, body.text, by=_by(call), now=call.now)
-
-    return CaseOut.of_case(await call.write(work), call.now)
+    return await _done(call, case_id, lambda r: cases.note(r, case_id, body.text, by=_by(call), now=call.now))
 
 
 @endpoints.post("/cases/{case_id}/answer", *STAFF)
 async def answer_case(call: Call, case_id: str, body: SaidIn) -> CaseOut:
     """Get back to the customer; the case goes on."""
-
-    def work(records: Records) -> Case:
-        rights.case(records, call.who, case_id)
-        policy = call.context.policy
-        return cases.answer_case(records, case_id, body.text, by=_by(call), now=call.now, policy=policy)
-
-    return CaseOut.of_case(await call.write(work), call.now)
+    policy, by = call.context.policy, _by(call)
+    return await _done(
+        call,
+        case_id,
+        lambda r: cases.answer_case(r, case_id, body.text, by=by, now=call.now, policy=policy),
+    )
 
 
 @endpoints.post("/cases/{case_id}/close", *STAFF)
 async def close_case(call: Call, case_id: str, body: OutcomeIn) -> CaseOut:
     """End a case with what the customer hears of it."""
-
-    def work(records: Records) -> Case:
-        rights.case(records, call.who, case_id)
-        policy = call.context.policy
-        return cases.close_case(records, case_id, body.outcome, by=_by(call), now=call.now, policy=policy)
-
-    return CaseOut.of_case(await call.write(work), call.now)
+    policy, by = call.context.policy, _by(call)
+    return await _done(
+        call,
+        case_id,
+        lambda r: cases.close_case(r, case_id, body.outcome, by=by, now=call.now, policy=policy),
+    )
 
 
 @endpoints.post("/cases/{case_id}/give", *STAFF)
 async def give_case(call: Call, case_id: str, body: GiveIn) -> CaseOut:
     """Make somebody else responsible."""
+    return await _done(
+        call, case_id, lambda r: cases.give(r, case_id, body.responsible, by=_by(call), now=call.now)
+    )
+
+
+async def _done(call: Call, case_id: str, happens: Callable[[Records], Case]) -> CaseOut:
+    """Something happens to a case that is theirs to change."""
 
     def work(records: Records) -> Case:
         rights.case(records, call.who, case_id)
-        return cases.give(records, case_id, body.responsible, by=_by(call), now=call.now)
+        return happens(records)
 
     return CaseOut.of_case(await call.write(work), call.now)
 
