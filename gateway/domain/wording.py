@@ -332,7 +332,8 @@ def _promise(speaker: _Speaker, service: Service | None, said: Terms | None) -> 
         return None
     price = terms_words(speaker.texts, speaker.language, said) if said else None
     key = "touchpoints.promise" if price else "touchpoints.promise_time"
-    return speaker.say(key, price=price)
+    # A price may end with a point of its own ("inkl. 19 % MwSt.").
+    return speaker.say(key, price=price.removesuffix(".") if price else None)
 
 
 def _actions(

@@ -543,7 +543,7 @@ async def booking(context: Context, one: Booking, workshop: Workshop, words: Wor
         chart=views.chart(course, words, told, "booking"),
         rows=_rows(one, words),
         brief=_brief(one, finding, promise, words),
-        promise=words("workshop.promise", promise=promise) if promise else "",
+        promise=words("workshop.promise", promise=promise.removesuffix(".")) if promise else "",
         promise_to=words("workshop.promised_to", name=one.owner.name) if one.owner else "",
         can_confirm=a.state is AppointmentState.REQUESTED,
         can_done=a.state in HERE or (a.state is AppointmentState.CONFIRMED and now >= a.start),

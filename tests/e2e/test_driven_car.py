@@ -96,6 +96,8 @@ def test_at_the_wheel_only_what_is_critical_and_the_rest_once_it_is_parked(
         expect(page.locator("main button")).to_have_count(0, timeout=PATIENCE_MS)
         # Parked, it asks what it has held, by itself.
         says(speed=0, coolant_temperature=90)
+        ended = json.dumps({"ts": now_ms(), "event": "trip_ended"}).encode()
+        publish(mosquitto.url, [("touchpoint/v1/car-1/event", ended)])
         expect(page.locator(".slot").first).to_be_visible(timeout=PATIENCE_MS)
         assert states(gateway) == {"pads": "open", "hot": "closed"}
         # Off again before anybody has answered: it is put away, not lost.
