@@ -5,12 +5,15 @@ Geometry is given in pixels of the drawing; colours and strokes come from classe
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from statistics import fmean, median, stdev
+from typing import Generic, TypeVar
 
 from markupsafe import Markup, escape
 
@@ -22,6 +25,38 @@ CHAR = 6.6
 """About how wide a character is at 12 px."""
 Point = tuple[int, float]
 """(UTC ms, value)"""
+T = TypeVar("T")
+
+
+# --- what was drawn --------------------------------------------------------------------------
+
+KEPT_MOST = 1_024
+"""drawings and forecasts that are kept of each, some five megabytes"""
+
+
+class _Kept(Generic[T]):
+    """What was made of something, under all that went into it; what was used longest ago goes first."""
+
+    def __init__(self, most: int = KEPT_MOST) -> None:
+        self._most = most
+        self._kept: dict[Hashable, T] = {}
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        found = self._kept.pop(key, _NONE)
+        value: T = make() if found is _NONE else found  # type: ignore[assignment]  # not _NONE
+        self._kept[key] = value
+        while len(self._kept) > self._most:
+            self._kept.pop(next(iter(self._kept)), None)
+        return value
+
+
+_NONE = object()
+
+
+def _print(points: Sequence[Point]) -> bytes:
+    """Stands for points in a key: as good as the points, and much smaller."""
+    times, values = array("q", [ts for ts, _ in points]), array("d", [value for _, value in points])
+    return hashlib.blake2b(times.tobytes() + values.tobytes(), digest_size=16).digest()
 
 
 # --- forecast --------------------------------------------------------------------------------
@@ -66,6 +101,11 @@ def forecast(
     """
     if len(points) < 5:
         return None
+    key = (_print(points), limit, weeks, horizon_days)
+    return _FORECASTS.get(key, lambda: _forecast(points, limit, weeks, horizon_days))
+
+
+def _forecast(points: Sequence[Point], limit: float, weeks: int, horizon_days: int) -> Forecast | None:
     last = points[-1]
     daily = _daily(points, last[0] - weeks * 7 * DAY)
     changes = [((b[1] - a[1]) / ((b[0] - a[0]) / DAY), (b[0] - a[0]) / DAY) for a, b in pairwise(daily)]
@@ -82,6 +122,9 @@ def forecast(
     early = _crossing(middle, limit, edge=1 if to_go > 0 else 0, most=at)
     late = _crossing(middle, limit, edge=0 if to_go > 0 else 1, most=last[0] + horizon_days * DAY)
     return Forecast(last=last, at=at, early=early, late=late, per_day=per_day, spread=spread, days=days)
+
+
+_FORECASTS: _Kept[Forecast | None] = _Kept()
 
 
 def _daily(points: Sequence[Point], since: int) -> list[Point]:
@@ -144,10 +187,29 @@ class _Frame:
 
 
 def signal_chart(chart: SignalChart, words: Words, *, width: int = 340, height: int = 216) -> Markup:
-    """The chart as SVG; an empty string when there are fewer than two points."""
-    points = thin(chart.points, most=max(60, width // 3))
-    if len(points) < 2:
+    """The chart as SVG; an empty string when there are fewer than two points. What it is drawn from says all
+    that is on it, so that an equal one is drawn once."""
+    if len(chart.points) < 2:
         return Markup("")
+    chart = replace(chart, until=_until(chart))
+    key = (_print(chart.points), replace(chart, points=()), words, width, height)
+    return _CHARTS.get(key, lambda: _signal_chart(chart, words, width, height))
+
+
+_CHARTS: _Kept[Markup] = _Kept()
+
+
+def _until(chart: SignalChart) -> int | None:
+    """Up to when it is drawn: time goes on in steps of which four thousand fit into the chart, less than a
+    tenth of a pixel. A forecast begins at the last value, whatever the time is."""
+    if chart.until is None or chart.forecast:
+        return None
+    step = 1 << max(0, ((chart.until - chart.points[0][0]) // 4_096).bit_length() - 1)
+    return chart.until - chart.until % step
+
+
+def _signal_chart(chart: SignalChart, words: Words, width: int, height: int) -> Markup:
+    points = thin(chart.points, most=max(60, width // 3))
     frame = _frame(chart, points, words, width, height)
     parts = [
         _grid(chart, frame, words),
