@@ -41,8 +41,8 @@ CLOCK_RIGHT_MS = 60_000
 """A device whose newest reading was further ahead of its reception has a clock that is wrong. A reading that
 lies this close to its reception is by a clock that has been set right, and counts as the newest."""
 
-EARLY, SHORT_WAIT_MS = 8, 600_000
-"""A timer is looked at an eighth of its time too early, if that is longer than this."""
+EARLY = 8
+"""A timer is looked at an eighth of its time too early."""
 
 MOST_WAKES = 1_000
 """Moments looked at one by one after a silence; of a longer one only the end counts."""
@@ -945,8 +945,7 @@ class Engine:
             return
         at = wake + state.offset
         if state.heaped is None or at < state.heaped:
-            wait = wake - state.newest
-            state.heaped = at = at - (wait // early if early and wait > SHORT_WAIT_MS else 0)
+            state.heaped = at = at - (max(0, wake - state.newest) // early if early else 0)
             heapq.heappush(self._timer_heap, (at, state.device))
             if len(self._timer_heap) > 2 * len(self._states) + 64:
                 self._tidy_heap()
