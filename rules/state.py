@@ -36,7 +36,7 @@ TIMESTAMPS = 64
 MOST_RECENT = 96
 """Timestamps and marks kept before those beyond the newest are dropped; more where messages differ."""
 _BITS = 56
-QUEUE = 32
+QUEUE = 64
 """Messages that wait at most until windows take them."""
 
 _encoder = msgspec.msgpack.Encoder()
@@ -170,7 +170,7 @@ class DeviceState(_Hot):
             return
         program, most = self.program, QUEUE
         times = rows[:: layout.width].tolist()
-        self.recent.extend(map(int, times))
+        self.recent.fromlist([*map(int, times)])
         if len(self.recent) > self.most:
             self.forget()
         ahead, self.ahead = self.ahead, NONE

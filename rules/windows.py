@@ -52,12 +52,27 @@ def bucket_width(span: int, most: int = BUCKETS) -> int:
 class Apart:
     """Times of readings, in order, and the buckets that they begin."""
 
-    __slots__ = ("_starts", "gap", "times")
+    __slots__ = ("_gap", "_starts", "_total", "times")
 
     def __init__(self, times: Sequence[float]) -> None:
         self.times = times
-        self.gap = min(map(sub, times[1:], times), default=_INFINITE)  # ms, the least between two of them
+        self._gap: float | None = None
+        self._total: float | None = None
         self._starts: dict[int, tuple[array[int], int]] = {}
+
+    @property
+    def gap(self) -> float:
+        """ms, the least between two of them."""
+        if self._gap is None:
+            self._gap = min(map(sub, self.times[1:], self.times), default=_INFINITE)
+        return self._gap
+
+    @property
+    def total(self) -> float:
+        """Their sum, exact in any order: whole numbers, far below what a float counts exactly."""
+        if self._total is None:
+            self._total = sum(self.times)
+        return self._total
 
     def starts(self, width: int) -> tuple[array[int], int]:
         """Where the buckets of all but the newest begin, and that of the newest."""
@@ -146,7 +161,7 @@ class Window:
             if times[-1] < self.end:
                 self._take_many(values)
                 return
-            if apart is not None and apart.gap >= self.width and times[0] >= self.end:
+            if apart is not None and times[0] >= self.end and apart.gap >= self.width:
                 self._take_apart(apart, values)
                 return
         width, since, start, end = self.width, self.since, self.start, self.end
@@ -465,11 +480,11 @@ class Trend(Window):
     def extend(self, times: Sequence[float], values: Sequence[float], apart: Apart | None = None) -> None:
         """Take readings in the order of time, none of them older than what came before. `apart` are their
         times, where many windows take the same."""
-        if apart is not None and apart.gap >= self.width and times[0] >= self.end and times[0] >= self.since:
-            self._take_apart(apart, values)
-            return
         if self.n and times[-1] < self.end and self.since <= times[0]:
-            self._take_many_of(times, values)
+            self._take_many_of(apart or Apart(times), values)
+            return
+        if apart is not None and times[0] >= self.end and times[0] >= self.since and apart.gap >= self.width:
+            self._take_apart(apart, values)
             return
         width, since, start, end = self.width, self.since, self.start, self.end
         n, total, square, moment = self.n, self.total, self.square, self.moment
@@ -502,13 +517,13 @@ class Trend(Window):
         self.square, self.moment = square, moment
         self._closed(closed)
 
-    def _take_many_of(self, times: Sequence[float], values: Sequence[float]) -> None:
+    def _take_many_of(self, apart: Apart, values: Sequence[float]) -> None:
         """Readings of the open bucket that is not empty, in the same steps as one after the other."""
         n, totals = self.n, [*accumulate(values, initial=self.total)]
         means = [*map(truediv, totals, range(n, n + len(totals)))]
         steps = map(mul, map(sub, values, means), map(sub, values, means[1:]))
         self.square = reduce(add, steps, self.square)
-        self.moment = reduce(add, map(sub, times, repeat(self.start)), self.moment)
+        self.moment += apart.total - len(values) * self.start
         self.n, self.total = n + len(values), totals[-1]
         self.low, self.high = min(self.low, min(values)), max(self.high, max(values))
 
