@@ -41,6 +41,9 @@ CLOCK_RIGHT_MS = 60_000
 """A device whose newest reading was further ahead of its reception has a clock that is wrong. A reading that
 lies this close to its reception is by a clock that has been set right, and counts as the newest."""
 
+RETIRED = "\0"
+"""The kind of a state in whose place another one stands: that of no device."""
+
 EARLY = 8
 """A timer is looked at an eighth of its time too early."""
 
@@ -158,6 +161,8 @@ class Engine:
             self._world.restore(device, state)
             return
         restored = restore(device, state, self._programs, self._none)
+        if (before := self._states.get(device)) is not None:
+            _retire(before)
         self._states[device] = restored
         wake = restored.wake
         self._schedule(restored)
@@ -187,6 +192,7 @@ class Engine:
             self._changed(carried)
             self._begin(carried, state.program, position, received)
             self._schedule(carried)
+            _retire(state)
 
     def _begin(self, state: DeviceState, before: Program, position: int, received: int) -> None:
         """Look at the rules that are new and wait for time to pass; what they waited for before is past."""
@@ -325,17 +331,20 @@ class Engine:
         device: str,
         kind: str | None,
         items: Sequence[tuple[int, Mapping[str, Value]]],
-    ) -> None:
+        state: DeviceState | None = None,
+    ) -> DeviceState | None:
         """One message of a device: readings by their time, (ts, {signal: value}).
 
         `kind` is what the device's name suggests; a registered kind goes before it. Without a kind no
-        rule applies and nothing is kept.
+        rule applies and nothing is kept. Gives the device's state: who hands it back as `state` with the
+        next message of the same device spares looking it up by name.
         """
-        state = self._state_of(device)
         if state is None or (kind != state.kind and not state.registered):
-            state = self._admit(state, device, kind, position, received)
+            state = self._state_of(device)  # one that was handed back may be of rules that are gone
+            if state is None or (kind != state.kind and not state.registered):
+                state = self._admit(state, device, kind, position, received)
             if state is None:
-                return
+                return None
         if not state.dirty:
             self._changed(state)
         limit = received + self._tolerance
@@ -344,6 +353,7 @@ class Engine:
                 self.implausible += len(signals)
             else:
                 state.plan(state, position, received, ts, signals)
+        return state
 
     def reset(
         self,
@@ -1009,6 +1019,11 @@ class Engine:
                 reason=reason,
             )
         )
+
+
+def _retire(state: DeviceState) -> None:
+    """Whoever hands it back gets the one in its place."""
+    state.kind, state.registered = RETIRED, False
 
 
 def finding_id(device: str, rule: str, position: int, began_ts: int) -> str:

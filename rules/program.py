@@ -34,7 +34,7 @@ from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
 from rules.state import EMPTY, NOTHING
-from rules.windows import NEVER, Histogram, Series, Trend, Window
+from rules.windows import FIRST, NEVER, Histogram, Series, Trend, Window
 from rules.world import World
 
 if TYPE_CHECKING:
@@ -278,6 +278,9 @@ class Program:
         self.windows_of = [
             [cell for cell in cells if self.cells[cell][0] in ("window", "trend", "histogram")]
             for cells in self.cells_of
+        ]
+        self._window_bits = [
+            (cell, 1 << slot) for slot, cells in enumerate(self.windows_of) for cell in cells
         ]
         self.takers: list[tuple[int, ...]] = [
             tuple(cell for cell in cells if cell not in self.shared[slot])
@@ -538,8 +541,11 @@ class Program:
         """The signals that a device has sent, as bits by slot; what a store knows of counts, too."""
         known, cells, blank = 0, state.cells, self.blank
         for slot, ts in enumerate(state.times):
-            if ts != -NEVER or any(cells[cell] is not blank[cell] for cell in self.windows_of[slot]):
+            if ts != FIRST:
                 known |= 1 << slot
+        for cell, bit in self._window_bits:
+            if cells[cell] is not blank[cell]:
+                known |= bit
         return known
 
     def _seen_with(self, known: frozenset[str]) -> View:

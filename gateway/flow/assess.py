@@ -227,7 +227,7 @@ class Assessor:
         if decoded.contexts:
             self._mixed(decoded, received, after)
         else:
-            self._telemetry(decoded.telemetry, received, after)
+            self._facts.pass_on(decoded.telemetry, received, after, self._engine)
         for event in decoded.events:
             if event.position > after:
                 self._facts.event(received, event)
@@ -249,14 +249,6 @@ class Assessor:
             if bad.position > after
         ]
 
-    def _telemetry(self, telemetry: Sequence[Telemetry], received: int, after: int) -> None:
-        facts, engine = self._facts.readings, self._engine.readings
-        for position, device, items, names, _ in telemetry:
-            if position > after:
-                kind = facts(device, received, items, names)
-                if kind is not None:
-                    engine(position, received, device, kind, items)
-
     def _mixed(self, decoded: Decoded, received: int, after: int) -> None:
         """Shared signals are known to the messages that follow them, and to no earlier ones."""
         for message in in_order(decoded):
@@ -266,7 +258,7 @@ class Assessor:
                         message.position, received, message.name, message.area, message.ts, message.signals
                     )
             else:
-                self._telemetry((message,), received, after)
+                self._facts.pass_on((message,), received, after, self._engine)
 
     async def _controls(self, batch: Batch) -> None:
         """A batch of control entries, one by one. Who appends one may do so twice, with a crash in between;

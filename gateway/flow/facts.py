@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway.domain.device import Facts
-from gateway.domain.messages import DeviceEvent, DeviceStatus, Item, Names
+from gateway.domain.messages import DeviceEvent, DeviceStatus, Item, Names, Telemetry
+from rules.engine import Engine
 from rules.readings import Value
+from rules.state import DeviceState
 
 STANDSTILL_MS = 120_000
 """A car that has reported speed 0 for so long (device time) is parked, even without a trip_ended event."""
@@ -37,6 +39,7 @@ class _Known:
         "open",
         "recent",
         "seen",
+        "state",
         "ts",
         "values",
     )
@@ -59,6 +62,8 @@ class _Known:
         """the newest readings, and their names"""
         self.recent: dict[tuple[str, ...], Item] = {}
         """the newest readings of every other set of names that came together, not yet in `values`"""
+        self.state: DeviceState | None = None
+        """what the rules keep of it, so that a message is looked up once for both"""
 
     def take(self, item: Item, names: Names) -> bool:
         """Readings that are late, or of other names than the last; False if they say nothing new."""
@@ -158,8 +163,26 @@ class FactBook:
         self, device: str, received: int, items: Sequence[Item], names: Names | None = None
     ) -> str | None:
         """Take one message in, with the `names` of its one item where they are known; gives the device's
-        kind. Runs for every message, so what it notes is merged only when somebody asks."""
-        known = self._known.get(device) or self._of(device)
+        kind."""
+        known = self._of(device)
+        self._take(known, device, received, items, names)
+        return known.kind
+
+    def pass_on(self, telemetry: Iterable[Telemetry], received: int, after: int, engine: Engine) -> None:
+        """Take in the messages that follow a position, and give each to the rules."""
+        known_of, take, readings = self._known.get, self._take, engine.readings
+        for position, device, items, names, _ in telemetry:
+            if position > after:
+                known = known_of(device) or self._of(device)
+                take(known, device, received, items, names)
+                kind = known.kind
+                if kind is not None:
+                    known.state = readings(position, received, device, kind, items, known.state)
+
+    def _take(
+        self, known: _Known, device: str, received: int, items: Sequence[Item], names: Names | None
+    ) -> None:
+        """Runs for every message, so what it notes is merged only when somebody asks."""
         known.seen = received
         if not known.noted:
             known.noted = True
@@ -175,7 +198,6 @@ class FactBook:
                 known.moved_ts = ts
             elif speed is not None or known.moving:
                 self._motion(device, known, received, ts, speed)
-        return known.kind
 
     def _motion(self, device: str, known: _Known, received: int, ts: int, speed: Value | None) -> None:
         if isinstance(speed, (int, float)) and speed > 0:

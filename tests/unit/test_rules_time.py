@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import cast
 
 import msgspec
 import pytest
@@ -1040,3 +1041,45 @@ def test_the_state_of_long_windows_and_trends_takes_24_kilobytes(every: int) -> 
     assert len(long) == 25
     saved = driven([*thresholds(25), *long], 35, every)
     assert 12_000 < len(saved) <= 24 * 1_024
+
+
+# --- what callers and timers save themselves
+
+
+def test_a_state_that_is_handed_back_counts_until_there_is_another_one() -> None:
+    """Also after other rules were activated, after a restart, and for a device that a control entry named."""
+    other = rule("speed >= 50", for_="1m", id="fast")
+    found = []
+    for handed in (False, True):
+        engine, state, events = Engine(ruleset(WORN)), None, list[Found | Cleared]()
+        engine.register(1, NOON, "van-1", "van", None)
+        for minute in range(60):
+            at = NOON + 60_000 * minute
+            if minute == 20:
+                engine.activate(100, at, ruleset(WORN, other))
+            elif minute == 40:
+                for device, saved in list(engine.dirty()):
+                    engine.restore(device, saved)
+            items = [(at, {"pads": 90.0, "speed": 60.0 if minute % 20 > 5 else 0.0})]
+            given = engine.readings(200 + minute, at, "van-1", "bus", items, state if handed else None)
+            state = given
+            events += engine.take()
+        found.append(events)
+    assert found[0] == found[1]
+    assert [event.rule for event in found[0]].count("fast") > 1
+
+
+def test_a_log_that_is_read_faster_than_it_was_written_seldom_sets_a_timer_anew() -> None:
+    """Each reading comes sooner after its ts than the one before; the finding is due all the same."""
+    for seconds in (10, 100, 550, 601, 3_600):
+        engine, entries = Engine(ruleset(rule("pads >= 80", for_=f"{seconds}s"))), 0
+        for second in range(seconds):
+            ts, received = NOON + 1000 * second, NOON + 10_000_000 + 10 * second
+            before = len(engine._timer_heap)
+            engine.readings(second + 1, received, "van-1", "van", [(ts, {"pads": 90.0})])
+            entries += len(engine._timer_heap) != before
+            assert not engine.take()
+        assert entries < 60
+        assert engine.next_due() == NOON + 10_000_000 + 10 * (seconds - 1) + 1000
+        engine.tick(seconds + 1, cast(int, engine.next_due()))
+        assert [event.began_ts for event in engine.take() if isinstance(event, Found)] == [NOON]
