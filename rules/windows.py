@@ -627,8 +627,8 @@ class Trend(Window):
         return rise * _DAY, mean + rise * (at - origin - mean_t), buckets
 
     def _fitted(self) -> tuple[float, float, float, int] | None:
-        """(rise per ms, mean, mean time in ms after the first bucket's start, buckets) of the same line; known
-        until a reading comes or a bucket leaves."""
+        """(rise per ms, mean, mean time in ms after the first bucket's start, buckets) of the same line;
+        known until a reading comes or a bucket leaves."""
         oldest = self.starts[0] if self.starts else 0
         key = self.past_n, self.n, self.total, self.start, oldest, len(self.starts)
         if self._fit is None or self._fit[0] != key:
