@@ -228,7 +228,7 @@ async def for_owner(request: web.Request) -> web.Response:
         href=f"/operator/touchpoints/{wanted}",
         caller=loaded.caller,
         photo=f"/attachments/{photo}" if isinstance(photo, str) else None,
-        ledger=views.ledger(loaded.lines, at.context, words),
+        ledger=_for_after_sales(loaded.lines, views.ledger(loaded.lines, at.context, words)),
         begun=answering.begun(loaded.begun, words, at.now, ""),
         status=answering.status(found, words),
         returns=answering.returns(found, words, at.now, f"/operator/touchpoints/{wanted}/return"),
@@ -242,6 +242,16 @@ async def for_owner(request: web.Request) -> web.Response:
         **answering.days(at.now, words),
     )
     return at.answer("operator_touchpoint.html", "owners", view)
+
+
+def _for_after_sales(lines: list[LedgerLine], shown: list[Shown]) -> list[Shown]:
+    """The owner's ledger for who may not open the owner's pages: a rule leads to its own page, the rest is
+    said without a link."""
+    rules = {line.code: line.params.get("rule") for line in lines if line.code == "found"}
+    for one in shown:
+        rule = rules.get(one.code)
+        one.why_url = f"/operator/rules/{rule}" if rule else ""
+    return shown
 
 
 def _load_for_owner(records: Records, at: Any, wanted: str) -> Shown:

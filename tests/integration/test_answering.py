@@ -247,6 +247,7 @@ async def test_the_call_centres_page_has_every_answer_once_the_caller_is_verifie
     page = await get(lab, there)
     assert 'name="action"' not in page
     assert "HH-T 1" in page, "what the caller should know stands there"
+    assert 'href="/me' not in page, "after-sales may not open an owner's pages"
     url, _ = await post(lab, f"{there}/talk/answer?from=matter", action="noted")
     assert url.endswith(f"{there}?said=talk_verify_first")
     assert 'name="action"' not in await get(lab, "/operator/owners/jana")
