@@ -210,10 +210,17 @@ def _secure(*, https: bool) -> Callable[[web.Request, web.StreamResponse], Await
     async def add(_: web.Request, response: web.StreamResponse) -> None:
         for name, value in headers.items():
             response.headers.setdefault(name, value)
-        if isinstance(response, web.Response) and _compressible(response):
-            response.enable_compression()
 
     return add
+
+
+def _pack(request: web.Request, response: web.StreamResponse) -> None:
+    """Long texts are compressed for whom that suits; before the answer is prepared, for then it is too late.
+    A mounted application keeps its own rules."""
+    if not isinstance(response, web.Response) or response.prepared or len(request.match_info.apps) > 1:
+        return
+    if _compressible(response):
+        response.enable_compression()
 
 
 def _compressible(response: web.Response) -> bool:
@@ -269,6 +276,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _refused(request, problem_of(error) or _broken(request, error))
     except Exception as error:
         response = await _refused(request, problem_of(error) or _broken(request, error))
+    _pack(request, response)
     took = time.monotonic() - began
     if took > SLOW_S and response.content_type != "text/event-stream":
         path, status = _route(request), response.status

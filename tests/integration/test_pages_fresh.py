@@ -134,3 +134,16 @@ async def test_what_is_decided_and_answered_shows_at_once(lab: Lab, browsers: di
     async with ClientSession() as stranger, stranger.get(url, allow_redirects=False) as response:
         assert response.status == 303
         assert "Arden" not in await response.text()
+
+
+async def test_a_page_is_packed_for_browsers_that_take_it(lab: Lab) -> None:
+    _, secret = await lab.token(Role.OWNER, "jana")
+    url, cookies = lab.client.make_url("/me"), {"session-owner": secret}
+    sizes = {}
+    jar = CookieJar(unsafe=True)
+    async with ClientSession(cookie_jar=jar, cookies=cookies, auto_decompress=False) as session:
+        for asked in ("identity", "gzip", "deflate"):
+            async with session.get(url, headers={"Accept-Encoding": asked}) as response:
+                assert response.headers.get("Content-Encoding", "identity") == asked
+                sizes[asked] = len(await response.read())
+    assert sizes["gzip"] < sizes["identity"] / 2
