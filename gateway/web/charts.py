@@ -34,7 +34,7 @@ KEPT_MOST = 1_024
 """drawings and forecasts that are kept of each, some five megabytes"""
 
 
-class _Kept(Generic[T]):
+class Kept(Generic[T]):
     """What was made of something, under all that went into it; what was used longest ago goes first."""
 
     def __init__(self, most: int = KEPT_MOST) -> None:
@@ -42,6 +42,7 @@ class _Kept(Generic[T]):
         self._kept: dict[Hashable, T] = {}
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What was made under this key, else what `make` makes."""
         found = self._kept.pop(key, _NONE)
         value: T = make() if found is _NONE else found  # type: ignore[assignment]  # not _NONE
         self._kept[key] = value
@@ -53,7 +54,7 @@ class _Kept(Generic[T]):
 _NONE = object()
 
 
-def _print(points: Sequence[Point]) -> bytes:
+def fingerprint(points: Sequence[Point]) -> bytes:
     """Stands for points in a key: as good as the points, and much smaller."""
     times, values = array("q", [ts for ts, _ in points]), array("d", [value for _, value in points])
     return hashlib.blake2b(times.tobytes() + values.tobytes(), digest_size=16).digest()
@@ -101,7 +102,7 @@ def forecast(
     """
     if len(points) < 5:
         return None
-    key = (_print(points), limit, weeks, horizon_days)
+    key = (fingerprint(points), limit, weeks, horizon_days)
     return _FORECASTS.get(key, lambda: _forecast(points, limit, weeks, horizon_days))
 
 
@@ -124,7 +125,7 @@ def _forecast(points: Sequence[Point], limit: float, weeks: int, horizon_days: i
     return Forecast(last=last, at=at, early=early, late=late, per_day=per_day, spread=spread, days=days)
 
 
-_FORECASTS: _Kept[Forecast | None] = _Kept()
+_FORECASTS: Kept[Forecast | None] = Kept()
 
 
 def _daily(points: Sequence[Point], since: int) -> list[Point]:
@@ -192,11 +193,11 @@ def signal_chart(chart: SignalChart, words: Words, *, width: int = 340, height: 
     if len(chart.points) < 2:
         return Markup("")
     chart = replace(chart, until=_until(chart))
-    key = (_print(chart.points), replace(chart, points=()), words, width, height)
+    key = (fingerprint(chart.points), replace(chart, points=()), words, width, height)
     return _CHARTS.get(key, lambda: _signal_chart(chart, words, width, height))
 
 
-_CHARTS: _Kept[Markup] = _Kept()
+_CHARTS: Kept[Markup] = Kept()
 
 
 def _until(chart: SignalChart) -> int | None:

@@ -260,7 +260,16 @@ def _last_words(last: charts.Point, unit: str | None, words: Words, now: int) ->
     return words("chart.on_day", value=value, day=words.when(last[0], "short"))
 
 
+_TABLES: charts.Kept[list[tuple[str, str]]] = charts.Kept()
+
+
 def _table(one: Series, words: Words) -> list[tuple[str, str]]:
+    """What stands beside the drawing for those who cannot see it; of an equal course it is made once."""
+    key = (charts.fingerprint(one.points), one.limit, one.forecast, unit_of(one.signal), words)
+    return list(_TABLES.get(key, lambda: _table_of(one, words)))
+
+
+def _table_of(one: Series, words: Words) -> list[tuple[str, str]]:
     unit, rows = unit_of(one.signal), charts.thin(one.points, MOST_TABLE_ROWS)
     told = [(ts, words.when(ts, "short"), words.quantity(value, unit)) for ts, value in rows]
     told += [
