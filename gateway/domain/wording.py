@@ -447,9 +447,9 @@ def _channels(speaker: _Speaker, channels: Sequence[str]) -> str:
 def _known_by(speaker: _Speaker, how: str) -> str:
     """By what a caller was known: their code, or what they were asked."""
     if how == "code":
-        return speaker.say("ledger.known_by_code")
+        return speaker.say("ledger.known_by.code")
     asked = [speaker.first(f"pages.talk.fact_{one}", "ledger.other_matter") for one in how.split(", ")]
-    return speaker.say("ledger.known_by", facts=speaker.texts.listed(speaker.language, asked))
+    return speaker.say("ledger.known_by.asked", facts=speaker.texts.listed(speaker.language, asked))
 
 
 def _household(speaker: _Speaker, line: LedgerLine) -> None:
