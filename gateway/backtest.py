@@ -7,13 +7,15 @@ import asyncio
 import contextlib
 import gc
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from operator import itemgetter
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeAlias, cast
 
 from config.settings import Settings
 from gateway.adapters.geography import Earth
@@ -24,10 +26,10 @@ from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.flow.directory import Directory, all_devices
 from gateway.parts import GC_THRESHOLDS, Stores, open_timeseries
 from gateway.ports import Records, TimeSeries
-from gateway.recordings import Recording, read_devices, read_events, stored
+from gateway.recordings import Recording, RecordingError, read_devices, read_events, stored
 from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
 from rules import Catalogue, Engine, RuleSet, check, span_ms
-from rules.backtest import Backtest, KnownDevice, OwnerAt, Report, Row, Truth
+from rules.backtest import Backtest, KnownDevice, OwnerAt, Report, Row, Taken, Truth, report
 
 PROGRESS_S = 2.0
 SLICE_MS = 7 * 86_400_000
@@ -47,6 +49,7 @@ class Job:
     truth: Truth | None
     known: dict[str, KnownDevice] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
+    processes: int = 1  # that the devices of a file are shared out among
 
     def kinds(self) -> set[str]:
         """Those the rules are for."""
@@ -67,8 +70,12 @@ class Job:
 
     def compares_devices(self) -> bool:
         """Whether a rule looks at other devices, so that all have to go through time together."""
-        texts = (e.text for s in self.sets for r in s.rules.values() for e in (r.when, r.clear) if e)
-        return any("fleet" in text for text in texts)
+        return bool(self.compared())
+
+    def compared(self) -> set[str]:
+        """The kinds of which a rule looks at other devices of the same kind and model."""
+        rules = [rule for rules in self.sets for rule in rules.rules.values()]
+        return {r.kind for r in rules for e in (r.when, r.clear) if e and "fleet" in e.text}
 
     def backtests(self) -> list[Backtest]:
         """One for each set, as the gateway would run it."""
@@ -131,6 +138,7 @@ def make_job(
         truth=read_truth(arguments),
         known=known,
         owners=owners,
+        processes=arguments.jobs,
     )
     if job.start is not None and job.end is not None and job.start >= job.end:
         raise CannotStartError("--from has to be before --to")
@@ -178,18 +186,115 @@ def _nothing(job: Job, readings: Path | None) -> str:
 
 
 def from_file(job: Job, path: Path) -> tuple[list[Report], set[str]]:
-    """A report for each set of rules, and the columns that are no signals."""
-    recording, backtests, progress = (
-        Recording(path, job.catalogue, job.kind_of()),
-        job.backtests(),
-        Progress(),
-    )
-    for portion in recording.portions():
-        _feed(backtests, portion)
-        if progress.due():
-            progress.tell(backtests[0].readings, portion[-1][1], recording.table.share())
+    """A report for each set of rules, and the columns that are no signals. Raises RecordingError.
+
+    With several processes each reads the file, and takes the devices that fall to it; the reports are the
+    same.
+    """
+    shares = [Share(job, path, number) for number in range(job.processes)]
+    parts = [shares[0].here()] if len(shares) == 1 else elsewhere(shares)
     owner_at = (lambda device, _: job.owners.get(device)) if job.owners else None
-    return _reports(job, backtests, owner_at), recording.ignored
+    reports = [
+        report(rules, Taken.together(of), start=job.start, end=job.end, truth=job.truth, owner_at=owner_at)
+        for rules, of in zip(job.sets, zip(*(taken for taken, _ in parts), strict=True), strict=True)
+    ]
+    return reports, parts[0][1]
+
+
+Part: TypeAlias = tuple[list[Taken], set[str]]
+"""What came of it for each set of rules, and the columns that are no signals."""
+
+
+class Share:
+    """The devices of a file that fall to one of several processes.
+
+    Devices that rules compare with one another fall to the same. The first that comes falls to the first
+    process, and so on in turn, so that all of them agree without a word.
+    """
+
+    def __init__(self, job: Job, path: Path, number: int) -> None:
+        self._job, self._path, self._number = job, path, number
+        self._kind_of, self._compared = job.kind_of(), job.compared()
+        self._turns: dict[object, int] = {}
+        self._mine: dict[str, bool] = {}
+
+    def mine(self, device: str) -> bool:
+        """Whether a device falls to this one."""
+        found = self._mine.get(device)
+        if found is None:
+            kind, known = self._kind_of(device), self._job.known.get(device)
+            compared = kind in self._compared
+            key = (kind, known.model if known else None) if compared else device
+            turn = self._turns.setdefault(key, len(self._turns))
+            found = self._mine[device] = turn % self._job.processes == self._number
+        return found
+
+    def here(self) -> Part:
+        """What comes of all there is."""
+        backtests, ignored = self._taken(Progress().tell)
+        return [backtest.taken(backtests[0].last) for backtest in backtests], ignored
+
+    def there(self, pipe: Connection) -> None:
+        """What comes of the devices that fall to it, told through a pipe: now and then how far it is; the
+        latest time that it knows; and, when it has been told the latest of all, the rest."""
+        try:
+            backtests, ignored = self._taken(lambda *now: pipe.send(("far", now)))
+            pipe.send(("last", backtests[0].last))
+            last = pipe.recv()
+            pipe.send(("part", ([backtest.taken(last) for backtest in backtests], ignored)))
+        except RecordingError as error:
+            pipe.send(("fault", error))
+
+    def _taken(self, told: Callable[[int, int, float], object]) -> tuple[list[Backtest], set[str]]:
+        recording = Recording(self._path, self._job.catalogue, self._kind_of)
+        backtests, progress = self._job.backtests(), Progress()
+        for portion in recording.portions(None if self._job.processes == 1 else self.mine):
+            _feed(backtests, portion)
+            if progress.due():
+                told(backtests[0].readings, portion[-1][1], recording.table.share())
+        return backtests, recording.ignored
+
+
+def elsewhere(shares: Sequence[Share]) -> list[Part]:
+    """What comes of all shares, each taken by a process of its own. Raises RecordingError."""
+    forked = multiprocessing.get_context("fork")
+    pipes: list[Any] = []
+    processes = []
+    for share in shares:
+        here, there = forked.Pipe()
+        pipes.append(here)
+        processes.append(forked.Process(target=share.there, args=(there,), daemon=True))
+        processes[-1].start()
+        there.close()
+    try:
+        latest = [last for last in _answers(pipes, "last") if last is not None]
+        for pipe in pipes:
+            pipe.send(max(latest, default=None))
+        return _answers(pipes, "part")
+    except EOFError as error:
+        raise RuntimeError("a process that took readings has ended early") from error
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def _answers(pipes: Sequence[Any], wanted: str) -> list[Any]:
+    """What each says that is wanted; meanwhile, how far all of them are. Raises RecordingError."""
+    progress, answers, far = Progress(), dict[Any, Any](), dict[Any, tuple[int, int, float]]()
+    while len(answers) < len(pipes):
+        for pipe in wait([pipe for pipe in pipes if pipe not in answers]):
+            what, said = cast(Connection, pipe).recv()
+            if what == "fault":
+                raise said
+            if what == wanted:
+                answers[pipe] = said
+                continue
+            far[pipe] = said
+            if progress.due():
+                readings, times, shares = zip(*far.values(), strict=True)
+                progress.tell(sum(readings), max(times), min(shares))
+    return [answers[pipe] for pipe in pipes]
 
 
 def _feed(backtests: Sequence[Backtest], portion: Sequence[Row]) -> None:
@@ -289,13 +394,15 @@ class Progress:
         self._began = self._told = clock()
 
     def due(self) -> bool:
-        """Whether it is time for a line."""
-        return self._clock() - self._told >= PROGRESS_S
+        """Whether it is time for a line; then not again for a while."""
+        due = self._clock() - self._told >= PROGRESS_S
+        if due:
+            self._told = self._clock()
+        return due
 
     def tell(self, readings: int, ts: int, share: float) -> None:
         """So many readings have been taken, up to this time; `share` of all is done."""
-        self._told = self._clock()
-        rate = readings / (self._told - self._began)
+        rate = readings / max(self._clock() - self._began, 1e-6)
         line = f"{readings:,} readings, {share:.0%}, at {rfc3339(ts)}, {rate:,.0f} readings/s"
         print(line, file=self._out, flush=True)
 

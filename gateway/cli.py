@@ -487,6 +487,12 @@ def _backtest(actions: Subcommands, module: str) -> None:
     backtest.add_argument(
         "--devices", type=Path, metavar="FILE", help="CSV: device, and any of kind, model, time_zone, owner"
     )
+    backtest.add_argument(
+        "--jobs",
+        type=count,
+        default=os.cpu_count() or 1,
+        help="processes for --readings (default: all cores)",
+    )
     _json(backtest)
 
 

@@ -11,7 +11,7 @@ import gzip
 import io
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
@@ -26,6 +26,9 @@ PORTION = 128
 """Rows that are read and handed on together: more fall out of the processor's cache."""
 PAGE = 2_000
 """Readings of a signal that the store is asked for at once."""
+
+NOTHING: Mapping[str, Value] = {}
+"""What a row holds that only says how late it is."""
 
 Convert: TypeAlias = Callable[[str], Value]
 
@@ -122,25 +125,37 @@ class Recording:
         self._layouts: dict[str | None, _Layout] = {}  # by kind
         self._layout_of: dict[str, _Layout] = {}  # by device
 
-    def portions(self) -> Iterator[Sequence[Row]]:
-        """All rows that hold at least one value, in the order of the file. Raises RecordingError."""
+    def portions(self, mine: Callable[[str], bool] | None = None) -> Iterator[Sequence[Row]]:
+        """All rows, in the order of the file; of devices that are not `mine` only their times. Raises
+        RecordingError."""
         for rows in self.table.portions():
             cells = list(zip(*rows, strict=True))
             if not cells:
                 continue
             devices = cells[self.table.column("device")]
             times = self.table.times(cells[self.table.column("ts")])
-            portion = zip(devices, times, self._signals(devices, rows, cells), strict=True)
-            if found := [row for row in portion if row[2]]:
-                yield found
+            for device in dict.fromkeys(devices):
+                if device not in self._layout_of:
+                    self._layout_of[device] = self._layout(device, devices)
+            if mine is None:
+                yield list(zip(devices, times, self._signals(devices, rows, cells), strict=True))
+                continue
+            portion: list[Row] = [("", ts, NOTHING) for ts in times]
+            places = [place for place, device in enumerate(devices) if mine(device)]
+            if places:
+                rows = [rows[place] for place in places]
+                cells = list(zip(*rows, strict=True))
+                devices = cells[self.table.column("device")]
+                for place, device, found in zip(
+                    places, devices, self._signals(devices, rows, cells), strict=True
+                ):
+                    portion[place] = device, times[place], found
+            yield portion
 
     def _signals(
         self, devices: Sequence[str], rows: list[list[str]], cells: Sequence[Sequence[str]]
     ) -> list[dict[str, Value]]:
         """What each row of a portion holds."""
-        for device in dict.fromkeys(devices):
-            if device not in self._layout_of:
-                self._layout_of[device] = self._layout(device, devices)
         layouts = [self._layout_of[device] for device in devices]
         different = list(dict.fromkeys(layouts))
         if len(different) == 1:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+from rules.catalogue import RuleSet
 from rules.engine import Cleared, ClearReason, Engine, Found
 from rules.readings import Value
 
@@ -205,10 +206,43 @@ class _Seen:
     kind: str | None
     first: int
     newest: int
+    rows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What has come of readings: of all devices, or of some of them, for `Taken.together`."""
+
+    rows: int
+    readings: int
+    findings: Mapping[str, Finding]  # by id
+    seen: Mapping[str, _Seen]
+    errors: Mapping[str, int]
+    late: int
+    duplicates: int
+
+    @staticmethod
+    def together(parts: Sequence[Taken]) -> Taken:
+        """Of the devices of all parts; each device is in one of them only."""
+        errors: Counter[str] = Counter()
+        for part in parts:
+            errors.update(part.errors)
+        return Taken(
+            rows=sum(part.rows for part in parts),
+            readings=sum(part.readings for part in parts),
+            findings={id: finding for part in parts for id, finding in part.findings.items()},
+            seen={device: seen for part in parts for device, seen in part.seen.items()},
+            errors=dict(sorted(errors.items())),
+            late=sum(part.late for part in parts),
+            duplicates=sum(part.duplicates for part in parts),
+        )
 
 
 class Backtest:
     """Takes readings and keeps what comes of them. `engine` is a fresh one and belongs to the backtest.
+
+    Findings do not depend on what else is taken: an entry's position is the number of its device's row, or
+    the time at which something falls due.
 
     `kind_of` says what a device is whose registration is not among `known`. `end`: readings from there
     on are not taken.
@@ -228,12 +262,13 @@ class Backtest:
         self._end = end
         self.readings = 0
         """values taken so far"""
-        self._position = self._rows = 0
+        self._rows = 0
         self._seen: dict[str, _Seen] = {}
         self._findings: dict[str, Finding] = {}  # by id
 
     def feed(self, rows: Sequence[Row]) -> None:
-        """Take readings; each device's in the order of their time, as far as it was so in life."""
+        """Take readings; each device's in the order of their time, as far as it was so in life. A row without
+        any only says how late it is."""
         self._feed(rows)
         self._collect()
 
@@ -241,15 +276,17 @@ class Backtest:
         """The loop that everything is spent in."""
         engine, seen, end = self._engine, self._seen, self._end
         next_due, take = engine.next_due, engine.readings
-        position, taken, readings = self._position, 0, 0
+        taken, readings = 0, 0
         for device, ts, signals in rows:
             if end is not None and ts >= end:
                 continue
+            if not signals:
+                while (due := next_due()) is not None and due < ts:
+                    engine.tick(due, due)
+                continue
             state = seen.get(device)
             if state is None:
-                self._position = position
                 state = self._admit(device, ts)
-                position = self._position
             received = ts
             if ts > state.newest:
                 state.newest = ts
@@ -257,23 +294,20 @@ class Backtest:
                 received = state.newest
                 state.first = min(state.first, ts)
             while (due := next_due()) is not None and due < ts:
-                position += 1
-                engine.tick(position, due)
-            position += 1
+                engine.tick(due, due)
+            state.rows += 1
             taken += 1
             readings += len(signals)
-            take(position, received, device, state.kind, ((ts, signals),))
+            take(state.rows, received, device, state.kind, ((ts, signals),))
         self._rows += taken
         self.readings += readings
-        self._position = position
 
     def _admit(self, device: str, ts: int) -> _Seen:
         known = self._known.get(device)
         kind = known.kind if known and known.kind else self._kind_of(device)
         state = self._seen[device] = _Seen(kind, ts, ts)
         if known is not None:
-            self._position += 1
-            self._engine.register(self._position, ts, device, kind, known.model, time_zone=known.time_zone)
+            self._engine.register(0, ts, device, kind, known.model, time_zone=known.time_zone)
         return state
 
     def _collect(self) -> None:
@@ -294,42 +328,69 @@ class Backtest:
         self, *, start: int | None = None, truth: Truth | None = None, owner_at: OwnerAt | None = None
     ) -> Report:
         """What has come of the readings so far; what falls due until the latest of them is found first."""
-        self._settle()
-        every = sorted(self._findings.values(), key=lambda f: (f.found, f.device, f.rule))
-        counted = tuple(finding for finding in every if _inside(finding.found, start, self._end))
-        score = _Judge(truth, every, self._seen).score(counted, start, self._end) if truth else None
-        count = _Counting(counted, score, owner_at)
-        return Report(
+        taken = self.taken(_last(self._seen))
+        return report(self._engine.rules, taken, start=start, end=self._end, truth=truth, owner_at=owner_at)
+
+    @property
+    def last(self) -> int | None:
+        """ts of the latest reading taken; None without any."""
+        return _last(self._seen)
+
+    def taken(self, until: int | None) -> Taken:
+        """The same of some of the devices, for `report`; what falls due until then is found first."""
+        while until is not None and (due := self._engine.next_due()) is not None and due <= until:
+            self._engine.tick(due, due)
+        self._collect()
+        return Taken(
             rows=self._rows,
             readings=self.readings,
-            devices=len(self._seen),
-            without_kind=sum(state.kind is None for state in self._seen.values()),
-            first=min((state.first for state in self._seen.values()), default=None),
-            last=self._last(),
-            start=start,
-            end=self._end,
-            findings=counted,
-            rules=count.by_rule(self._engine),
-            owners=count.owners(counted),
-            weeks=count.weeks(),
-            gaps=_gaps(counted),
-            in_bursts=sum(size for size in _bursts(counted) if size > 1),
-            largest_burst=max(_bursts(counted), default=0),
-            score=score,
+            findings=self._findings,
+            seen=self._seen,
             errors=dict(self._engine.errors),
             late=self._engine.late,
             duplicates=self._engine.duplicates,
         )
 
-    def _last(self) -> int | None:
-        return max((state.newest for state in self._seen.values()), default=None)
 
-    def _settle(self) -> None:
-        last = self._last()
-        while last is not None and (due := self._engine.next_due()) is not None and due <= last:
-            self._position += 1
-            self._engine.tick(self._position, due)
-        self._collect()
+def _last(seen: Mapping[str, _Seen]) -> int | None:
+    return max((state.newest for state in seen.values()), default=None)
+
+
+def report(
+    rules: RuleSet,
+    taken: Taken,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    truth: Truth | None = None,
+    owner_at: OwnerAt | None = None,
+) -> Report:
+    """What came of readings, counted in a period and held against what is known to have happened."""
+    every = sorted(taken.findings.values(), key=lambda f: (f.found, f.device, f.rule))
+    counted = tuple(finding for finding in every if _inside(finding.found, start, end))
+    score = _Judge(truth, every, taken.seen).score(counted, start, end) if truth else None
+    count = _Counting(counted, score, owner_at)
+    return Report(
+        rows=taken.rows,
+        readings=taken.readings,
+        devices=len(taken.seen),
+        without_kind=sum(state.kind is None for state in taken.seen.values()),
+        first=min((state.first for state in taken.seen.values()), default=None),
+        last=_last(taken.seen),
+        start=start,
+        end=end,
+        findings=counted,
+        rules=count.by_rule(rules),
+        owners=count.owners(counted),
+        weeks=count.weeks(),
+        gaps=_gaps(counted),
+        in_bursts=sum(size for size in _bursts(counted) if size > 1),
+        largest_burst=max(_bursts(counted), default=0),
+        score=score,
+        errors=taken.errors,
+        late=taken.late,
+        duplicates=taken.duplicates,
+    )
 
 
 def compare(first: Report, second: Report) -> Comparison:
@@ -383,10 +444,10 @@ class _Counting:
             self._owner[finding.id] = self.owner_at(finding.device, finding.found)
         return self._owner.get(finding.id)
 
-    def by_rule(self, engine: Engine) -> tuple[RuleCount, ...]:
+    def by_rule(self, rules: RuleSet) -> tuple[RuleCount, ...]:
         wrong = {alarm.finding.id for alarm in self.score.false_alarms} if self.score else set()
         counts = []
-        for rule in engine.rules.rules.values():
+        for rule in rules.rules.values():
             mine = [finding for finding in self.findings if finding.rule == rule.id]
             counts.append(
                 RuleCount(
