@@ -305,13 +305,13 @@ class Engine:
         self._changed(state)
 
     def _change_zone(self, state: DeviceState, zone: str | None, position: int, received: int) -> None:
-        """What fell due before is by the wall clock before; from now on another one is waited for."""
-        if state.newest != FIRST:
-            now = state.device_time(received)
-            self._pass(state, now, position, received)
-            state.seen, state.looked = max(state.passed, now), state.newest
+        """What fell due before is by the wall clock before; from now on it is by another one."""
+        if state.newest == FIRST:
+            state.zone = zone
+            return
+        now = self._pass_to(state, position, received)
         state.zone = zone
-        self._reschedule(state)
+        self._moment(state, now, position, received)
 
     def _change_model(self, state: DeviceState, model: str | None) -> None:
         """Compare it with others from now on."""
@@ -374,9 +374,9 @@ class Engine:
         state = self._states.get(device)
         if state is None or state.newest == FIRST:
             return
-        state.unpack()
+        now = self._pass_to(state, position, received)
         state.flush()
-        program, now = state.program, state.device_time(received)
+        program = state.program
         slots = {program.slots[name] for name in signals if name in program.slots}
         for slot in slots:
             state.values[slot], state.times[slot] = None, now
@@ -398,7 +398,7 @@ class Engine:
             if any(program.slots[name] in slots for name in rule.rule.resets):
                 self._end_by_reset(state, rule, now, position, received)
                 touched.discard(rule.slot)
-        self._step(state, touched, state.newest, position, received)
+        self._step(state, touched, now, position, received)
         self._schedule(state)
         self._changed(state)
 
@@ -902,6 +902,13 @@ class Engine:
             self._moment(state, state.wake, position, received)
         else:
             self._moment(state, now, position, received)
+
+    def _pass_to(self, state: DeviceState, position: int, received: int) -> int:
+        """Look at everything that falls due until an entry that is no reading; gives its device time."""
+        self._pass(state, state.device_time(received), position, received)
+        now = max(state.passed, state.device_time(received))
+        state.seen, state.looked = now, state.newest
+        return now
 
     def _moment(self, state: DeviceState, at: int, position: int, received: int) -> None:
         """What falls due at a device time, and what may have changed by then."""

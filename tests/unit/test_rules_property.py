@@ -216,6 +216,15 @@ def test_nothing_is_missed_by_waiting_only_for_what_can_make_a_rule_true(
     assert run_by_time(engine_of(rules), log) == run_by_time(restless(rules), log)
 
 
+def test_a_reset_after_a_silence_does_not_turn_time_back() -> None:
+    """What time has made true stays so: the rule is held against the time that has passed since the newest
+    reading, not against that of the reading."""
+    rules = ruleset(rule("silent('5s') and times(crossed(speed, 0), '5s') >= 0", id="still", for_="0s"))
+    log = [(1, ("readings", "van-1", [(0, {})])), (4_000, ("tick", "van-1", None))]
+    found = run_by_time(engine_of(rules), [*log, (1, ("reset", "van-1", ["speed"]))])
+    assert found == [("still", NOON + 6_000)]
+
+
 def test_what_makes_the_rest_of_a_rule_true_lets_it_wait_for_time() -> None:
     """The door opens by a message such as came often before; nothing else comes until the hour is there."""
     rules = ruleset(rule("door_open and local_hour() >= 13", id="open", for_="0s"))
