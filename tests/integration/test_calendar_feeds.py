@@ -75,7 +75,7 @@ async def test_a_workshop_subscribes_to_its_visits(lab: Lab) -> None:
     again = icalendar.Calendar.from_ical(body)
     assert {str(e["uid"]) for e in again.walk("VEVENT")} == {e.uid.value for e in events}
     event = next(e for e in events if e.uid.value.startswith(coming))
-    assert event.summary.value == "Front brakes · Arden 5"
+    assert event.summary.value == "Front brakes · Arden 5 · HH-T 1"
     assert event.dtstart.value.utcoffset().total_seconds() == 3_600
     assert b"P0420" not in body
     assert b"Jana" not in body
