@@ -99,7 +99,7 @@ def test_the_owners_stories(demo: str, browser: Browser) -> None:
     watch = Watch(urlsplit(demo).netloc)
     watch.over(english.context)
     english.page = english.context.new_page()
-    the_first_load_is_small(english)
+    the_first_load_is_small(english, browser)
     a_choice_begun_is_gone_on_with(english)
     a_product_tells_what_is_next_and_how_it_is_used(english)
     without_a_connection_the_last_state_stands(english, watch)
@@ -126,13 +126,24 @@ def pause(start: Page) -> None:
     )
 
 
-def the_first_load_is_small(story: Story) -> None:
-    story.page.goto(f"{story.address}/me", wait_until="load")
-    bytes_read = story.page.evaluate(
-        "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
-        ".reduce((sum, entry) => sum + (entry.transferSize || 0), 0)"
-    )
-    assert 5_000 < bytes_read <= FIRST_LOAD_MOST, f"{bytes_read} bytes"
+def the_first_load_is_small(story: Story, browser: Browser) -> None:
+    """What a browser that has never been here reads from the wire, counted by the browser's own network log.
+
+    A context of its own, because the start page has brought the style sheet into the story's; it keeps
+    the session, for the question is what an owner's first look costs and not the sign-in.
+    """
+    kept = story.context.storage_state()
+    with browser.new_context(storage_state=kept, service_workers="block") as unvisited:
+        page = unvisited.new_page()
+        network = unvisited.new_cdp_session(page)
+        network.send("Network.enable")
+        network.send("Network.setCacheDisabled", {"cacheDisabled": True})
+        read: list[float] = []
+        network.on("Network.loadingFinished", lambda done: read.append(done["encodedDataLength"]))
+        page.goto(f"{story.address}/me", wait_until="load")
+        until(page, lambda: len(read) > 2)
+    assert 5_000 < sum(read) <= FIRST_LOAD_MOST, f"{read} bytes"
+    story.page.goto(f"{story.address}/me")
     story.look()
 
 
