@@ -1,6 +1,10 @@
 """Secrets in the database are sealed with keys that lie elsewhere, and stay so when the key changes."""
 
+import asyncio
+import contextlib
+import os
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from gateway.adapters.database import Seal, SqlDatabase
 from gateway.domain.access import Role
 from gateway.domain.accounts import Account
 from gateway.domain.webhooks import MANUFACTURER, SigningSecret, Webhook
-from gateway.ports import DatabaseUnavailableError
+from gateway.ports import DatabaseUnavailableError, Records
 
 APP, NEW, SIGNS = "JBSWY3DPEHPK3PXP", "KRSXG5CTMVRXEZLU", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ANA = Account(
@@ -105,10 +109,62 @@ async def test_a_rotation_that_was_cut_off_is_finished_at_the_next_start(
     assert await holds(await open_sealed()) == (ANA, HOOK), "all of it was sealed under the new one"
 
 
-async def test_with_another_key_nothing_starts_and_it_says_what_to_do(open_sealed: Open) -> None:
+async def test_a_rotation_sees_what_another_process_is_sealing(open_sealed: Open) -> None:
+    """Else the key that it has just used would be forgotten before its transaction is there to be seen."""
+    rotating, other = await open_sealed(), await open_sealed()
+    loop, begun = asyncio.get_running_loop(), list[Future[int]]()
+
+    def add_meanwhile(records: Records) -> None:
+        records.accounts.add(ANA)
+        begun.append(asyncio.run_coroutine_threadsafe(rotating.new_key(), loop))
+        with contextlib.suppress(TimeoutError):  # it has to wait for this transaction
+            begun[0].result(0.3)
+
+    await other.write(add_meanwhile)
+    assert await asyncio.wrap_future(begun[0]) == 2
+    assert (await holds(await open_sealed()))[0] == ANA
+
+
+async def test_two_rotations_at_once_lose_no_key(open_sealed: Open, tmp_path: Path) -> None:
+    one, other = await open_sealed(), await open_sealed()
+    await fill(one)
+    for _ in range(10):
+        assert await asyncio.gather(one.new_key(), other.new_key()) == [3, 3]
+        assert await holds(await open_sealed()) == (ANA, HOOK)
+    assert len((tmp_path / "database.key").read_text().split()) == 1
+
+
+async def test_with_another_key_nothing_starts_and_it_says_what_to_do(
+    open_sealed: Open, tmp_path: Path
+) -> None:
     await fill(await open_sealed())
+    Seal(tmp_path / "another.key").make()
     with pytest.raises(DatabaseUnavailableError, match="restore the file that belongs to this database"):
         await open_sealed("another.key")
+
+
+async def test_no_key_is_made_where_one_is_missing(open_sealed: Open, tmp_path: Path) -> None:
+    await fill(await open_sealed())
+    with pytest.raises(
+        DatabaseUnavailableError, match=r"gone\.key cannot be read.*Restore the one that belongs"
+    ):
+        await open_sealed("gone.key")
+    assert not (tmp_path / "gone.key").exists()
+
+
+def test_a_key_is_on_disk_before_anything_is_sealed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder too: a file in one that is not on disk is not there after the power has failed."""
+    synced: list[str] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
+    seal = Seal(tmp_path / "database.key")
+    for change in (seal.make, seal.add_key, seal.forget_old):
+        synced.clear()
+        change()
+        assert len(synced) == 2
+        assert synced[1] == str(tmp_path)
 
 
 async def test_a_broken_key_file_is_told_and_left_alone(open_sealed: Open, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from gateway.adapters.database.errors import translated
 from gateway.adapters.database.records import SqlRecords
 from gateway.adapters.database.rows import note_write
 from gateway.adapters.database.sealed_rows import kept, seal_again
-from gateway.adapters.database.sealing import Seal
+from gateway.adapters.database.sealing import Seal, is_sealed
 from gateway.ports import ChangeFeed, DatabaseUnavailableError, Records
 
 T = TypeVar("T")
@@ -80,8 +80,19 @@ class SqlDatabase:
                 with self._writing.begun() as connection:
                     schema.upgrade(connection)
             if self._seal is not None:
-                self._seal.make()
-                self._seal_again()
+                self._seal_all(self._seal)
+
+    def _seal_all(self, seal: Seal) -> None:
+        """What is not sealed under the newest key is from now on. A key is made where none is needed yet."""
+        with self._reading.begun() as connection:
+            found = list(kept(connection))
+        if not any(is_sealed(text) for _, text in found):
+            seal.make()
+        for place, text in found[:1]:
+            seal.open(text, place)  # says at the start that the key file is another one's
+        if not all(seal.newest(text) for _, text in found):
+            with self._writing.begun() as connection:
+                seal_again(connection, seal)
 
     async def new_key(self) -> int:
         """Seal every secret under a new key, and forget the others; gives how many secrets there are. What
@@ -90,25 +101,18 @@ class SqlDatabase:
         return await self._writing.run(self._new_key)
 
     def _new_key(self) -> int:
+        """The file changes only while nobody else writes: what another one has sealed, or is sealing, under
+        the key before is seen here, and two that make keys wait for each other."""
         if self._seal is None:
             raise DatabaseUnavailableError("This database was opened without a key file.")
-        self._seal.add_key()
-        count = self._seal_again()
-        self._seal.forget_old()
-        return count
-
-    def _seal_again(self) -> int:
-        """What is not sealed under the newest key is from now on; gives how many secrets there are."""
-        assert self._seal is not None
         with self._translating():
-            with self._reading.begun() as connection:
+            with self._writing.begun() as connection:
+                self._seal.add_key()
+                seal_again(connection, self._seal)
+            with self._writing.begun() as connection:
                 found = list(kept(connection))
-            for place, text in found[:1]:
-                self._seal.open(text, place)  # says at the start that the key file is another one's
-            if not all(self._seal.newest(text) for _, text in found):
-                with self._writing.begun() as connection:
-                    connection.exec_driver_sql("PRAGMA secure_delete=ON")  # nor in pages that are free now
-                    seal_again(connection, self._seal)
+                if all(self._seal.newest(text) for _, text in found):
+                    self._seal.forget_old()
         return len(found)
 
     async def write(self, work: Callable[[Records], T]) -> T:

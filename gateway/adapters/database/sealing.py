@@ -40,7 +40,6 @@ class Seal:
         self._lock = threading.Lock()
         self._seen: tuple[int, int, int] | None = None
         self._keys: dict[str, AESGCM] = {}
-        self._first = ""
 
     def make(self) -> None:
         """Make the file with a key, readable by this user alone, when it is missing. Raises
@@ -50,15 +49,15 @@ class Seal:
 
     def seal(self, text: str, place: str) -> str:
         """The text as it is kept at `place`, under the newest key. Raises DatabaseUnavailableError."""
-        self._read()
+        name, key = self._read()
         nonce = self._random(NONCE_BYTES)
-        sealed = nonce + self._keys[self._first].encrypt(nonce, text.encode(), place.encode())
-        return f"{MARK}{self._first}:{urlsafe_b64encode(sealed).decode()}"
+        sealed = nonce + key.encrypt(nonce, text.encode(), place.encode())
+        return f"{MARK}{name}:{urlsafe_b64encode(sealed).decode()}"
 
     def open(self, kept: str, place: str) -> str:
         """What was sealed at `place`; a text of before that is not sealed as it is. Raises
         DatabaseUnavailableError where the key is missing or somebody else wrote it."""
-        if not kept.startswith(MARK):
+        if not is_sealed(kept):
             return kept
         name, _, sealed = kept.removeprefix(MARK).partition(":")
         if name not in self._keys:
@@ -76,8 +75,8 @@ class Seal:
 
     def newest(self, kept: str) -> bool:
         """Whether a text is sealed, and under the newest key."""
-        self._read()
-        return kept.startswith(f"{MARK}{self._first}:")
+        name, _ = self._read()
+        return kept.startswith(f"{MARK}{name}:")
 
     def add_key(self) -> None:
         """A new key in front; those of before still open. Raises DatabaseUnavailableError."""
@@ -89,7 +88,8 @@ class Seal:
 
     # --- the file
 
-    def _read(self) -> None:
+    def _read(self) -> tuple[str, AESGCM]:
+        """The newest key and its name."""
         with self._lock:
             try:
                 told = self.path.stat()
@@ -99,7 +99,8 @@ class Seal:
             if seen != self._seen:
                 keys = self._stored()
                 self._keys = {_name(key): AESGCM(key) for key in keys}
-                self._first, self._seen = _name(keys[0]), seen
+                self._seen = seen
+            return next(iter(self._keys.items()))
 
     def _stored(self) -> list[bytes]:
         try:
@@ -129,11 +130,30 @@ class Seal:
                 made.unlink()
             else:
                 made.replace(self.path)
+            _sync_folder(self.path.parent)
         except OSError as error:
             raise self._trouble("written", error) from error
 
     def _trouble(self, what: str, error: OSError) -> DatabaseUnavailableError:
-        return DatabaseUnavailableError(f"The key file {self.path} cannot be {what}: {error.strerror}.")
+        todo = (
+            " Restore the one that belongs to this database." if isinstance(error, FileNotFoundError) else ""
+        )
+        return DatabaseUnavailableError(f"The key file {self.path} cannot be {what}: {error.strerror}.{todo}")
+
+
+def is_sealed(kept: str) -> bool:
+    """Whether a text as it is kept needs a key."""
+    return kept.startswith(MARK)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file is there after the power has failed only if its folder is on disk, too: what is sealed under a
+    key that is not is lost."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _key(line: str) -> bytes:
