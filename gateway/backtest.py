@@ -8,6 +8,7 @@ import contextlib
 import gc
 import json
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -236,7 +237,9 @@ class Share:
 
     def there(self, pipe: Connection) -> None:
         """What comes of the devices that fall to it, told through a pipe: now and then how far it is; the
-        latest time that it knows; and, when it has been told the latest of all, the rest."""
+        latest time that it knows; and, when it has been told the latest of all, the rest. Whoever interrupts
+        the command interrupts every process; then the command ends the others."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             backtests, ignored = self._taken(lambda *now: pipe.send(("far", now)))
             pipe.send(("last", backtests[0].last))
@@ -256,7 +259,9 @@ class Share:
 
 
 def elsewhere(shares: Sequence[Share]) -> list[Part]:
-    """What comes of all shares, each taken by a process of its own. Raises RecordingError."""
+    """What comes of all shares, each taken by a process of its own. Raises RecordingError; and CannotStartError
+    where one has ended before it had said all, for a broken pipe of ours is not one of who reads the report.
+    """
     forked = multiprocessing.get_context("fork")
     pipes: list[Any] = []
     processes = []
@@ -271,8 +276,10 @@ def elsewhere(shares: Sequence[Share]) -> list[Part]:
         for pipe in pipes:
             pipe.send(max(latest, default=None))
         return _answers(pipes, "part")
-    except EOFError as error:
-        raise RuntimeError("a process that took readings has ended early") from error
+    except (EOFError, ConnectionError) as error:
+        raise CannotStartError(
+            "a process that took readings has ended early; where memory is short, try fewer: --jobs 1"
+        ) from error
     finally:
         for process in processes:
             process.terminate()
@@ -376,9 +383,9 @@ async def _extent(series: TimeSeries, devices: Sequence[str]) -> tuple[int, int]
     """ts of the first and of the last reading; nothing lies between (0, -1)."""
     first, last = [], []
     for device in devices:
-        for signal, (newest, _) in (await series.latest(device)).items():
+        for name, (newest, _) in (await series.latest(device)).items():
             last.append(newest)
-            oldest = await series.readings(device, signal, start=None, end=None, after=None, limit=1)
+            oldest = await series.readings(device, name, start=None, end=None, after=None, limit=1)
             first += [ts for ts, _ in oldest]
     return min(first, default=0), max(last, default=-1)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 from rules_case import CATALOGUE, NOON, rule, ruleset
 
 from config import settings as configuration
-from gateway.backtest import Job, Share, from_file
+from gateway.backtest import Job, Share, elsewhere, from_file
+from gateway.domain.errors import CannotStartError
 from gateway.recordings import RecordingError
 from rules.backtest import Event, KnownDevice, Truth
 
@@ -83,3 +87,39 @@ def test_a_fault_in_the_file_is_said_by_the_command_itself(tmp_path: Path) -> No
     path.write_text(f"device,ts,speed\nvan-01,{NOON},95\nvan-02,yesterday,1\n", encoding="utf-8")
     with pytest.raises(RecordingError, match="row 3: 'yesterday' is no time"):
         from_file(job(*ALONE, processes=2), path)
+
+
+class KilledAtOnce(Share):
+    """Its process is killed while it reads."""
+
+    def there(self, pipe: Connection) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledWaiting(Share):
+    """Its process is killed while it waits for the others."""
+
+    def there(self, pipe: Connection) -> None:
+        pipe.send(("last", None))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("killed", [KilledAtOnce, KilledWaiting])
+def test_a_process_that_is_killed_is_told_and_no_success(tmp_path: Path, killed: type[Share]) -> None:
+    path, asked = write(tmp_path / "readings.csv", rows=300), job(*ALONE, processes=2)
+    with pytest.raises(CannotStartError, match="ended early; where memory is short, try fewer: --jobs 1"):
+        elsewhere([Share(asked, path, 0), killed(asked, path, 1)])
+
+
+class Interrupted(Share):
+    """Its process is interrupted, as all are by Ctrl-C, while it reads."""
+
+    def mine(self, device: str) -> bool:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().mine(device)
+
+
+def test_the_processes_leave_an_interrupt_to_the_command(tmp_path: Path) -> None:
+    path, asked = write(tmp_path / "readings.csv", rows=300), job(*ALONE, processes=2)
+    shares = [Interrupted(asked, path, number) for number in range(2)]
+    assert elsewhere(shares) == elsewhere([Share(asked, path, number) for number in range(2)])
