@@ -259,9 +259,8 @@ class Share:
 
 
 def elsewhere(shares: Sequence[Share]) -> list[Part]:
-    """What comes of all shares, each taken by a process of its own. Raises RecordingError; and CannotStartError
-    where one has ended before it had said all, for a broken pipe of ours is not one of who reads the report.
-    """
+    """What comes of all shares, each taken by a process of its own. Raises RecordingError; and
+    CannotStartError where one ended before it had said all: a broken pipe of ours is no reader that left."""
     forked = multiprocessing.get_context("fork")
     pipes: list[Any] = []
     processes = []

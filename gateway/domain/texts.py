@@ -287,9 +287,11 @@ def _plural_form(language: str, count: float) -> str:
 
 @lru_cache(maxsize=4_096, typed=True)
 def _written(language: str, value: float, decimals: int | None) -> str:
-    """A number as the language writes it; the same few are written on every page."""
+    """A number as the language writes it; the same few are written on every page. Nothing has no sign, for
+    0.0 and -0.0 are kept as one."""
     pattern = "#,##0.##" if decimals is None else f"#,##0.{'0' * decimals}".rstrip(".")
-    return str(format_decimal(value, format=pattern, locale=_locale(language)))
+    text = str(format_decimal(value, format=pattern, locale=_locale(language)))
+    return text if text.strip("-0.,") else text.lstrip("-")
 
 
 @lru_cache(maxsize=4_096)

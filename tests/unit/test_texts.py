@@ -80,6 +80,14 @@ def test_numbers_with_units_and_locale() -> None:
     assert TEXTS.price("en", None, None) is None
 
 
+def test_nothing_has_no_sign_whichever_was_written_first() -> None:
+    """-0.04 °C is rounded to -0.0, which is kept under the same key as every 0.0 of every page."""
+    for value in (-0.0, 0.0, -0.001, 0):
+        assert TEXTS.number("en", value) == "0"
+        assert TEXTS.number("de", value, 1) == "0,0"
+    assert TEXTS.number("en", -0.1) == "-0.1"
+
+
 def test_numbers_beyond_any_measure_are_written_plainly() -> None:
     assert TEXTS.number("en", 10**27) == "1.00e+27"
     assert TEXTS.number("de", 10**400) == "1.00e+400"
