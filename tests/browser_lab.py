@@ -1,12 +1,15 @@
 """What tests in a real browser share: how it is started, and a watch over what no page may do."""
 
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import BrowserContext, Page, Request, Response
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, expect
+from real_parts import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -17,6 +20,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
+expect.set_options(timeout=PATIENCE_S * 1000)
 WIDTHS = (360, 820, 1440)
 """Of a phone, a tablet and a desk, in pixels."""
 ALL_FACES = os.environ.get("TOUCHPOINT_TEST_FACES") == "all"
@@ -28,12 +32,29 @@ def told_in(*of: T, first: int = 0) -> list[T]:
     return list(of) if ALL_FACES else [of[first]]
 
 
+def opened(browser: Browser, **options: Any) -> BrowserContext:
+    """A visitor's browser, as patient as a busy machine asks for."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    return context
+
+
+def until(page: Page, holds: Callable[[], bool], what: str) -> None:
+    """Wait, while the page goes on, for what nothing announces."""
+    stop = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < stop, f"not within {PATIENCE_S} s: {what}"
+        page.wait_for_timeout(50)
+
+
 @dataclass
 class Watch:
     """Everything that must not happen on any page: errors, foreign hosts, refused requests."""
 
     host: str
     wrong: list[str] = field(default_factory=list)
+    expected: str = "\0"
+    """A part of what the browser may say all the same."""
 
     def over(self, context: BrowserContext) -> None:
         context.on("page", self._page)
@@ -45,7 +66,7 @@ class Watch:
         page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
 
     def _said(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
+        if kind in ("error", "warning") and self.expected not in text:
             self.wrong.append(f"console: {text}")
 
     def _request(self, request: Request) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from typing import Any
 
 import aiomqtt
+from real_parts import PATIENCE_S
 
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import Broker, MqttSource
@@ -67,7 +68,7 @@ class HeldJournal:
         return [payload for _, payload in self.messages]
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
     """Wait for something that another process brings about and nothing announces."""
     try:
         async with asyncio.timeout(seconds):
@@ -113,5 +114,5 @@ async def publish(url: str, messages: Sequence[Message], *, qos: int = 1, retain
         for start in range(0, len(messages), 500):
             chunk = messages[start : start + 500]
             await asyncio.gather(
-                *(client.publish(t, p, qos=qos, retain=retain, timeout=30) for t, p in chunk)
+                *(client.publish(t, p, qos=qos, retain=retain, timeout=PATIENCE_S) for t, p in chunk)
             )

@@ -5,7 +5,9 @@ the test skip with its reason; with ``CI=true`` it is an error, so that nothing 
 excepted, which Debian does not package).
 """
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -20,13 +22,36 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 180
+"""For what takes a second here and may take a minute where four such tests share two slow cores."""
+
+
+def ports_of_ours() -> range:
+    """Ports that the kernel gives to nobody who asks for any port, and no other process of this run chooses:
+    what was chosen is still free when a program opens it seconds later. Empty where the kernel gives all."""
+    try:
+        given_away = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        given_away = 32_768
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    share = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(FIRST_PORT + int(worker), given_away, share)
+
+
+FIRST_PORT = 20_000
+_ahead: list[int] = []
+"""Ports of ours that were not given yet; each comes once before any comes again."""
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nobody listens on, and that nobody else takes before we open it."""
+    for _ in range(1_000):
+        if not _ahead:
+            _ahead.extend(random.SystemRandom().sample(ours := ports_of_ours(), len(ours)))
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", _ahead.pop() if _ahead else 0))
+            return int(probe.getsockname()[1])
+    raise AssertionError("no port is free on loopback")
 
 
 def need(program: str, package: str) -> str:
@@ -38,7 +63,9 @@ def need(program: str, package: str) -> str:
     return path
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60, *, every: float = 0.01) -> None:
+def wait_until(
+    condition: Callable[[], bool], what: str, seconds: float = PATIENCE_S, *, every: float = 0.01
+) -> None:
     """Polls a condition outside our process that nothing announces, such as a port being opened."""
     end = time.monotonic() + seconds
     while not condition():

@@ -30,7 +30,6 @@ def running_demo(folder: Path) -> Iterator[str]:
         wait_until(
             lambda: process.poll() is not None or address.search(log.read_text(errors="replace")) is not None,
             "the demo prints its address",
-            seconds=180,
         )
         found = address.search(log.read_text(errors="replace"))
         assert found is not None, log.read_text(errors="replace")[-3000:]

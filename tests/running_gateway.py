@@ -18,7 +18,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from gateway_lab import TOUCHPOINT, GatewayProcess
-from real_parts import end, wait_until
+from real_parts import PATIENCE_S, end, wait_until
 
 from gateway.cli import main
 
@@ -40,7 +40,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def touchpoint(
-    *arguments: str | Path, settings: Mapping[str, str] | None = None, timeout: float = 60
+    *arguments: str | Path, settings: Mapping[str, str] | None = None, timeout: float = PATIENCE_S
 ) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end, whatever its status; it never shows a traceback."""
     done = subprocess.run(
@@ -105,7 +105,7 @@ def fetch(url: str, method: str = "GET", body: Any = None, token: str = "") -> A
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status, text = answer.status, answer.read().decode()
     except urllib.error.HTTPError as refused:
         with refused:
@@ -136,15 +136,13 @@ class RunningGateway(GatewayProcess):
             return {fault["what"]: fault["detail"] for fault in answer.body["wrong"]}
         return {}
 
-    def until_wrong(self, what: str, seconds: float = 90) -> str:
+    def until_wrong(self, what: str) -> str:
         """The detail, once health names this part."""
-        wait_until(lambda: what in self.wrong(), f"health names the {what}", seconds, every=0.05)
+        wait_until(lambda: what in self.wrong(), f"health names the {what}", every=0.05)
         return self.wrong()[what]
 
-    def until_total(self, metric: str, at_least: float, seconds: float = 60) -> None:
-        wait_until(
-            lambda: self.total(metric) >= at_least, f"{metric} reaches {at_least:g}", seconds, every=0.05
-        )
+    def until_total(self, metric: str, at_least: float) -> None:
+        wait_until(lambda: self.total(metric) >= at_least, f"{metric} reaches {at_least:g}", every=0.05)
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """The answer to an operator; anything but 2xx fails, and says what was wrong."""
@@ -223,15 +221,15 @@ class Publisher:
         """Hand over; waits only while so much is under way that packet ids run short."""
         for start in range(0, len(messages), UNDER_WAY):
             part = messages[start : start + UNDER_WAY]
-            wait_until(lambda: self._sent - self._taken <= UNDER_WAY, "the broker takes messages", 60)
+            wait_until(lambda: self._sent - self._taken <= UNDER_WAY, "the broker takes messages")
             self._sent += len(part)
             for topic, payload in part:
                 assert self._client.publish(topic, payload, qos=1).rc == paho.MQTT_ERR_SUCCESS
 
-    def close(self, seconds: float = 60) -> None:
+    def close(self) -> None:
         """Return when the broker has taken everything."""
         try:
-            wait_until(lambda: self._taken == self._sent, "the broker takes everything", seconds)
+            wait_until(lambda: self._taken == self._sent, "the broker takes everything")
         finally:
             self._client.disconnect()
             self._client.loop_stop()

@@ -27,7 +27,7 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gateway_lab import wait_for
+from gateway_lab import WORKSHOP, wait_for
 from real_parts import Mosquitto
 from running_gateway import RunningGateway, now_ms, publish, running_gateway, telemetry
 
@@ -43,14 +43,6 @@ RULE = """- id: bench-pages
   when: pad_wear_front >= 80
   touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
 """
-ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
-WORKSHOP = {
-    "id": "nord",
-    "name": "Autohaus Nord",
-    "bays": ["Bay 1", "Bay 2"],
-    "hours": ALL_DAY,
-    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
-}
 
 
 def tell(name: str, value: float, unit: str, limit: float | None = None, how: str = "") -> None:
@@ -69,7 +61,7 @@ def percentile(values: Sequence[float], part: float) -> float:
 
 def populate(gateway: RunningGateway) -> list[dict[str, str]]:
     """Owners with a car whose pads are worn; their cookies."""
-    gateway.api("POST", "workshops", WORKSHOP)
+    gateway.api("POST", "workshops", WORKSHOP | {"bays": ["Bay 1", "Bay 2"]})
     for number in range(OWNERS):
         name = f"owner-{number}"
         gateway.owner(name, [])

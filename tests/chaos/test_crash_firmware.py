@@ -57,7 +57,7 @@ VISITED = {
     "updates.tell_operator: written", "updates.tell_operator: committed",
 }  # fmt: skip
 """What the story has to come by: beginnings of labels."""
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240 + 60 * max(CRASHES or 60, STEP.count(";")))]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600 + 60 * max(CRASHES or 60, STEP.count(";")))]
 
 
 class Fragile:

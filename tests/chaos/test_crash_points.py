@@ -37,9 +37,9 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from cryptography.hazmat.primitives.asymmetric import ec
-from gateway_lab import wait_for
+from gateway_lab import WORKSHOP, wait_for
 from mail_lab import REPLIES, WORKSHOP_MAIL, Invited, invites, reply
-from real_parts import ROOT, Mosquitto, end, free_port, wait_until
+from real_parts import PATIENCE_S, ROOT, Mosquitto, end, free_port, wait_until
 from running_gateway import RunningGateway, fetch, names, now_ms, publish, telemetry
 
 CRASHES = int(os.environ.get("TOUCHPOINT_TEST_CRASHES", "2"))
@@ -50,15 +50,6 @@ STEP = os.environ.get("TOUCHPOINT_TEST_STEP", "")
 ONE, EACH = ("all",), ("web", "ingest", "deliver")
 """The gateway as one process, and as one for each role."""
 
-OPEN_ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
-WORKSHOP = {
-    "id": "nord",
-    "name": "Autohaus Nord",
-    "bays": ["Bay 1"],
-    "hours": OPEN_ALL_DAY,
-    "books": "on_request",
-    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
-}
 WAITING = "SELECT count(*) FROM outbox WHERE state IN ('pending', 'leased', 'dead') AND due_at <= {}"
 RESETS = "SELECT count(*) FROM outbox WHERE channel = 'journal' AND payload LIKE '%reset%' AND state = 'sent'"
 RULE = """
@@ -81,7 +72,7 @@ VISITED = {
       for when in ("written", "committed")),
 }  # fmt: skip
 """What the story has to come by: beginnings and ends of labels."""
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240 + 40 * (CRASHES or 100))]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600 + 40 * (CRASHES or 100))]
 
 
 class Receiver(ThreadingHTTPServer):
@@ -96,7 +87,7 @@ class Receiver(ThreadingHTTPServer):
         """{webhook-id: bodies}"""
         self.mails: dict[str, list[EmailMessage]] = defaultdict(list)
         """{Message-ID: as often as it came}"""
-        self.smtp = Controller(self, hostname="127.0.0.1", port=free_port())
+        self.smtp = Controller(self, hostname="127.0.0.1", port=free_port(), ready_timeout=PATIENCE_S)
         self.smtp.start()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -178,7 +169,7 @@ class Fragile(RunningGateway):
 
     def ready(self) -> None:
         """Every role says so."""
-        wait_until(self._all_ready, f"{self.roles} are ready; their log: {self.folder / 'gateway.log'}", 90)
+        wait_until(self._all_ready, f"{self.roles} are ready; their log: {self.folder / 'gateway.log'}")
 
     def _all_ready(self) -> bool:
         if self.ended():  # two roles may come by the same step, each in its own time
@@ -220,7 +211,7 @@ class Fragile(RunningGateway):
             try:
                 return self._call(method, path, body, key, token)
             except (OSError, http.client.HTTPException):
-                wait_until(self.ended, "what does not answer has died", 60)
+                wait_until(self.ended, "what does not answer has died")
                 self.revive()
 
     def _call(self, method: str, path: str, body: Any, key: str, token: str) -> Any:
@@ -275,7 +266,7 @@ class Telling:
                 found[:] = [condition()]
             return bool(found and found[0])
 
-        wait_for(look, what, 90)
+        wait_for(look, what)
         return found[0]
 
     def post(self, path: str, body: Any = None, owner: str = "") -> Any:
@@ -406,7 +397,7 @@ def _people(telling: Telling) -> None:
     """Owners who are never asleep, with phones, addresses and cars, a workshop that is reached by mail, and
     the manufacturer's own system."""
     gateway, receiver = telling.gateway, telling.receiver
-    gateway.persist("POST", "workshops", WORKSHOP, "workshop")
+    gateway.persist("POST", "workshops", WORKSHOP | {"books": "on_request"}, "workshop")
     gateway.persist("PUT", "workshops/nord/calendar", {"reach": "mail", "email": WORKSHOP_MAIL})
     webhook = {"audience": "manufacturer", "url": f"{receiver.url}/hooks"}
     gateway.persist("POST", "webhooks", webhook, "webhook")

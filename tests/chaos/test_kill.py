@@ -49,7 +49,7 @@ RULE = """
   touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
 """
 
-pytestmark = pytest.mark.timeout(120 + 20 * KILLS)
+pytestmark = pytest.mark.timeout(600 + 20 * KILLS)
 
 
 def wear(car: int, step: int) -> int:

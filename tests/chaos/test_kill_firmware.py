@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from firmware_lab import Works
-from real_parts import end, free_port, listens, wait_until
+from real_parts import PATIENCE_S, end, free_port, listens, wait_until
 
 from firmware_api import actions, releases, rollouts, signing
 from firmware_api.actions import Offer
@@ -181,9 +181,9 @@ def test_no_report_that_was_answered_is_lost(works: Works) -> None:
             [sys.executable, "-c", SERVER, str(works.store.folder), str(port), str(Path(__file__).parent)]
         )
         try:
-            wait_until(lambda: listens(port), "the server listens", 30)
-            stop = time.monotonic() + dice.uniform(0.05, 0.5)
-            answered += until_killed(port, token, action, f"{kill}", server, stop)
+            wait_until(lambda: listens(port), "the server listens")
+            after = dice.uniform(0.05, 0.5)
+            answered += until_killed(port, token, action, f"{kill}", server, after)
         finally:
             end(server, signal.SIGKILL)
     lines = works.store.read(lambda c: actions.history(c, action, 10_000))
@@ -193,10 +193,11 @@ def test_no_report_that_was_answered_is_lost(works: Works) -> None:
 
 
 def until_killed(
-    port: int, token: str, action: int, name: str, server: subprocess.Popen[bytes], stop: float
+    port: int, token: str, action: int, name: str, server: subprocess.Popen[bytes], after: float
 ) -> list[str]:
-    """Reports as fast as they are answered; the server is killed on the way. What was answered 200."""
-    line, done = http.client.HTTPConnection("127.0.0.1", port, timeout=10), []
+    """Reports as fast as they are answered; the server is killed on the way, so many seconds after its first
+    answer. What was answered 200."""
+    line, done, stop = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S), [], float("inf")
     headers = {"Authorization": f"TargetToken {token}", "Content-Type": "application/json"}
     for number in range(150):
         if time.monotonic() > stop:
@@ -214,6 +215,7 @@ def until_killed(
             answer.read()
         except (OSError, http.client.HTTPException):
             break
+        stop = min(stop, time.monotonic() + after)
         if answer.status == 200:
             done.append(said)
     line.close()

@@ -13,34 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from gateway_lab import wait_for
+from browser_lab import opened, until
+from gateway_lab import PADS, WORKSHOP, wait_for
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from real_parts import Mosquitto
+from real_parts import PATIENCE_S, Mosquitto
 from running_gateway import RunningGateway, now_ms, publish, running_gateway, telemetry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE_MS = 120_000
 MOST_TABS = 150
 KNOWN = {"address": "Hafenstraße 1", "phone": "040 1"}
 """What a caller can be asked."""
-RULE = """- id: pads
-  version: 1
-  kind: car
-  purpose: maintenance
-  severity: advice
-  when: pad_wear_front >= 80
-  touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
-"""
-OPEN_ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
-WORKSHOP = {
-    "id": "nord",
-    "name": "Autohaus Nord",
-    "bays": ["Bay 1"],
-    "hours": OPEN_ALL_DAY,
-    "books": "on_request",
-    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
-}
 TAP = """async ([tag, action]) => {
     const all = await self.registration.getNotifications();
     const waits = [], event = new NotificationEvent('notificationclick', {
@@ -92,7 +75,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A workshop that answers requests, and three owners who have just been asked."""
     folder = tmp_path_factory.mktemp("house")
     (folder / "mosquitto").mkdir()
-    (folder / "rules.yaml").write_text(RULE)
+    (folder / "rules.yaml").write_text(PADS)
     broker = Mosquitto(folder=folder / "mosquitto").start()
     try:
         rules = json.dumps([str(folder / "rules.yaml")])
@@ -100,7 +83,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             gateway.start()
             # A process of its own: the browser's loop runs in ours.
             gateway.token = gateway.run("token", "create", "--role", "operator").split()[-1]
-            gateway.api("POST", "workshops", WORKSHOP)
+            gateway.api("POST", "workshops", WORKSHOP | {"books": "on_request"})
             for owner in ("jana", "omar", "ada"):
                 gateway.api("POST", "owners", {"id": owner, "name": owner.title(), "language": "en", **KNOWN})
                 gateway.api("PUT", f"owners/{owner}/consents/maintenance", {"granted": True})
@@ -109,7 +92,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 car = {"id": f"car-{owner}", "kind": "car", "owner": owner, "workshop": "nord"}
                 gateway.api("POST", "devices", car)
                 publish(broker.url, [telemetry(f"car-{owner}", now_ms(), speed=0, pad_wear_front=90)])
-            wait_for(lambda: len(gateway.all("touchpoints")) == 3, "everybody is asked", 120)
+            wait_for(lambda: len(gateway.all("touchpoints")) == 3, "everybody is asked")
             yield House(gateway)
     finally:
         broker.stop()
@@ -117,9 +100,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    opened = browser.new_context(locale="en-GB", timezone_id="Europe/Berlin")
-    yield opened
-    opened.close()
+    with opened(browser, locale="en-GB", timezone_id="Europe/Berlin") as made:
+        yield made
 
 
 def test_a_button_of_a_notification_answers_without_a_page(house: House, context: BrowserContext) -> None:
@@ -134,8 +116,7 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
     seen: list[Any] = []
     devtools.on("ServiceWorker.workerRegistrationUpdated", lambda said: seen.extend(said["registrations"]))
     devtools.send("ServiceWorker.enable")
-    expect.set_options(timeout=PATIENCE_MS)
-    page.wait_for_function("navigator.serviceWorker.controller !== null", timeout=PATIENCE_MS)
+    page.wait_for_function("navigator.serviceWorker.controller !== null")
     said = {
         "id": "delivery-1",
         "touchpoint": touchpoint["id"],
@@ -150,7 +131,9 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
             {"action": "other_time", "title": "Other time"},
         ],
     }
-    registration = next(one["registrationId"] for one in seen if one["scopeURL"].startswith(house.address))
+    ours = (one["registrationId"] for one in seen if one["scopeURL"].startswith(house.address))
+    until(page, lambda: bool(seen), "the browser tells of the service worker")
+    registration = next(ours)
     devtools.send(
         "ServiceWorker.deliverPushMessage",
         {"origin": house.address, "registrationId": registration, "data": json.dumps(said)},
@@ -167,7 +150,7 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
     after = until_shown(page, "Requested. The workshop will answer.")
     assert (after["tag"], after["actions"], after["silent"]) == (touchpoint["id"], [], True)
     assert house.answer("jana") == ("book", "web_push")
-    assert [opened.url for opened in context.pages] == [f"{house.address}/me/ledger"]
+    assert [one.url for one in context.pages] == [f"{house.address}/me/ledger"]
 
 
 def until_shown(page: Page, body: str) -> Any:
@@ -182,7 +165,7 @@ def until_shown(page: Page, body: str) -> Any:
                 await new Promise(requestAnimationFrame);
             }
         }""",
-        [body, PATIENCE_MS],
+        [body, PATIENCE_S * 1000],
     )
     assert found is not None, f"no notification said {body}"
     return found
@@ -194,10 +177,10 @@ def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserCon
     owner.goto(f"{house.address}/me")
     go_to(owner, owner.locator("article.matter h2 a"))
     owner.keyboard.press("Enter")
-    owner.wait_for_url("**/me/touchpoints/*", timeout=PATIENCE_MS)
+    owner.wait_for_url("**/me/touchpoints/*")
     go_to(owner, owner.locator("button.slot").first)
     owner.keyboard.press("Enter")
-    wait_for(lambda: house.answer("omar") is not None, "the owner has answered", 120)
+    wait_for(lambda: house.answer("omar") is not None, "the owner has answered")
     assert house.answer("omar") == ("book", "page")
 
     # The workshop says yes, and on the day that it is done.
@@ -206,7 +189,7 @@ def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserCon
     waiting = workshop.locator(".waiting", has_text="Omar")
     go_to(workshop, waiting.locator("form[action$='/confirm'] button"))
     workshop.keyboard.press("Space")
-    expect(waiting).to_have_count(0, timeout=PATIENCE_MS)
+    expect(waiting).to_have_count(0)
     [visit] = house.gateway.api("GET", "appointments?owner=omar")["items"]
     assert visit["state"] == "confirmed"
     house.the_day_has_come()
@@ -218,7 +201,7 @@ def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserCon
     go_to(workshop, workshop.locator("form[action$='/done'] p button"))
     workshop.keyboard.press("Enter")
     done = f"appointments/{visit['id']}"
-    wait_for(lambda: house.gateway.api("GET", done)["state"] == "done", "it is done", 120)
+    wait_for(lambda: house.gateway.api("GET", done)["state"] == "done", "it is done")
 
     # After-sales answers for an owner who calls.
     context.clear_cookies()  # another browser: an owner who is signed in would be asked first
@@ -233,13 +216,13 @@ def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserCon
     operator.keyboard.press("Enter")
     go_to(operator, operator.locator("button", has_text="Not now").first)
     operator.keyboard.press("Enter")
-    wait_for(lambda: house.answer("ada") is not None, "after-sales has answered", 120)
+    wait_for(lambda: house.answer("ada") is not None, "after-sales has answered")
     assert house.answer("ada") == ("not_now", "call_centre")
 
 
 def go_to(page: Page, wanted: Locator) -> None:
     """Go on by Tab until it has the focus, which can be seen."""
-    expect(wanted).to_be_visible(timeout=PATIENCE_MS)
+    expect(wanted).to_be_visible()
     for _ in range(MOST_TABS):
         page.keyboard.press("Tab")
         if wanted.evaluate("wanted => document.activeElement === wanted"):

@@ -9,23 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_lab import Watch
-from gateway_lab import wait_for
+from browser_lab import Watch, opened
+from gateway_lab import PADS, WORKSHOP, wait_for
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from real_parts import Mosquitto
 from running_gateway import RunningGateway, now_ms, publish, running_gateway, telemetry
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE_MS = 120_000
-RULES = """- id: pads
-  version: 1
-  kind: car
-  purpose: maintenance
-  severity: advice
-  when: pad_wear_front >= 80
-  touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
-- id: hot
+RULES = (
+    PADS
+    + """- id: hot
   version: 1
   kind: car
   purpose: safety
@@ -33,13 +27,7 @@ RULES = """- id: pads
   when: coolant_temperature >= 120
   touchpoint: {kind: hint}
 """
-WORKSHOP = {
-    "id": "nord",
-    "name": "Autohaus Nord",
-    "bays": ["Bay 1"],
-    "hours": {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")},
-    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
-}
+)
 
 
 @contextlib.contextmanager
@@ -74,7 +62,7 @@ def screen(gateway: RunningGateway, context: BrowserContext) -> Page:
 def test_at_the_wheel_only_what_is_critical_and_the_rest_once_it_is_parked(
     mosquitto: Mosquitto, tmp_path: Path, browser: Browser
 ) -> None:
-    context = browser.new_context(locale="en-GB", viewport={"width": 1280, "height": 480})
+    context = opened(browser, locale="en-GB", viewport={"width": 1280, "height": 480})
     with jana_and_her_car(mosquitto.url, tmp_path) as gateway:
         watch = Watch(f"127.0.0.1:{gateway.port}")
         watch.over(context)
@@ -85,24 +73,24 @@ def test_at_the_wheel_only_what_is_critical_and_the_rest_once_it_is_parked(
         page = screen(gateway, context)
         # It drives, and its pads are worn: found, and held.
         says(speed=80, pad_wear_front=90, coolant_temperature=90)
-        expect(page.locator(".display-top .mid")).to_contain_text("Driving", timeout=PATIENCE_MS)
-        wait_for(lambda: states(gateway) == {"pads": "deferred"}, "the pads wait", 60)
+        expect(page.locator(".display-top .mid")).to_contain_text("Driving")
+        wait_for(lambda: states(gateway) == {"pads": "deferred"}, "the pads wait")
         expect(page.locator("main button")).to_have_count(0)
         # What is critical comes through, with nothing to type and one thing to tap.
         says(speed=80, coolant_temperature=125)
-        expect(page.locator("main .tag.critical")).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator("main .tag.critical")).to_be_visible()
         assert states(gateway) == {"pads": "deferred", "hot": "open"}
         page.locator("main form:has([value=noted]) button").click()
-        expect(page.locator("main button")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(page.locator("main button")).to_have_count(0)
         # Parked, it asks what it has held, by itself.
         says(speed=0, coolant_temperature=90)
         ended = json.dumps({"ts": now_ms(), "event": "trip_ended"}).encode()
         publish(mosquitto.url, [("touchpoint/v1/car-1/event", ended)])
-        expect(page.locator(".slot").first).to_be_visible(timeout=PATIENCE_MS)
+        expect(page.locator(".slot").first).to_be_visible()
         assert states(gateway) == {"pads": "open", "hot": "closed"}
         # Off again before anybody has answered: it is put away, not lost.
         says(speed=50)
-        expect(page.locator(".slot")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(page.locator(".slot")).to_have_count(0)
         assert states(gateway)["pads"] in ("open", "deferred")
         assert page.evaluate("window.neverReloaded") is True
         assert watch.wrong == []

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import Watch, axe_faults, too_wide
+from browser_lab import Watch, axe_faults, opened, too_wide
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -98,14 +98,14 @@ def pictures() -> Path | None:
 @pytest.mark.parametrize("locale", ["de-DE", "en-GB"])
 def test_every_page_is_sound(shared_demo: str, browser: Browser, locale: str) -> None:
     # axe runs as a script of the page, which the pages' own policy would rightly refuse.
-    context: BrowserContext = browser.new_context(locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)
+    context: BrowserContext = opened(browser, locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)
     watch = Watch(urlsplit(shared_demo).netloc)
     watch.over(context)
     page = context.new_page()
     page.goto(shared_demo)  # opens the doors of every face
     page.goto(f"{shared_demo}/me")
     # The story waits for the visitor: every face shows the most it ever does.
-    expect(page.locator("[data-push]")).to_be_visible(timeout=120_000)
+    expect(page.locator("[data-push]")).to_be_visible()
     walk = Walk(page, shared_demo, pictures() if locale == "de-DE" else None)
     for kind in walk.all():
         for width, dark in LOOKS:

@@ -13,12 +13,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, opened, told_in, too_wide
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-PATIENCE_MS = 90_000
 SMALLEST = """least => [...document.querySelectorAll('main button, main a.btn')]
     .map(e => [e, e.getBoundingClientRect()]).filter(([e, box]) => box.height && box.height < least - 0.5)
     .map(([e, box]) => `${e.textContent.trim()} ${box.height}`)"""
@@ -84,7 +83,7 @@ class Visitor:
 
     def tabs_to(self, wanted: Locator) -> None:
         """There by the Tab key alone."""
-        expect(wanted).to_be_visible(timeout=PATIENCE_MS)
+        expect(wanted).to_be_visible()
         for _ in range(120):
             if wanted.evaluate("e => e === document.activeElement"):
                 return
@@ -98,7 +97,8 @@ class Visitor:
 
 def visit(browser: Browser, address: str, language: str, scheme: Scheme) -> tuple[BrowserContext, Visitor]:
     """A browser of one's own; the first page opens all doors."""
-    context = browser.new_context(
+    context = opened(
+        browser,
         locale={"de": "de-DE", "en": "en-GB"}[language],
         timezone_id="Europe/Berlin",
         color_scheme=scheme,
@@ -125,7 +125,7 @@ def test_one_story_by_keyboard_from_the_car_to_the_workshop(shared_demo: str, br
     page = her.page
     # Parked, the car asks: all at once, in large.
     her.go("/car/car-keller")
-    expect(page.locator(".slot")).to_have_count(2, timeout=PATIENCE_MS)
+    expect(page.locator(".slot")).to_have_count(2)
     her.acts("/demo/pace", pace="1")
     for height in (480, 800):
         her.shows_large("car", 1280, height, target=76, text=20)
@@ -134,7 +134,7 @@ def test_one_story_by_keyboard_from_the_car_to_the_workshop(shared_demo: str, br
     her.acts("/demo/act", action="break_pump")
     her.acts("/demo/pace", pace="60")
     her.go("/panel/washer-keller")
-    expect(page.locator(".display-body")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator(".display-body")).to_be_visible()
     her.acts("/demo/pace", pace="1")
     for width, height in ((480, 320), (320, 480), (320, 240), (240, 320)):
         her.shows_large("panel", width, height, target=56, text=14)
@@ -205,5 +205,5 @@ def test_the_demo_shows_four_faces_and_lets_a_visitor_make_things_happen(visitor
     visitor.presses(page.locator(".make button[value=cross_border]"))
     said = "Österreich" if visitor.language == "de" else "Austria"
     expect(page.locator(".prompt")).to_contain_text(said)
-    expect(page.locator(".face .story")).to_contain_text(re.compile("Vignette|vignette"), timeout=PATIENCE_MS)
+    expect(page.locator(".face .story")).to_contain_text(re.compile("Vignette|vignette"))
     visitor.acts("/demo/pace", pace="1")

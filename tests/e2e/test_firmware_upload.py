@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser_lab import WIDTHS, Watch, axe_faults, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, opened, too_wide
 from firmware_lab import Works
 from gateway_lab import TOUCHPOINT
 from playwright.sync_api import Browser, expect
 from real_parts import end, free_port, listens, wait_until
 from running_gateway import environment, touchpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def address(works: Works) -> Iterator[str]:
             [str(TOUCHPOINT), "run", "--role", "web"], env=environment(settings), stdout=log, stderr=log
         )
     try:
-        wait_until(lambda: process.poll() is not None or listens(port), "the pages are served", 60)
+        wait_until(lambda: process.poll() is not None or listens(port), "the pages are served")
         assert process.poll() is None, (works.folder / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -78,7 +78,7 @@ def test_a_release_is_uploaded_with_its_progress(works: Works, desk: Desk, brows
     manifest, (path,) = works.signed(os.urandom(12 << 20), "2.0.0", sequence=2, notes={"en": "Quieter"})
     wrong = works.folder / "wrong.sig"
     wrong.write_text("AAAA")
-    context = browser.new_context(locale="en-GB", viewport={"width": 1440, "height": 900})
+    context = opened(browser, locale="en-GB", viewport={"width": 1440, "height": 900})
     context.add_cookies([{"name": "session-operator", "value": desk.secret, "url": address}])
     watch = Watch(urlsplit(address).netloc)
     watch.over(context)
@@ -95,10 +95,10 @@ def test_a_release_is_uploaded_with_its_progress(works: Works, desk: Desk, brows
     form.locator("[name=signatures]").set_input_files(wrong)
     form.locator("[name=files]").set_input_files(path)
     form.locator("button").click()
-    expect(form.locator("[data-said]")).not_to_be_empty(timeout=60_000)  # the signatures are none
+    expect(form.locator("[data-said]")).not_to_be_empty()  # the signatures are none
     form.locator("[name=signatures]").set_input_files(manifest.with_name(f"{manifest.name}.sig"))
     form.locator("button").click()
-    expect(page.get_by_text("Quieter")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Quieter")).to_be_visible()
     assert works.find("2.0.0") is not None
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
@@ -125,8 +125,8 @@ def test_pages_with_updates_on_them_are_sound(
     made = desk.api("POST", "firmware/rollouts", {"name": "November", "release": release.id, "plan": plan})
     desk.api("POST", f"firmware/rollouts/{made['id']}/start")
     asked = "SELECT 1 FROM actions WHERE consent = 'told'"
-    wait_until(lambda: known(works, asked), "the owner is asked", 90, every=0.2)
-    context = browser.new_context(locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)
+    wait_until(lambda: known(works, asked), "the owner is asked", every=0.2)
+    context = opened(browser, locale=locale, timezone_id="Europe/Berlin", bypass_csp=True)
     owner = desk.token("owner", "--subject", "jana")
     context.add_cookies(
         [

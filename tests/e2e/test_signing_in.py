@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import pyotp
 import pytest
 from aiosmtpd.controller import Controller
-from browser_lab import WIDTHS, Watch, axe_faults, told_in, too_wide
+from browser_lab import WIDTHS, Watch, axe_faults, opened, told_in, too_wide
 from gateway_lab import GatewayProcess
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from real_parts import free_port, wait_until
+from real_parts import PATIENCE_S, free_port, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PASSWORD = "a quiet blue kettle"
 
@@ -42,7 +42,7 @@ class Mailbox:
 
     def link(self, to: str) -> str:
         """The address in the newest mail to somebody."""
-        wait_until(lambda: any(who == to for who, _ in self.texts), f"a mail to {to}", 60, every=0.1)
+        wait_until(lambda: any(who == to for who, _ in self.texts), f"a mail to {to}", every=0.1)
         text = [said for who, said in self.texts if who == to][-1]
         self.texts.clear()
         found = re.search(r"http://\S+/sign-in/\S+", text)
@@ -74,7 +74,7 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     box, port = Mailbox(), free_port()
     smtp = free_port()
-    mail = Controller(box, hostname="127.0.0.1", port=smtp)
+    mail = Controller(box, hostname="127.0.0.1", port=smtp, ready_timeout=PATIENCE_S)
     mail.start()
     settings = {
         "TOUCHPOINT_WEB__PUBLIC_URL": f"http://localhost:{port}",
@@ -102,7 +102,8 @@ class Visitor:
         self.house = house
         self.folder = folder
         self.name = f"{locale[:2]}-{scheme}"
-        self.context: BrowserContext = browser.new_context(
+        self.context: BrowserContext = opened(
+            browser,
             locale=locale,
             color_scheme=scheme,
             timezone_id="Europe/Berlin",

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import FormData
 from garage import TEXTS
 from PIL import Image
+from real_parts import PATIENCE_S
 from web_lab import DAY, NORTH, NOW, Lab, web_lab
 
 from gateway.domain.access import Role
@@ -231,7 +232,7 @@ async def test_an_open_page_hears_of_an_answer_at_once(lab: Lab) -> None:
             jana("POST", f"touchpoints/{touchpoint.id}/answer", {"action": "noted"})
         )
         heard = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while b"event: change" not in heard:
                 heard += await stream.content.readany()
         assert (await answered).status == 201

@@ -95,7 +95,7 @@ async def check(caller: Caller, endpoint: Endpoint, path: str, body: Any) -> Non
         assert answer.body["detail"]
 
 
-@pytest.mark.timeout(600)  # some six thousand requests
+@pytest.mark.timeout(900)  # some six thousand requests
 async def test_one_strange_value_anywhere_is_taken_or_refused(lab: Lab) -> None:
     objects = await cast(lab)
     caller = await lab.caller(Role.OPERATOR)

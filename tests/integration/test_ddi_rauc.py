@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from firmware_lab import Works, serving
-from real_parts import ROOT, end
+from real_parts import PATIENCE_S, ROOT, end
 
 CLIENT = ROOT / ".venv" / "rauc-hawkbit"
 DEVICE = "rauc-1"
@@ -79,7 +79,7 @@ class Machine:
 
     async def ends(self, action: int) -> str:
         """The state in which an action comes to rest."""
-        for _ in range(400):
+        for _ in range(PATIENCE_S * 20):
             held = self.works.action(action)
             if not held["open"]:
                 return str(held["state"])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from firmware_lab import SwuMaker, Works, serving
-from real_parts import end, need
+from real_parts import PATIENCE_S, end, need
 
 DEVICE = "swu-1"
 
@@ -61,7 +61,7 @@ class Machine:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that another process brings about."""
-        for _ in range(600):
+        for _ in range(PATIENCE_S * 20):
             if condition():
                 return
             await asyncio.sleep(0.05)

@@ -10,7 +10,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 from garage import HOUR, SIGNALS, SUNDAY_NIGHT, TEXTS, World, at, open_world
-from real_parts import Mosquitto
+from real_parts import PATIENCE_S, Mosquitto
 
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.mqtt import Broker
@@ -277,7 +277,7 @@ async def test_who_announces_waits_for_what_somebody_else_is_sending(world: Worl
             await asyncio.sleep(0.001)
         assert not caller.done()
         slow.gate.set()
-        await asyncio.wait_for(caller, 60)
+        await asyncio.wait_for(caller, PATIENCE_S)
     assert len(slow.sent) == 1
 
 
@@ -298,7 +298,7 @@ class Display:
         self.client.loop_start()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 await asyncio.sleep(0.01)
 

@@ -7,14 +7,16 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gateway_lab import TOUCHPOINT
-from real_parts import end, free_port, listens, wait_until
+from real_parts import PATIENCE_S, end, free_port, listens, wait_until
 from running_gateway import TRACEBACK, environment, fetch
+
+pytestmark = pytest.mark.timeout(900)
 
 STORY = ("touchpoint", "answer", "appointment", "done", "feedback")
 ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -28,7 +30,7 @@ def headless(until: float, temp: Path, seed: int = 7) -> list[dict[str, Any]]:
         env=environment({}) | {"TMPDIR": str(temp)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=850,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -67,9 +69,10 @@ def test_the_whole_story_goes_from_touchpoint_to_feedback(tmp_path: Path) -> Non
 def below(pid: int) -> Iterator[int]:
     """All processes that stand below one, as long as they run."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            yield int(child)
-            yield from below(int(child))
+        with suppress(FileNotFoundError):  # a thread that has ended meanwhile
+            for child in children.read_text().split():
+                yield int(child)
+                yield from below(int(child))
 
 
 def ports_of(pid: int) -> set[int]:
@@ -100,7 +103,7 @@ def live(temp: Path) -> Iterator[tuple["subprocess.Popen[bytes]", str, Path]]:
         )
     try:
         wait_until(
-            lambda: process.poll() is not None or ADDRESS.search(log.read_text()) is not None, "address", 60
+            lambda: process.poll() is not None or ADDRESS.search(log.read_text()) is not None, "address"
         )
         address = ADDRESS.search(log.read_text())
         assert address is not None, log.read_text()
@@ -122,10 +125,10 @@ def test_ending_the_demo_leaves_no_process_no_port_and_no_folder(
         assert len(ports) >= 3  # pages, and the broker's two
         assert list(temp.iterdir()) != []
         process.send_signal(number)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
     assert TRACEBACK not in log.read_text()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "no process is left", 5)
-    assert [port for port in ports if listens(port)] == []
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "no process is left")
+    wait_until(lambda: not any(listens(port) for port in ports), "nobody listens any more")
     assert list(temp.iterdir()) == []
 
 
@@ -139,10 +142,10 @@ def test_ctrl_c_before_the_first_page_is_there_leaves_nothing_either(tmp_path: P
         # As from a terminal: what a shell starts in the background ignores Ctrl-C until it says otherwise.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_until(lambda: any((tmp_path / "temp").iterdir()), "it has begun", 30)
+    wait_until(lambda: any((tmp_path / "temp").iterdir()), "it has begun")
     children = list(below(process.pid))
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert TRACEBACK.encode() not in said, said.decode()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "no process is left", 5)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "no process is left")
     assert list((tmp_path / "temp").iterdir()) == []

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from firmware_lab import NOW
+from real_parts import PATIENCE_S
 
 from device_sim.ddi import UpdatingDevice
 from firmware_api import ddi, rollouts
@@ -38,7 +39,7 @@ async def test_every_machine_of_the_showroom_updates_and_one_fails(tmp_path: Pat
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     playing = asyncio.create_task(demo_rollout.shown(store.folder, url, NOW, random.Random(1), wait=at_once))
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while not playing.done():
                 await office.step()
                 await asyncio.sleep(0)

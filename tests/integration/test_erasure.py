@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from gateway_lab import PADS
+from real_parts import PATIENCE_S
 from web_lab import DAY, HOUR, NOW, Lab, web_lab
 
 from gateway.adapters.codecs import make_decoder
@@ -377,16 +379,6 @@ def letter(number: str, payload: dict[str, Any]) -> Delivery:
 
 # --- the journal and its readers ------------------------------------------------------------------
 
-RULE = """
-- id: pads
-  version: 1
-  kind: car
-  purpose: maintenance
-  severity: advice
-  when: pad_wear_front >= 80
-  touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
-"""
-
 
 def said(device: str, ts: int, **signals: Any) -> tuple[str, bytes]:
     return (f"touchpoint/v1/{device}/telemetry", json.dumps({"ts": ts, "signals": signals}).encode())
@@ -401,7 +393,7 @@ async def test_every_reader_honours_the_entry_and_no_file_holds_it_any_more(tmp_
         await lab.owner("first", "car-1")
         await lab.owner("omar", "car-2")
         await lab.write(lambda r: r.devices.transfer("car-1", "jana", NOW - 10 * DAY))
-        engine = Engine(load([("rules.yaml", RULE)], lab.context.signals))
+        engine = Engine(load([("rules.yaml", PADS)], lab.context.signals))
         decode = make_decoder({})
         lab.journal._decoder = decode
         messages = [
@@ -420,7 +412,7 @@ async def test_every_reader_honours_the_entry_and_no_file_holds_it_any_more(tmp_
             )
             for row in due:
                 await lab.journal.append_controls([{**row.payload, "id": row.id}], NOW + HOUR)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while {await lab.series.position(), assessor.position} != {lab.journal.head()}:
                     await asyncio.sleep(0.01)
         finally:

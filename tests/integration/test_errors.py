@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from real_parts import Mosquitto, free_port, wait_until
+from real_parts import PATIENCE_S, Mosquitto, free_port, wait_until
 from running_gateway import (
     TRACEBACK,
     called,
@@ -161,7 +161,7 @@ def test_a_broker_that_refuses_the_password(start_mosquitto: Start, tmp_path: Pa
     broker = start_mosquitto(options=f"password_file {passwords}\n").url
     with running_gateway(tmp_path / "gateway", broker, mqtt__username="gateway", mqtt__password="wrong") as g:
         g.launch()
-        wait_until(lambda: "refuses us" in g.wrong().get("broker", ""), "health says it", 90, every=0.05)
+        wait_until(lambda: "refuses us" in g.wrong().get("broker", ""), "health says it", every=0.05)
         assert "mqtt.username" in g.wrong()["broker"]
         assert TRACEBACK not in g.log
         assert g.log.count("broker_unavailable") == 1
@@ -172,7 +172,7 @@ def test_a_broker_that_comes_later(start_mosquitto: Start, tmp_path: Path) -> No
     broker = Mosquitto(folder=tmp_path)
     with running_gateway(tmp_path / "gateway", broker.url) as gateway:
         gateway.launch()
-        wait_until(lambda: "127.0.0.1" in gateway.wrong().get("broker", ""), "health says it", 90, every=0.05)
+        wait_until(lambda: "127.0.0.1" in gateway.wrong().get("broker", ""), "health says it", every=0.05)
         assert "mqtt.url" in gateway.wrong()["broker"]
         assert gateway.api("GET", "devices")["items"] == []  # the pages and the API are there meanwhile
         broker.start()
@@ -196,7 +196,7 @@ def test_ending_says_nothing_but_that_it_ends(mosquitto: Mosquitto, tmp_path: Pa
             mosquitto.process.send_signal(signal.SIGTERM)
         assert gateway.process is not None
         gateway.process.send_signal(signal.SIGTERM)
-        assert gateway.process.wait(60) == 0
+        assert gateway.process.wait(PATIENCE_S) == 0
         assert TRACEBACK not in gateway.log
         assert "stopping" in gateway.log
 
@@ -243,7 +243,7 @@ def waits_for_its_store(broker: str, folder: Path, port: int) -> str:
     with running_gateway(folder, broker, **influx) as gateway:
         gateway.launch()
         said = gateway.until_wrong("time series")
-        wait_until(lambda: "broker" not in gateway.wrong(), "the broker is there", 90, every=0.05)
+        wait_until(lambda: "broker" not in gateway.wrong(), "the broker is there", every=0.05)
         publish(broker, speeds(500))
         gateway.until_total("touchpoint_messages_assessed_total", 500)
         state = gateway.api("GET", "journal")
@@ -309,7 +309,7 @@ def test_a_full_disk_holds_messages_back_and_loses_none(
         gateway.start()
         ballast = fill(small_disk, leave=left)
         publish(mosquitto.url, story)
-        wait_until(lambda: "journal_not_written" in gateway.log, "it is said", 90, every=0.05)
+        wait_until(lambda: "journal_not_written" in gateway.log, "it is said", every=0.05)
         assert gateway.total("touchpoint_messages_journaled_total") < good + bad
         assert not gateway.ended()
         ballast.unlink()

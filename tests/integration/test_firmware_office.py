@@ -13,6 +13,7 @@ import pytest
 from firmware_lab import Works
 from garage import SIGNALS, TEXTS, open_world
 from mail_lab import open_mailbox
+from real_parts import PATIENCE_S
 
 from firmware_api import uploads
 from firmware_api.office import SCRUBBED_EVERY_MS, Office
@@ -39,7 +40,7 @@ async def office(works: Works) -> AsyncIterator[Office]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0)
 

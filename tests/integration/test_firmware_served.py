@@ -31,7 +31,7 @@ def running(works: Works, **settings: str) -> Iterator[None]:
         )
     try:
         port = int(settings["web__port"])
-        wait_until(lambda: process.poll() is not None or listens(port), "the pages are served", 60)
+        wait_until(lambda: process.poll() is not None or listens(port), "the pages are served")
         assert process.poll() is None, (works.folder / "log").read_text()
         yield
     finally:

@@ -14,6 +14,7 @@ import aiosmtplib
 import pytest
 from garage import MINUTE, World, open_world
 from mail_lab import REPLIES, WORKSHOP_MAIL, Lab, open_lab
+from real_parts import PATIENCE_S
 
 from config import settings as configuration
 from gateway import app
@@ -132,7 +133,7 @@ async def test_one_connection_too_many_is_closed_and_the_others_go_on(
     async with server() as made:
         assert made.address is not None
         opened = [await asyncio.open_connection(*made.address) for _ in range(3)]
-        greetings = [await asyncio.wait_for(reader.readline(), 5) for reader, _ in opened]
+        greetings = [await asyncio.wait_for(reader.readline(), PATIENCE_S) for reader, _ in opened]
         assert [bool(line) for line in greetings] == [True, True, False]
         for _, writer in opened:
             writer.close()

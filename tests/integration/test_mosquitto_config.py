@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from paho.mqtt.enums import CallbackAPIVersion
-from real_parts import ROOT, end, free_port, listens, need, wait_until
+from real_parts import PATIENCE_S, ROOT, end, free_port, listens, need, wait_until
 
 from config import data_path
 from device_sim.fleet import Fleet
@@ -138,15 +138,15 @@ class Ear:
         client.on_publish = lambda *arguments: self.acknowledged.put(arguments[3])
         client.connect(host, port)
         client.loop_start()
-        self.connected = self.acknowledged.get(timeout=60)
+        self.connected = self.acknowledged.get(timeout=PATIENCE_S)
 
     def subscribe(self, topic: str) -> Any:
         self.client.subscribe(topic, qos=1)
-        return self.acknowledged.get(timeout=60)
+        return self.acknowledged.get(timeout=PATIENCE_S)
 
     def publish(self, topic: str, payload: str = "x") -> Any:
         self.client.publish(topic, payload, qos=1)
-        return self.acknowledged.get(timeout=60)
+        return self.acknowledged.get(timeout=PATIENCE_S)
 
     def close(self) -> None:
         self.client.disconnect()
@@ -177,7 +177,7 @@ def test_a_device_writes_its_own_topics(gateway: Ear, car: Ear) -> None:
     own = ["telemetry", "event", "status", "answer"]
     for topic in own:
         assert not car.publish(f"touchpoint/v1/car-1/{topic}").is_failure
-    assert [gateway.heard.get(timeout=60)[0] for _ in own] == [
+    assert [gateway.heard.get(timeout=PATIENCE_S)[0] for _ in own] == [
         f"touchpoint/v1/car-1/{topic}" for topic in own
     ]
 
@@ -190,7 +190,7 @@ def test_a_device_writes_nobody_elses(gateway: Ear, car: Ear, topic: str) -> Non
     gateway.subscribe("touchpoint/v1/#")
     assert car.publish(f"touchpoint/v1/{topic}").is_failure
     gateway.publish("touchpoint/v1/car-9/command", "all that was heard")
-    assert gateway.heard.get(timeout=60)[1] == b"all that was heard"
+    assert gateway.heard.get(timeout=PATIENCE_S)[1] == b"all that was heard"
 
 
 def test_a_device_hears_only_what_is_meant_for_it(gateway: Ear, car: Ear) -> None:
@@ -199,7 +199,7 @@ def test_a_device_hears_only_what_is_meant_for_it(gateway: Ear, car: Ear) -> Non
     gateway.publish("touchpoint/v1/car-2/touchpoint/7", "not for you")
     gateway.publish("touchpoint/v1/car-2/command", "not for you")
     gateway.publish("touchpoint/v1/car-1/touchpoint/7", "for you")
-    assert car.heard.get(timeout=60) == ("touchpoint/v1/car-1/touchpoint/7", b"for you")
+    assert car.heard.get(timeout=PATIENCE_S) == ("touchpoint/v1/car-1/touchpoint/7", b"for you")
 
 
 def test_nobody_comes_in_without_a_name(broker: Broker) -> None:
@@ -214,7 +214,7 @@ def test_nobody_comes_in_without_a_name(broker: Broker) -> None:
     try:
         bare.connect("localhost", broker.tls)
         bare.loop_start()
-        assert failed.get(timeout=60) == "refused"
+        assert failed.get(timeout=PATIENCE_S) == "refused"
     except ssl.SSLError:
         pass  # refused in the handshake already
     finally:
@@ -269,7 +269,7 @@ async def test_simulated_devices_speak_for_themselves_and_nobody_believes_those_
         await Player(scenario, 7, publish, fleet=fleet).play_until(scenario.end)
         await devices.publish("sim-1", "touchpoint/v1/sim-1/event", b"the end")
     heard = []
-    while (message := await asyncio.to_thread(gateway.heard.get, timeout=60))[1] != b"the end":
+    while (message := await asyncio.to_thread(gateway.heard.get, timeout=PATIENCE_S))[1] != b"the end":
         heard.append(message[0])
     own = [topic for device, topic in tried if topic.startswith(f"touchpoint/v1/{device}/")]
     own = [topic for topic in own if not topic.endswith("/status")]

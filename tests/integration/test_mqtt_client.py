@@ -11,7 +11,7 @@ from typing import Any
 import aiomqtt
 import pytest
 import uvloop
-from real_parts import Mosquitto
+from real_parts import PATIENCE_S, Mosquitto
 
 from gateway.adapters.mqtt import Broker
 from gateway.adapters.mqtt_client import MqttClient, make_client
@@ -80,7 +80,7 @@ async def test_the_broker_lets_go_of_what_a_display_shows_when_the_matter_ends(m
         await down.publish(topic, b"{}", retain=True, expires_s=600)
         async with make_client(dataclasses.replace(broker, client_id="display-9")) as display:
             await display.subscribe(topic, qos=1)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 message = await anext(display.messages)
             assert (message.payload, message.retain) == (b"{}", True)
             left = getattr(message.properties, "MessageExpiryInterval", None)

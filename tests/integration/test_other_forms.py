@@ -71,7 +71,7 @@ async def meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    await meanwhile(wait_until, condition, what, 60)
+    await meanwhile(wait_until, condition, what)
 
 
 async def test_what_they_measure_can_be_read_back_whatever_they_speak_also_over_a_crash(

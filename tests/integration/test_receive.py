@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import mqtt5
 import pytest
@@ -57,12 +58,18 @@ async def test_what_was_not_committed_is_not_acknowledged_and_comes_again(mosqui
     assert journal.payloads == [b"%d" % i for i in range(20)]
 
 
+async def heard_by(source: MqttSource, journal: HeldJournal) -> None:
+    """The broker has taken every acknowledgement: it takes what a connection says in the order it is said."""
+    assert source.tell(T, b"mark")
+    await until(lambda: journal.payloads[-1] == b"mark", "our own message comes back")
+
+
 async def test_what_was_committed_is_acknowledged_and_comes_once(mosquitto: Mosquitto) -> None:
-    first, second = HeldJournal(), HeldJournal()
-    async with receiving(mosquitto.url, first):
+    first, second, counters = HeldJournal(), HeldJournal(), Counters()
+    async with receiving(mosquitto.url, first, counters) as source:
         await publish(mosquitto.url, numbered(20))
-        await until(lambda: len(first.messages) >= 20, "all journalled")
-        await asyncio.sleep(0.05)  # the acknowledgements leave the process
+        await until(lambda: counters.journaled >= 20, "all journalled")
+        await heard_by(source, first)
     async with receiving(mosquitto.url, second):
         await publish(mosquitto.url, numbered(1, start=99))
         await until(lambda: len(second.messages) >= 1, "the next message")
@@ -412,10 +419,11 @@ async def test_large_payloads_come_through_in_pieces(mosquitto: Mosquitto) -> No
 
 async def test_retained_messages_come_with_a_new_session_only(mosquitto: Mosquitto) -> None:
     await publish(mosquitto.url, [("touchpoint/v1/car-1/status", b"online")], retain=True)
-    first, second = HeldJournal(), HeldJournal()
-    async with receiving(mosquitto.url, first):
-        await until(lambda: first.payloads == [b"online"], "the retained status")
-        await asyncio.sleep(0.05)
+    first, second, counters = HeldJournal(), HeldJournal(), Counters()
+    async with receiving(mosquitto.url, first, counters) as source:
+        await until(lambda: counters.journaled >= 1, "the retained status")
+        assert first.payloads == [b"online"]
+        await heard_by(source, first)
     async with receiving(mosquitto.url, second):
         await publish(mosquitto.url, [(T, b"end")])
         await until(lambda: b"end" in second.payloads, "the end")
@@ -466,9 +474,17 @@ class TestTroubleIsOneClearLine:
             counters=counters,
             random=lambda: 0.0,
         )
+        tries, connect = 0, source._connect
+
+        async def counted() -> Any:
+            nonlocal tries
+            tries += 1
+            return await connect()
+
+        source._connect = counted  # type: ignore[method-assign]
         with capture_logs() as logs:
             task = asyncio.create_task(source.run())
-            await asyncio.sleep(0.5)
+            await until(lambda: tries > 3, "it is tried again and again")
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         assert [entry["event"] for entry in logs] == ["broker_unavailable"]
@@ -477,7 +493,7 @@ class TestTroubleIsOneClearLine:
 class TestBytesFromAStrangeBroker:
     """A server that plays back bytes instead of a broker."""
 
-    async def against(self, answer: bytes, seconds: float = 5) -> str:
+    async def against(self, answer: bytes) -> str:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1000)
             writer.write(answer)
@@ -490,7 +506,7 @@ class TestBytesFromAStrangeBroker:
         async with receiving(
             Broker(url=f"mqtt://127.0.0.1:{port}", client_id="g"), HeldJournal(), wait=False
         ) as source:
-            await until(lambda: source.state.problem != "not connected yet", "a problem is said", seconds)
+            await until(lambda: source.state.problem != "not connected yet", "a problem is said")
             problem = source.state.problem
         server.close()
         return problem

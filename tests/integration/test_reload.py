@@ -59,7 +59,7 @@ class Edited(RunningGateway):
         return {rule["id"]: rule["version"] for rule in self.all("rules")}
 
     def until_shown(self, **rules: int) -> None:
-        wait_until(lambda: self.shown() == rules, f"the rules are {rules}", 100, every=0.05)
+        wait_until(lambda: self.shown() == rules, f"the rules are {rules}", every=0.05)
 
     def reports(self, *readings: tuple[int, float], signal: str = "pad_wear_front") -> None:
         """(ms before now, value) of the car's."""
@@ -109,7 +109,7 @@ def test_a_signal_brings_the_new_rules_and_a_broken_file_changes_nothing(gateway
 
     gateway.write(PADS.format(version=3, when="pad_waer_front >= 60"))
     gateway.hang_up()
-    wait_until(lambda: "did you mean pad_wear_front" in gateway.log, "the fault is logged", 30, every=0.05)
+    wait_until(lambda: "did you mean pad_wear_front" in gateway.log, "the fault is logged", every=0.05)
     assert gateway.shown() == {"pads": 2, "oil": 1}
     said = gateway.command("doctor", status=1).stdout
     assert f"{gateway.rules}:7:9" in said, said
@@ -145,7 +145,7 @@ def test_the_api_answers_with_every_fault_and_its_place(gateway: Edited) -> None
 def test_windows_of_a_new_rule_are_warm_and_it_does_not_fire_for_the_past(gateway: Edited) -> None:
     begin(gateway)
     gateway.reports(*((hours * HOUR, 70.0) for hours in (6, 5, 4, 3)), signal="pad_wear_rear")
-    wait_until(lambda: gateway.total("touchpoint_messages_recorded_total") >= 4, "recorded", 30, every=0.05)
+    wait_until(lambda: gateway.total("touchpoint_messages_recorded_total") >= 4, "recorded", every=0.05)
     gateway.write(PADS.format(version=1, when="pad_wear_front >= 80"), OIL)
     gateway.hang_up()
     gateway.until_shown(pads=1, oil=1)
@@ -204,7 +204,7 @@ def test_a_kill_around_the_activation_leaves_one_set_whole(gateway: Edited, mome
     gateway.write(PADS.format(version=2, when="pad_wear_front >= 70"), OIL)
     gateway.hang_up()
     if moment is not None:
-        wait_until(lambda: gateway.query(moment) != [], "the moment has come", 30, every=0.001)
+        wait_until(lambda: gateway.query(moment) != [], "the moment has come", every=0.001)
     gateway.kill()
     gateway.start()
     gateway.until_shown(pads=2, oil=1)
@@ -224,7 +224,7 @@ def test_a_rule_is_explained_for_a_device_now_and_at_a_time_past(gateway: Edited
     assert "True: its episode has been open since" in said
     assert "Front brake pads at least 80 %: yes   [pad_wear_front >= 80]" in said.replace("\u00a0", " "), said
     then = rfc3339(now - HOUR)
-    wait_until(lambda: gateway.total("touchpoint_messages_recorded_total") >= 2, "recorded", 30, every=0.05)
+    wait_until(lambda: gateway.total("touchpoint_messages_recorded_total") >= 2, "recorded", every=0.05)
     before = gateway.command(
         "rules", "explain", "pads", "--device", "car-1", "--at", then, "--json", status=1
     )

@@ -17,22 +17,15 @@ from typing import Any
 import aiohttp
 import aiomqtt
 import pytest
+from gateway_lab import WORKSHOP
 from mqtt_lab import publish
-from real_parts import Mosquitto, end, free_port, wait_until
+from real_parts import PATIENCE_S, Mosquitto, end, free_port, wait_until
 
 from config import settings as configuration
 from gateway.app import opened
 from gateway.domain.errors import CannotStartError
 
 MINUTE = 60_000
-OPEN_ALL_DAY = {day: [["00:00", "23:30"]] for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun")}
-WORKSHOP = {
-    "id": "nord",
-    "name": "Autohaus Nord",
-    "bays": ["Bay 1"],
-    "hours": OPEN_ALL_DAY,
-    "services": [{"id": "brakes-front", "names": {"en": "Front brakes"}, "minutes": 60}],
-}
 CAR = {"id": "car-1", "kind": "car", "name": "Arden 5", "owner": "jana", "workshop": "nord"}
 OWNER = {"id": "jana", "name": "Jana Keller", "time_zone": "Europe/Berlin"}
 PADS = """
@@ -73,15 +66,15 @@ class Parts:
         await self.reports(93.1, now)
 
 
-async def within(seconds: float, look: Callable[[], Awaitable[Any]], what: str) -> Any:
+async def within(look: Callable[[], Awaitable[Any]], what: str) -> Any:
     """What `look` gives as soon as it gives something; another process brings it about."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := await look()):
                 await asyncio.sleep(0.05)
             return found
     except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+        raise AssertionError(f"not within {PATIENCE_S} s: {what}") from None
 
 
 def command(*arguments: str) -> list[str]:
@@ -135,7 +128,7 @@ async def three_parts(broker: Mosquitto, folder: Path, **settings: str) -> Async
 
 def ready(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=30) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -156,19 +149,19 @@ async def test_a_touchpoint_goes_the_whole_way_through_three_processes(
             found = (await parts.call("GET", "touchpoints?device=car-1&state=open"))["items"]
             return found[0] if found else None
 
-        touchpoint = await within(30, opened, "a touchpoint of the car")
+        touchpoint = await within(opened, "a touchpoint of the car")
         port = int(mosquitto.url.rsplit(":", 1)[1])
         async with aiomqtt.Client("127.0.0.1", port) as display:
             topic = f"touchpoint/v1/car-1/touchpoint/{touchpoint['id']}"
             await display.subscribe(topic, qos=1)
             messages = aiter(display.messages)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 shown = json.loads((await anext(messages)).payload)
             assert shown["id"] == touchpoint["id"]
             book = next(action["id"] for action in shown["actions"] if action["id"].startswith("book"))
             answer = {"touchpoint": touchpoint["id"], "action": book}
             await publish(mosquitto.url, [("touchpoint/v1/car-1/answer", json.dumps(answer).encode())])
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await anext(messages)).payload == b""
 
         (appointment,) = (await parts.call("GET", "appointments?device=car-1"))["items"]
@@ -181,7 +174,7 @@ async def test_a_touchpoint_goes_the_whole_way_through_three_processes(
             items = (await parts.call("GET", "devices/car-1/readings?signal=pad_wear_front"))["items"]
             return len(items) == 4 and facts
 
-        await within(30, assessed, "the readings can be read in the web process")
+        await within(assessed, "the readings can be read in the web process")
         assert len((await parts.call("GET", "touchpoints?device=car-1"))["items"]) == 1
 
 
@@ -209,20 +202,20 @@ async def test_rules_that_the_pages_read_again_hold_in_all_processes(
             shown = await parts.call("GET", "rules/pads")
             return bool(shown["version"] == 2)
 
-        await within(30, followed, "the pages show version 2")
+        await within(followed, "the pages show version 2")
         await parts.reports(91.0)
 
         async def opened() -> Any:
             return (await parts.call("GET", "touchpoints?device=car-1&state=open"))["items"]
 
-        (touchpoint,) = await within(30, opened, "a touchpoint of the car")
+        (touchpoint,) = await within(opened, "a touchpoint of the car")
         assert (touchpoint["rule"], touchpoint["rule_version"]) == ("pads", 2)
 
         async def explained() -> bool:
             told = await parts.call("GET", "rules/pads/explain?device=car-1")
             return bool(told["holds"] and told["when"]["parts"][0]["value"] == 91)
 
-        await within(30, explained, "the pages explain the newest reading")
+        await within(explained, "the pages explain the newest reading")
         logs = {role: (tmp_path / f"{role}.log").read_text() for role in ("ingest", "deliver", "web")}
         assert "rules_activated" in logs["ingest"]
         assert "rules_followed" in logs["deliver"]
@@ -262,8 +255,8 @@ async def test_a_part_that_runs_again_is_no_fault_any_more(
         async def says(good: bool) -> bool:
             return (await gateway.check_workers())[1] is good
 
-        await within(5, lambda: says(False), "the fault is shown")
-        await within(5, lambda: says(True), "the fault is over")
+        await within(lambda: says(False), "the fault is shown")
+        await within(lambda: says(True), "the fault is over")
         part.cancel()
         await asyncio.gather(part, return_exceptions=True)
 

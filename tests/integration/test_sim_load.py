@@ -5,19 +5,20 @@ import json
 import ssl
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import aiomqtt
 import pytest
-from real_parts import Mosquitto, free_port, need
+from real_parts import PATIENCE_S, Mosquitto, free_port, need
 
 from device_sim.load import SHAPES, Load, LoadError, Plan, payloads, publish_311, quantiles
 
 
 def plan(mosquitto: Mosquitto, **more: object) -> Plan:
-    return Plan(host="127.0.0.1", port=mosquitto.port, **{"messages": 2_000, "seconds": 20.0, **more})  # type: ignore[arg-type]
+    return Plan(host="127.0.0.1", port=mosquitto.port, **{"messages": 2_000, "seconds": 120.0, **more})  # type: ignore[arg-type]
 
 
 async def heard(mosquitto: Mosquitto, wanted: Plan) -> tuple[dict[str, Any], list[bytes]]:
@@ -26,7 +27,7 @@ async def heard(mosquitto: Mosquitto, wanted: Plan) -> tuple[dict[str, Any], lis
     async with aiomqtt.Client("127.0.0.1", mosquitto.port, identifier="listener") as client:
         await client.subscribe("touchpoint/#", qos=1)
         figures = await asyncio.to_thread(Load(wanted).run)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             async for message in client.messages:
                 payloads.append(bytes(message.payload))
                 if len(payloads) == figures["messages"]:
@@ -45,8 +46,21 @@ async def test_every_message_arrives(mosquitto: Mosquitto, version: int, qos: in
     assert json.loads(payloads[7])["signals"]["battery_voltage"] == 13.85
 
 
+def undisturbed() -> Callable[[], float]:
+    """A clock on which it takes no time when a busy machine gives us none for a while."""
+    now, last = 0.0, time.perf_counter()
+
+    def read() -> float:
+        nonlocal now, last
+        before, last = last, time.perf_counter()
+        now += min(last - before, 0.02)
+        return now
+
+    return read
+
+
 def test_it_is_bounded_in_time_and_kept_to_its_rate(mosquitto: Mosquitto) -> None:
-    figures = Load(plan(mosquitto, seconds=1.0, rate=300.0, messages=100_000)).run()
+    figures = Load(plan(mosquitto, seconds=1.0, rate=300.0, messages=100_000), clock=undisturbed()).run()
     assert 250 <= figures["acknowledged"] <= 310
     assert figures["seconds"] <= 1.5
     assert set(figures["latency_ms"]) == {"p50", "p95", "p99", "max"}
@@ -73,7 +87,7 @@ def test_many_connections_with_tls(start_mosquitto: Callable[..., Mosquitto], tm
     more = f"listener {port} 127.0.0.1\ncertfile {certificate}\nkeyfile {key}"
     start_mosquitto(options=more)
     trusted = ssl.create_default_context(cafile=str(certificate))
-    wanted = Plan(host="127.0.0.1", port=port, tls=trusted, connections=300, messages=3_000, seconds=30)
+    wanted = Plan(host="127.0.0.1", port=port, tls=trusted, connections=300, messages=3_000, seconds=120)
     figures = Load(wanted).run()
     assert (figures["connections"], figures["connections_alive"]) == (300, 300)
     assert figures["acknowledged"] == 3_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from real_parts import Mosquitto, free_port
+from real_parts import PATIENCE_S, Mosquitto, free_port
 
 from device_sim.mqtt import Broker, BrokerError, Devices
 from device_sim.player import Player
@@ -16,7 +16,7 @@ from device_sim.scenario import Scenario
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what the broker brings."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -114,7 +114,7 @@ async def test_publishing_goes_on_after_the_broker_was_away(
         broker.stop()
         waiting = asyncio.create_task(devices.publish("car-1", "touchpoint/v1/car-1/status", b"online"))
         broker.start()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
     async with aiomqtt.Client("127.0.0.1", broker.port) as late:
         await late.subscribe("touchpoint/v1/+/status")
