@@ -44,7 +44,12 @@ def _now() -> int:
 @_refusals
 def keygen(path: Path) -> None:
     """Makes a signing key and its public half."""
-    half = signing.keygen(path)
+    try:
+        half = signing.keygen(path)
+    except FileExistsError as error:
+        raise ManifestError(
+            f"{path} is there already, and a key is never overwritten: name another file"
+        ) from error
     print(f"{path}: the signing key, keep it secret\n{half}: its public half, for those who verify")
 
 
@@ -66,6 +71,13 @@ def sign(
 ) -> None:
     """Signs artifacts (`FILE`, or `PART=FILE`) as a release of `kind`; `expires` is a date, the end of
     which is meant in UTC; `notes` are `LANGUAGE=TEXT`."""
+    missing = [
+        f"--{name}"
+        for name, given in (("kind", kind), ("version", version), ("sequence", sequence))
+        if not given
+    ]
+    if missing:
+        raise ManifestError(f"a release needs {' and '.join(missing)}")
     now = _now()
     manifest, signature = signing.sign(
         _parts(artifacts),
@@ -83,7 +95,9 @@ def sign(
         notes=dict(_pair(note) for note in notes),
     )
     print(
-        f"{manifest}\n{signature}" if key else f"{manifest}: not signed yet; touchpoint firmware sign --again"
+        f"{manifest}\n{signature}"
+        if key
+        else f"{manifest}: not signed yet; touchpoint firmware sign --again {manifest} --key KEY"
     )
 
 
@@ -111,8 +125,10 @@ def _end_of(date: str) -> int:
 
 
 @_refusals
-def sign_again(document: Path, key: Path) -> None:
+def sign_again(document: Path, key: Path | None) -> None:
     """Adds a signature to those of a manifest or trust document."""
+    if key is None:
+        raise ManifestError("name the key that signs: --key signing.key")
     print(signing.sign_again(document, key))
 
 
@@ -123,6 +139,8 @@ def sign_again(document: Path, key: Path) -> None:
 def key_init(folder: Path, signer: Path, out: Path | None) -> None:
     """Makes the first trust document."""
     store = FirmwareStore(folder)
+    if out is None and store.read(releases.trust_of) is not None:
+        raise ManifestError("there is a trust document already: touchpoint firmware key list, key add")
     _publish(store, signing.init_trust(signer, store.index_key().public_key(), _now()), [signer], out)
 
 
@@ -200,7 +218,8 @@ def keys(folder: Path) -> list[Mapping[str, Any]]:
 def upload(folder: Path, manifest: Path, artifacts: Sequence[Path]) -> None:
     """Checks a signed release and takes it into the store in `folder`."""
     release: Manifest = signing.upload(FirmwareStore(folder), manifest, artifacts, _now()).manifest
-    print(f"{release.kind} {release.version}, {release.size:,} bytes, {len(release.files)} files")
+    files = f"{len(release.files)} file{'' if len(release.files) == 1 else 's'}"
+    print(f"{release.kind} {release.version}, {release.size:,} bytes, {files}")
 
 
 @_refusals
@@ -228,13 +247,15 @@ def listed(folder: Path) -> list[Mapping[str, Any]]:
 
 @_refusals
 def device(folder: Path, target: str, kind: str | None, model: str | None) -> None:
-    """Makes a device known where it is not, and issues its token."""
+    """Makes a device known where it is not, says what it is where that is given, and issues its token."""
     store, now = FirmwareStore(folder), _now()
 
     def work(connection: Any) -> str:
         known = connection.execute("SELECT 1 FROM targets WHERE id = ?", (target,)).fetchone()
         if known is None:
             targets.register(connection, [targets.Target(id=target, kind=kind, model=model)], now)
+        else:
+            targets.say_what(connection, target, kind, model)
         return targets.issue_token(connection, target)
 
     print(store.write(work))

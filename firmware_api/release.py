@@ -149,7 +149,7 @@ class Manifest:
         if not 0 <= self.minutes <= 1_440:
             raise ManifestError("minutes: 0 to 1,440")
         if self.expires <= self.created:
-            raise ManifestError("expires: later than created")
+            raise ManifestError("expires: it has to lie after the moment of signing")
         if not 1 <= len(self.modules) <= MOST_FILES:
             raise ManifestError(f"modules: 1 to {MOST_FILES}")
         if any(

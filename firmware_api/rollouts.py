@@ -17,6 +17,7 @@ import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
 from firmware_api.actions import MODES, UNCHECKED
@@ -131,6 +132,9 @@ class Plan:
 def plan_of(fields: Mapping[str, Any]) -> Plan:
     """A plan from plain values. Raises ManifestError."""
     try:
+        _known_keys("plan", fields, Plan)
+        if "groups" not in fields:
+            raise ManifestError('not a plan: groups are missing: {"groups": [{"name": "first"}, …]}')
         groups = tuple(_group(group) for group in fields["groups"])
         return Plan(**{**fields, "groups": groups})
     except (AttributeError, KeyError, TypeError) as error:
@@ -138,8 +142,22 @@ def plan_of(fields: Mapping[str, Any]) -> Plan:
 
 
 def _group(fields: Mapping[str, Any]) -> Group:
+    _known_keys("group", fields, Group)
+    if "name" not in fields:
+        raise ManifestError("not a plan: a group has no name")
     query = {name: tuple(value) for name, value in (fields.get("query") or {}).items()}
+    _known_keys("query", query, Query)
     return Group(**{**fields, "query": Query(**query)})
+
+
+def _known_keys(what: str, fields: Mapping[str, Any], model: type) -> None:
+    names = [field.name for field in dataclass_fields(model)]
+    if not isinstance(fields, Mapping):
+        raise ManifestError(f"not a plan: a {what} is an object with any of {', '.join(names)}")
+    if unknown := [name for name in fields if name not in names]:
+        raise ManifestError(
+            f"not a plan: a {what} has no {', '.join(map(str, unknown))}; known are {', '.join(names)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from firmware_api.release import FirmwareError, UnknownError
+from firmware_api.release import FirmwareError, ManifestError, UnknownError
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,255}")
 MOST_ATTRIBUTES = 100
@@ -82,8 +82,19 @@ def is_owned(connection: sqlite3.Connection, target: str) -> bool:
     return row is not None and bool(row["owned"])
 
 
+def say_what(connection: sqlite3.Connection, target: str, kind: str | None, model: str | None) -> None:
+    """What a device is that is known by its id, where that is given (None: as it was)."""
+    connection.execute(
+        "UPDATE targets SET kind = coalesce(?, kind), model = coalesce(?, model) WHERE id = ?",
+        (kind, model, target),
+    )
+
+
 def describe(connection: sqlite3.Connection, target: str, country: str | None, hardware: str | None) -> None:
-    """Where it is and which revision it is of, where that is known (None: as it was). Raises UnknownError."""
+    """Where it is and which revision it is of, where that is known (None: as it was). Raises UnknownError,
+    ManifestError for what is no country."""
+    if country is not None and not re.fullmatch("[A-Z]{2}", country):
+        raise ManifestError(f"country {country!r}: two capital letters of ISO 3166-1, for example DE")
     done = connection.execute(
         "UPDATE targets SET country = coalesce(?, country), hardware = coalesce(?, hardware) WHERE id = ?",
         (country, hardware, target),

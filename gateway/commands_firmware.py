@@ -156,9 +156,12 @@ def assign(arguments: argparse.Namespace) -> int:
 
     def work(connection: sqlite3.Connection) -> int:
         kind = targets.kind_of(connection, arguments.device)
-        found = releases.find(connection, kind or "", arguments.version)
+        if kind is None:
+            known = f"touchpoint firmware device {arguments.device} --kind KIND"
+            raise UnknownError(f"nobody has said what {arguments.device} is: register it, or {known}")
+        found = releases.find(connection, kind, arguments.version)
         if found is None:
-            raise UnknownError(f"there is no {kind or 'release'} {arguments.version}")
+            raise UnknownError(f"there is no {kind} {arguments.version}: touchpoint firmware list")
         asks = not arguments.without_asking and targets.is_owned(connection, arguments.device)
         offer = Offer(release=found.id, mode=arguments.mode, consent=asks)
         return actions.assign(connection, arguments.device, offer, _now())

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from firmware_api import commands
+from firmware_api import commands, targets
+from firmware_api.release import ManifestError
+from firmware_api.rollouts import Plan
+from firmware_api.store import FirmwareStore
 
 
 def signed(folder: Path, *, kind: str = "car", expires: str | None = None, sequence: int = 1) -> int:
@@ -86,3 +89,54 @@ def test_a_refusal_is_one_line_with_its_reason_and_status_1(
         assert refused() == 1
         assert capsys.readouterr().err.startswith("refused: ")
     assert commands.listed(store) == []
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip()
+
+
+def test_what_is_refused_says_what_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, key = tmp_path / "firmware", tmp_path / "key"
+    commands.keygen(key)
+    assert commands.keygen(key) == 1
+    assert "never overwritten" in said(capsys)
+    assert commands.sign([str(key)], key=key, version="", sequence=0, kind="") == 1
+    assert said(capsys) == "refused: a release needs --kind and --version and --sequence"
+    assert commands.sign_again(tmp_path / "x.manifest", None) == 1
+    assert "--key" in said(capsys)
+    assert commands.key_init(store, key, None) == 0
+    assert commands.key_init(store, key, None) == 1
+    assert "there is a trust document already" in said(capsys)
+
+
+def test_a_device_that_is_known_learns_what_it_is(tmp_path: Path) -> None:
+    store = tmp_path / "firmware"
+    theirs = targets.Target(id="car-1", owned=True)
+    FirmwareStore(store).write(lambda c: targets.register(c, [theirs], 0))
+    assert commands.device(store, "car-1", "car", "Arden 5") == 0
+    assert commands.device(store, "car-1", None, None) == 0
+    held = FirmwareStore(store).read(lambda c: (targets.kind_of(c, "car-1"), targets.is_owned(c, "car-1")))
+    assert held == ("car", True)
+
+
+@pytest.mark.parametrize(
+    ("plan", "problem"),
+    [
+        ('{"group": []}', "a plan has no group; known are groups, mode, silence_h"),
+        ("{}", "groups are missing"),
+        ('{"groups": [{"nam": "x"}]}', "a group has no nam; known are name, query"),
+        ('{"groups": [{"percent": 1}]}', "a group has no name"),
+        ('{"groups": ["x"]}', "a group is an object"),
+        ('{"groups": [{"name": "x", "query": {"tag": ["a"]}}]}', "a query has no tag; known are models"),
+    ],
+)
+def test_a_plan_with_a_typo_is_refused_in_words(plan: str, problem: str) -> None:
+    with pytest.raises(ManifestError, match=problem):
+        Plan.from_json(plan)
+
+
+def test_a_country_is_two_letters(tmp_path: Path) -> None:
+    store = tmp_path / "firmware"
+    commands.device(store, "car-1", "car", None)
+    with pytest.raises(ManifestError, match="two capital letters"):
+        FirmwareStore(store).write(lambda c: targets.describe(c, "car-1", "Germany", None))
