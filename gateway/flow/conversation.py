@@ -273,7 +273,7 @@ def verify(
             records.conversations.put(replace(talk, code_tries=talk.code_tries + 1))
             return False
         by = "code"
-        talk = replace(talk, code_hash=None, code_until=None)
+        talk = replace(talk, code_until=None)
     else:
         known = tuple(dict.fromkeys(one for one in asked if one in ASKED))
         if len(known) < ASKED_LEAST or len(known) < len(asked):
@@ -304,9 +304,26 @@ def facts(records: Records, touchpoint: Touchpoint) -> dict[str, str]:
     return {one: known[one] or "" for one in ASKED if known[one]}
 
 
+def known_by(records: Records, touchpoint: Touchpoint, code: str, now: int) -> bool:
+    """Whether it is by this code that the caller is known already: what is sent once more, after an answer
+    that was refused or not heard, says the code once more."""
+    talk = records.conversations.find(touchpoint.id)
+    return (
+        talk is not None
+        and talk.verified(now)
+        and talk.verified_by == "code"
+        and talk.code_until is None
+        and _same(talk, touchpoint, code)
+    )
+
+
 def _fits(talk: Conversation, touchpoint: Touchpoint, code: str, now: int) -> bool:
-    good = talk.code_hash is not None and (talk.code_until or 0) > now and talk.code_tries < CODE_TRIES
-    return good and hmac.compare_digest(talk.code_hash or "", _hash(touchpoint, code.strip()))
+    good = (talk.code_until or 0) > now and talk.code_tries < CODE_TRIES
+    return good and _same(talk, touchpoint, code)
+
+
+def _same(talk: Conversation, touchpoint: Touchpoint, code: str) -> bool:
+    return hmac.compare_digest(talk.code_hash or "", _hash(touchpoint, code.strip()))
 
 
 # --- what agents answer -------------------------------------------------------------------------

@@ -113,7 +113,7 @@ async def _change_return(request: web.Request) -> web.Response:
             zone = records.owners.get(found.owner).time_zone
             moment = snooze.instant(until, at.now, zone)
             after = returning.put_off_until(records, wanted, moment, at.now, policy)
-        if at.who.staff:
+        if at.who.staff and after != found:
             conversation.changed_for(records, after, at.who.name, at.now, policy)
         return after
 

@@ -244,6 +244,40 @@ async def test_a_wrong_code_with_an_answer_counts_though_the_answer_is_refused(l
     assert (await jana.get(at))["answer"] is None
 
 
+async def test_a_request_that_is_sent_once_more_says_its_code_once_more(lab: Lab) -> None:
+    """After a refusal that names other times, or an answer that was not heard; a code is good once."""
+    matter, ben = await matter_of(lab), await lab.signed_in("Ben")
+    jana, at = await lab.caller(Role.OWNER, "jana"), f"touchpoints/{matter.id}"
+    code = (await jana("POST", f"{at}/conversation/code")).body["code"]
+    gone = {"action": "book", "slot": f"north@{NOW + DAY + MINUTE}", "verified": {"code": code}}
+    refused = await ben("POST", f"{at}/answer", gone)
+    assert (refused.status, refused.body["type"]) == (409, "urn:touchpoint:problem:slot-taken")
+    book = {"action": "book", "slot": matter.slots[0].id, "verified": {"code": code}}
+    answered = await ben("POST", f"{at}/answer", book)
+    assert answered.status == 201
+    again = await ben("POST", f"{at}/answer", book)
+    assert (again.status, again.body["answer"]) == (201, answered.body["answer"])
+    wrong = {**book, "verified": {"code": f"{(int(code) + 1) % 10**6:06}"}}
+    assert (await ben("POST", f"{at}/answer", wrong)).status == 422
+    assert [line["code"] for line in await jana.all("owners/jana/ledger")].count("talk_verified") == 1
+    lab.clock.advance(NOW + 31 * MINUTE)
+    jana, ben = await lab.caller(Role.OWNER, "jana"), await lab.signed_in("Ben")
+    assert (await ben("POST", f"{at}/answer", book)).status == 422
+
+
+async def test_the_owner_is_told_once_of_what_was_changed_for_them(lab: Lab) -> None:
+    matter, crm = await matter_of(lab), await lab.caller()
+    jana, at = await lab.caller(Role.OWNER, "jana"), f"touchpoints/{matter.id}"
+    await jana("POST", f"{at}/answer", {"action": "book", "slot": matter.slots[0].id})
+    (visit,) = await jana.all("appointments")
+    for _ in range(2):
+        assert (await crm("POST", f"appointments/{visit['id']}/stay", {"stay": "waits"})).status == 201
+    codes = [line["code"] for line in await jana.all("owners/jana/ledger")]
+    assert codes.count("answered_for_you") == 1
+    told = [line.code for line in await lab.read(lambda r: r.conversations.lines(matter.id))]
+    assert told.count("changed_for") == 1
+
+
 async def test_another_system_says_who_verified_the_caller_and_how(lab: Lab) -> None:
     matter, crm = await matter_of(lab), await lab.caller(Role.INTEGRATION, "crm")
     jana, at = await lab.caller(Role.OWNER, "jana"), f"touchpoints/{matter.id}"

@@ -116,15 +116,18 @@ async def happen(call: Call, appointment_id: str, work: Callable[[Records], Appo
 async def happen_for_owner(
     call: Call, appointment_id: str, body: ForOwner, work: Callable[[Records], Appointment]
 ) -> AppointmentOut:
-    """The same where it is the owner's to decide: who else hands it in has verified them."""
+    """The same where it is the owner's to decide: who else hands it in has verified them. They are told where
+    it changed something, not of the same once more."""
 
     def for_owner(records: Records) -> Appointment:
-        matter = speaking.matter_of(records, records.workshops.appointment(appointment_id).touchpoint)
+        before = records.workshops.appointment(appointment_id)
+        matter = speaking.matter_of(records, before.touchpoint)
         if matter is None or call.who.role is Role.WORKSHOP:
             return work(records)
         by = speaking.speaker(call, records, matter, body)
         after = work(records)
-        speaking.tell(call, records, records.touchpoints.get(matter.id), body, by)
+        if after != before:
+            speaking.tell(call, records, records.touchpoints.get(matter.id), body, by)
         return after
 
     if body.verified is not None:
@@ -396,12 +399,13 @@ async def answer_extra_work(call: Call, extra_id: str, body: ExtraAnswerIn) -> E
     """Approve or decline extra work; the first word holds, another one is told so (409)."""
 
     def work(records: Records) -> ExtraWorkOut:
-        of = rights.changeable(records, call.who, records.workshops.extra(extra_id).appointment)
+        before = records.workshops.extra(extra_id)
+        of = rights.changeable(records, call.who, before.appointment)
         matter, policy = speaking.matter_of(records, of.touchpoint), call.context.policy
         by = speaking.speaker(call, records, matter, body) if matter else call.who.name
         channel = "call_centre" if call.who.staff and not speaking.in_app(call, body) else "api"
         extra = visit.answer_extra(records, extra_id, body.approve, call.now, policy, by=by, channel=channel)
-        if matter is not None:
+        if matter is not None and extra != before:
             speaking.tell(call, records, matter, body, by)
         return ExtraWorkOut.of(extra)
 

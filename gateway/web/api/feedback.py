@@ -53,12 +53,12 @@ async def answer_feedback(call: Call, feedback_id: str, body: FeedbackIn) -> Fee
         if not low <= body.score <= high:
             raise fault_at("score", f"score: {asked.question} goes from {low} to {high}.")
         matter, policy = speaking.matter_of(records, asked.touchpoint), call.context.policy
-        if matter is not None:
-            by = speaking.speaker(call, records, matter, body)
-            speaking.tell(call, records, matter, body, by)
+        by = speaking.speaker(call, records, matter, body) if matter is not None else ""
         rated = follow_up.rate(records, feedback_id, body.score, body.comment, call.now, policy)
         if body.expected is not None:
             rated = follow_up.compare(records, feedback_id, body.expected, call.now)
+        if matter is not None and rated != asked:
+            speaking.tell(call, records, matter, body, by)
         return FeedbackOut.of(rated)
 
     touchpoint = await call.read(lambda r: rights.feedback(r, call.who, feedback_id).touchpoint)

@@ -20,8 +20,16 @@ from gateway.web.api.shapes import ForOwner, VerifyIn
 
 async def verify_first(call: Call, touchpoint_id: str, body: ForOwner) -> None:
     """Take down how the caller was verified, where the request says so: in a write of its own, for a wrong
-    code counts whatever becomes of the rest."""
-    if body.verified is not None and call.who.staff:
+    code counts whatever becomes of the rest. What is sent once more has used its code itself."""
+    if body.verified is None or not call.who.staff:
+        return
+    code = body.verified.code
+
+    def known(records: Records) -> bool:
+        found = rights.answerable(records, call.who, touchpoint_id)
+        return code is not None and conversation.known_by(records, found, code, call.now)
+
+    if not await call.read(known):
         await verify(call, touchpoint_id, body.verified)
 
 

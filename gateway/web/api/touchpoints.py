@@ -149,7 +149,8 @@ async def change_return(call: Call, touchpoint_id: str, body: ReturnIn) -> Touch
             zone = records.owners.get(found.owner).time_zone
             until = snooze.instant(body.until, call.now, zone)
             after = returning.put_off_until(records, touchpoint_id, until, call.now, policy)
-        speaking.tell(call, records, after, body, by)
+        if after != found:
+            speaking.tell(call, records, after, body, by)
         return TouchpointOut.of(after)
 
     await speaking.verify_first(call, touchpoint_id, body)
