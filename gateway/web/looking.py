@@ -34,13 +34,17 @@ async def looking(request: web.Request, handler: Handler) -> web.StreamResponse:
     response = await handler(request)
     identity = request.get(WHO)
     if identity is not None and identity.seen and response.status < 400:
-        said = request.headers.get(REASON, "").strip()[:REASON_MOST]
-        await note(request.app[CONTEXT], identity, said)
+        await note(request.app[CONTEXT], identity, said(request))
     return response
 
 
-async def note(context: Context, identity: Identity, said: str = "") -> None:
-    """Write down what `identity` saw."""
+def said(request: web.Request) -> str:
+    """Why it is asked, as a system says."""
+    return request.headers.get(REASON, "").strip()[:REASON_MOST]
+
+
+async def note(context: Context, identity: Identity, why: str = "") -> None:
+    """Write down what `identity` saw, and that it said `why`."""
     now = context.clock.now()
     remembered: set[Key] = context.extras.setdefault("looks", set())
     fresh = {_key(identity, sight, now): sight for sight in identity.seen}
@@ -48,7 +52,7 @@ async def note(context: Context, identity: Identity, said: str = "") -> None:
     keys = list(fresh)
     for start in range(0, len(keys), MOST_AT_ONCE):
         some = [fresh[key] for key in keys[start : start + MOST_AT_ONCE]]
-        await context.database.write(partial(_write, identity, some, said, now))
+        await context.database.write(partial(write_down, identity, some, why, now))
     if len(remembered) + len(keys) > REMEMBERED_MOST:
         remembered.clear()
     remembered.update(keys)
@@ -58,7 +62,8 @@ def _key(identity: Identity, sight: Sight, now: int) -> Key:
     return (sight.owner, identity.name, sight.what, now // DAY_MS)
 
 
-def _write(identity: Identity, sights: Iterable[Sight], said: str, now: int, records: Records) -> None:
+def write_down(identity: Identity, sights: Iterable[Sight], why: str, now: int, records: Records) -> None:
+    """The same in somebody else's transaction; what was written that day is not written again."""
     for sight in sights:
         access_log.looked(
             records,
@@ -66,7 +71,7 @@ def _write(identity: Identity, sights: Iterable[Sight], said: str, now: int, rec
             by=identity.name,
             role=str(identity.role),
             what=sight.what,
-            why=said or reason(records, identity, sight.owner, now) or sight.why,
+            why=why or reason(records, identity, sight.owner, now) or sight.why,
             now=now,
             device=sight.device,
             **sight.params,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from web_lab import DAY, HOUR, NOW, Lab, web_lab
@@ -12,7 +13,9 @@ from gateway.domain.delivery import Attempt, Delivery, DeliveryState
 from gateway.domain.device import Facts
 from gateway.domain.messages import QuarantineRow
 from gateway.domain.times import rfc3339
+from gateway.flow import people
 from gateway.ports import Records
+from gateway.web import looking
 
 SUBSCRIPTION = {
     "endpoint": "https://push.example/abc",
@@ -492,6 +495,23 @@ async def test_a_key_counts_for_one_token_and_one_address_only(lab: Lab) -> None
     await two("POST", "owners", {"name": "Jana"}, Idempotency_Key="k1")
     assert len(await one.all("owners")) == 2
     assert (await one("POST", "workshops", {"name": "Nord"}, Idempotency_Key="k1")).status == 201
+
+
+async def test_who_is_shown_a_repeated_answer_stands_in_the_ledger(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway dies when the times are held and before it is written who was shown them."""
+    await lab.workshop()
+    await lab.owner("jana", "car-1", workshop="north")
+    matter = await lab.worn_pads("car-1", "jana")
+    desk = await lab.caller(Role.OPERATOR, "desk 3")
+    with monkeypatch.context() as dying:
+        dying.setattr(looking, "note", AsyncMock(side_effect=OSError("gone")))
+        unheard = await desk("POST", f"touchpoints/{matter.id}/hold", Idempotency_Key="k1")
+    again = await desk("POST", f"touchpoints/{matter.id}/hold", Idempotency_Key="k1")
+    assert (unheard.status, again.status, again.headers["Idempotency-Replayed"]) == (500, 201, "true")
+    lines = await lab.read(lambda records: people.ledger(records, "jana", limit=500))
+    assert [line.params["by"] for line in lines if line.code == "looked"] == ["operator:desk 3"]
 
 
 async def test_what_was_refused_is_not_remembered(lab: Lab) -> None:

@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from gateway.domain.access import Role
 from gateway.domain.errors import ConflictError, SlotTakenError
 from gateway.ports import Records
+from gateway.web import looking
 from gateway.web.access import Identity, allow, language, who
 from gateway.web.api import conditions
 from gateway.web.api.shapes import ReadingsOut, SlotOut, shape_of
@@ -227,6 +228,8 @@ class Call:
         raise _Repeated(status, body)
 
     def _keep(self, records: Records, result: BaseModel) -> None:
+        """Remember the answer; and who is shown something by it, for a repeated one is shown as it was."""
+        looking.write_down(self.who, self.who.seen, looking.said(self.request), self.now, records)
         body = result.model_dump_json(by_alias=True)
         records.tokens.remember(self._key or "", self._fingerprint, self._status, body, self.now)
 
