@@ -15,7 +15,6 @@ whose windows no longer say so, or whose signal was elsewhere while it should ha
 from __future__ import annotations
 
 import heapq
-from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -28,7 +27,7 @@ from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Layout, Program, RunningRule
 from rules.readings import LARGEST, Known, Value, plain
-from rules.state import EMPTY, WARMED, DeviceState, carry, restore, save
+from rules.state import AT_ONCE, EMPTY, IDLE, WARMED, DeviceState, carry, restore, save
 from rules.windows import FIRST, NEVER, Series, Window
 from rules.world import PREFIX, World
 
@@ -167,7 +166,7 @@ class Engine:
         wake = restored.wake
         self._schedule(restored)
         if wake < restored.wake:  # it was to be looked at sooner than it has to be: so it is now
-            self._expect(restored, min(restored.due, wake), wake)
+            self._expect(restored, min(restored.waits[0], wake), wake)
 
     def activate(self, position: int, received: int, rules: RuleSet) -> None:
         """Run another set of rules from here on.
@@ -440,7 +439,7 @@ class Engine:
                     return at
                 state.heaped = None
                 heapq.heappop(heap)
-                self._expect(state, state.due, state.wake, early=0)
+                self._expect(state, state.waits[0], state.wake, early=0)
             else:
                 heapq.heappop(heap)
         return None
@@ -521,6 +520,7 @@ class Engine:
             self._close(state, state.program.rules[slot], now, position, received, "kind")
         for slot in state.program.peers:
             state.cells[slot].clear(FIRST)
+        state.unpack()
         state.kind = kind
         state.equip(self._program(kind))
 
@@ -531,7 +531,7 @@ class Engine:
         program = state.program
         view, mask = program.view(state), program.mask_of(signals)
         plan = None if mask & ~state.known else program.plan(view, tuple(signals), self._calls)
-        if plan is None:
+        if plan is None or ts <= state.newest:
             self._settle(state, position, received, ts, signals)
         else:
             state.unpack()
@@ -560,11 +560,9 @@ class Engine:
                 self.too_late += len(signals)
                 return
         else:
-            state.newest, state.looked, state.offset = ts, FIRST, received - ts
+            state.reach(ts, received - ts)
         state.saw(state.program.mask_of(signals))
-        state.recent.append(ts)
-        if len(state.recent) > state.most:
-            state.forget()
+        state.note(ts)
         state.plan = self._other
         self._take(state, position, received, ts, signals, late=late)
 
@@ -580,10 +578,9 @@ class Engine:
 
     def _set_back(self, state: DeviceState, ts: int) -> None:
         """The device's clock was ahead and is right again: nothing it said counts as later than this."""
-        state.newest = ts
+        state.turn_back(ts)
         state.times = [min(time, ts) for time in state.times]
         state.pending = {slot: (min(began, ts), at) for slot, (began, at) in state.pending.items()}
-        state.recent = array("q")
         for cell, blank in zip(state.cells, state.program.blank, strict=True):
             if cell is not blank:
                 cell.set_back(ts)
@@ -677,10 +674,8 @@ class Engine:
         """A message with the signals expected, and values that are not."""
         state.unpack()
         state.flush()
-        state.newest, state.looked, state.offset = ts, FIRST, received - ts
-        state.recent.append(ts)
-        if len(state.recent) > state.most:
-            state.forget()
+        state.reach(ts, received - ts)
+        state.note(ts)
         self._take(state, position, received, ts, signals, late=False)
 
     def _moved(
@@ -733,7 +728,7 @@ class Engine:
                 if rule.for_ms < wait:
                     wait = rule.for_ms
         if ts + wait < state.wake:
-            self._expect(state, min(ts + wait, state.due), ts + wait)
+            self._expect(state, min(ts + wait, state.waits[0]), ts + wait)
 
     def _look(
         self, state: DeviceState, ts: int, layout: Layout, out: Collection[int], touched: set[int]
@@ -833,17 +828,17 @@ class Engine:
         """Evaluate rules; then see whether the reading has brought something to its end, or has come sooner
         after its ts than those before it."""
         at = state.passed  # a late reading does not turn time back
-        ripe = state.newest >= state.due
+        ripe = state.newest >= state.waits[0]
         if touched:
             self._step(state, touched, at, position, received)
-        if ripe or state.newest >= state.due:
+        if ripe or state.newest >= state.waits[0]:
             state.unpack()
             self._fall_due(state, at, position, received, asked=at)
             clocked = [rule.slot for rule in state.program.view(state).clocked]
             self._step(state, clocked, at, position, received, wait=False)
             self._schedule(state)
-        elif state.offset < state.low:
-            self._expect(state, state.due, state.wake)
+        elif state.offset < state.waits[1]:
+            self._expect(state, state.waits[0], state.wake)
 
     def _step(
         self,
@@ -879,7 +874,7 @@ class Engine:
         if anew and wait:
             self._schedule(state)
         elif wait and wake < state.wake:
-            self._expect(state, min(wake, state.due), wake)
+            self._expect(state, min(wake, state.waits[0]), wake)
 
     def _timers(self, state: DeviceState, position: int, received: int) -> None:
         """A reading has come at or after `due`, or sooner after its ts than those before it."""
@@ -937,7 +932,7 @@ class Engine:
         """Note when the next thing falls due. The heap's time for a device is never too late."""
         clocked = state.program.view(state).clocked
         if state.newest == FIRST or not (state.pending or clocked):
-            state.due, state.wake, state.low = FIRST if state.newest == FIRST else NEVER, NEVER, FIRST
+            state.waits, state.wake = AT_ONCE if state.newest == FIRST else IDLE, NEVER
             return
         rules, wake, at = state.program.rules, NEVER, state.passed
         for slot, (began, _) in state.pending.items():
@@ -956,9 +951,9 @@ class Engine:
         The heap's entry is `early`, by a part of the time until then: devices whose readings come sooner and
         sooner after their ts would otherwise get a new one with each.
         """
-        state.due, state.wake = due, wake
+        state.wake = wake
         if wake == NEVER:
-            state.low = FIRST
+            state.waits = IDLE if due == NEVER else (due, FIRST)
             return
         at = wake + state.offset
         if state.heaped is None or at < state.heaped:
@@ -966,7 +961,7 @@ class Engine:
             heapq.heappush(self._timer_heap, (at, state.device))
             if len(self._timer_heap) > 2 * len(self._states) + 64:
                 self._tidy_heap()
-        state.low = state.heaped - wake
+        state.waits = due, state.heaped - wake
 
     def _tidy_heap(self) -> None:
         """Drop entries that a sooner one has replaced."""

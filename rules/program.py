@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -33,7 +34,7 @@ from rules.generate import Generator, Test, Wake, asks_itself
 from rules.reach import reachable
 from rules.readings import LARGEST, USABLE, Known, Value
 from rules.signals import Catalogue, Signal
-from rules.state import EMPTY, NOTHING
+from rules.state import EMPTY, MOST_RECENT, NOTHING
 from rules.windows import FIRST, NEVER, Histogram, Series, Trend, Window
 from rules.world import World
 
@@ -59,9 +60,6 @@ MOST_BOUNDS = 1_024
 
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
-
-OFFSETS = tuple(range(8_192))
-"""Receive times less ts, ms, as shared objects: a number of its own a device would be memory to touch."""
 
 _NAMES = "    s = state; V = state.values; T = state.times; C = state.cells; at = ts"
 _TOUCH = "touched = touched or set(); touched"
@@ -119,11 +117,13 @@ class PhaseTest:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Layout:
-    """How the messages of one plan wait: their time, then one number for each known signal."""
+    """How the messages of one plan wait: one packed; or where windows take them, their time, then one number
+    for each known signal."""
 
     slots: tuple[int, ...]
     plain: bool  # only numbers that are compared with thresholds
     width: int
+    row: struct.Struct  # a packed message: ts, receive time, one number for each known signal
     windows: tuple[tuple[int, int], ...]  # (column, slot) of the signals that windows take from there
     columns: Mapping[int, int]  # by cell: the column of such a window's signal
     bounds: tuple[
@@ -177,6 +177,8 @@ class Program:
         self._number_cells(expressions)
         self.first_guards: list[Any] = [EMPTY if number else NOTHING for number in self.numbers]
         self.no_plan: Plan = _no_plan
+        self.room = 2 + len(self.names)  # what a message takes at most, beside timestamps
+        self.no_timestamps = array("q", bytes(8 * (MOST_RECENT + self.room)))
         self._bounds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self.plans: dict[tuple[View, tuple[str, ...]], tuple[Plan, Layout]] = {}
         self._seen: dict[tuple[View, tuple[str, ...]], int] = {}  # how often
@@ -603,6 +605,7 @@ class Program:
             slots=slots,
             plain=not windows and not others and all(self.numbers[slot] for slot in slots),
             width=1 + len(slots),
+            row=struct.Struct(f"qq{len(slots)}d"),
             windows=windows,
             columns={cell: column for column, slot in windows for cell in self.queued[slot]},
             bounds=tuple((slot, self.numbers[slot], bool(self.shared[slot])) for slot in slots),
@@ -719,18 +722,19 @@ def _generate(
         "        pass",
         "    except KeyError:",
         "        return other(state, position, received, ts, signals)",
-        "    if ts <= state.newest: return settle(state, position, received, ts, signals)",
+        *_late(layout),
         *_guards(program, layout, known),
         *_ages_once([*_general(program, view, known, generator), *_renewed(program, view, known, generator)]),
         "    if touched: return again(state, position, received, touched)",
-        "    if ts >= state.due or offset < state.low: timers(state, position, received)",
+        "    due, low = state.waits",
+        "    if ts >= due or received - ts < low: timers(state, position, received)",
     ]
     scope: dict[str, Any] = {
         "__builtins__": {b.__name__: b for b in (Exception, KeyError, TypeError, float, int, len, set)},
         **generator.names,
         **calls,
-        "offsets": OFFSETS,
         "pack": struct.Struct(f"{layout.width}d").pack,
+        "pack_into": layout.row.pack_into,
     }
     exec(compile("\n".join(source), "<plan>", "exec"), scope)
     return cast(Plan, scope["plan"])
@@ -754,7 +758,8 @@ def _guards(program: Program, layout: Layout, known: list[tuple[int, int]]) -> l
         f"low{number}, high{number}, " if program.numbers[slot] else f"low{number}, "
         for number, slot in known
     )
-    quiet = " and ".join(["ts < state.rolls", *(_passes(program, *pair) for pair in known)])
+    rolls = [] if layout.plain and known else ["ts < state.rolls"]
+    quiet = " and ".join([*rolls, *(_passes(program, *pair) for pair in known)])
     return [
         f"    {bounds}= state.bounds or state.tighten()" if bounds else "    pass",
         "    try:",
@@ -766,10 +771,6 @@ def _guards(program: Program, layout: Layout, known: list[tuple[int, int]]) -> l
         "        out = []",
         *(line for pair in known for line in _fails(program, *pair)),
         "        if out and not fit(state, ts, out): return odd(state, position, received, ts, signals)",
-        "    state.newest = ts",
-        "    offset = received - ts",
-        f"    state.offset = offsets[offset] if 0 <= offset < {len(OFFSETS)} else offset",
-        f"    state.packed = {layout.slots}",
         *_kept(program, layout, known),
         "    if not quiet: touched = moved(state, position, ts, out)",
         *(["    elif len(rows) >= state.limit: state.flush()"] if layout.windows else []),
@@ -789,17 +790,28 @@ def _fails(program: Program, number: int, slot: int) -> list[str]:
     return [f"        if not ({passes}): out.append(({slot}, {v}))"]
 
 
+def _late(layout: Layout) -> list[str]:
+    """Whether the message is late, or a repetition. Of those before, the newest is the last."""
+    newest = "state._newest" if layout.windows else "state[at - 1]"
+    return [
+        *([] if layout.windows else ["    at = state.at"]),
+        f"    if ts <= {newest}: return settle(state, position, received, ts, signals)",
+    ]
+
+
 def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> list[str]:
     """The message waits for the windows; without any, only the newest is needed."""
+    row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
     if layout.windows:
-        row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
-        return [f"    rows = state.rows; rows.frombytes(pack(ts{row}))"]
-    numbers = [(number, slot) for number, slot in known if program.numbers[slot]]
+        return [
+            "    state._newest, state._offset, state.packed = ts, received - ts, True",
+            f"    rows = state.rows; rows.frombytes(pack(ts{row}))",
+        ]
     return [
-        "    recent = state.recent; recent.append(ts)",
-        "    if len(recent) > state.most: state.forget()",
-        *(["    latest = state.latest"] if numbers else []),
-        *(f"    latest[{slot}] = v{number}" for number, slot in numbers),
+        f"    pack_into(state, at * 8, ts, received{row})",
+        "    state.at = at = at + 1",
+        "    state.packed = True",
+        "    if at > state.most: state.forget()",
     ]
 
 
@@ -878,7 +890,7 @@ def _renewed(program: Program, view: View, known: list[tuple[int, int]], generat
         return []
     return [
         _NAMES,
-        "    if ts < state.due:",
+        "    if ts < state.waits[0]:",
         "        waits = []",
         "        try:",
         *asked,

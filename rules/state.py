@@ -13,7 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import sub
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import msgspec
 
@@ -25,6 +25,10 @@ from rules.windows import FIRST, NEVER, Apart, Series, apart, bucket_width
 
 if TYPE_CHECKING:
     from rules.program import Layout, Plan, Program, View
+
+    _Numbers = array[int]
+else:
+    _Numbers = array
 
 VERSION = 2
 
@@ -54,17 +58,29 @@ class _Never:
 
 
 NOTHING = _Never()
+
+IDLE = (NEVER, FIRST)
+"""Nothing is waited for."""
+AT_ONCE = (FIRST, FIRST)
+"""The next reading is looked at."""
 NONE: dict[int, int] = {}
 """Shared, and never written to."""
 
 
-class _Hot:
-    """What every message touches, next to one another in memory: with many devices that is what it costs."""
+SPARE = ("_spare0", "_spare1", "_spare2", "_spare3")
+"""Never set. With these, and what the garbage collector puts before each, states are a multiple of 64 bytes
+apart: so what every message touches lies in two cache lines, not in three."""
 
-    __slots__ = (
-        "bounds", "dirty", "due", "kind", "latest", "limit", "low", "most", "newest", "offset", "packed",
-        "plan", "recent", "registered", "rolls", "rows",
-    )  # fmt: skip
+
+class _Hot(_Numbers):
+    """What every message touches, next to one another in memory: with many devices that is what it costs.
+
+    The numbers are the newest timestamps, with marks that say which signals came with them, up to `at`.
+    Behind its timestamp lies what the newest message brought, while it is `packed`: when it was received, and
+    one number for each known signal, as a Layout says. The next one is written over that.
+    """
+
+    __slots__ = ("at", "bounds", "dirty", "kind", "most", "packed", "plan", "waits")
 
 
 class DeviceState(_Hot):
@@ -72,16 +88,18 @@ class DeviceState(_Hot):
 
     `guards` say which values change no last value's comparison: for a number the interval it may lie in,
     for others the value itself; `bounds` say the same of the signals that come together, one after the
-    other, narrowed to what changes no window either. The numbers of a message that passes are put into
-    `latest`, or into `rows` where windows take them, and only unpacked into `values` and `times` when these
-    are needed.
+    other, narrowed to what changes no window either. A message that passes is only packed, or put into
+    `rows` where windows take its numbers, and unpacked into `values` and `times` when these are needed.
     """
 
     __slots__ = (
-        "ahead", "cells", "cold", "device", "guards", "heaped", "known", "layout", "looked",
-        "model", "open", "pending", "program", "seen",
-        "series", "times", "values", "view", "wake", "zone",
+        *SPARE, "_newest", "_offset", "ahead", "cells", "cold", "device", "guards", "heaped", "known",
+        "layout", "limit", "looked", "model", "open", "pending", "program", "registered", "rolls", "rows",
+        "seen", "series", "times", "values", "view", "wake", "zone",
     )  # fmt: skip
+
+    def __new__(cls, device: str, program: Program, model: str | None = None) -> Self:
+        return cast("Self", super().__new__(cls, "q", program.no_timestamps))
 
     def __init__(self, device: str, program: Program, model: str | None = None) -> None:
         self.device = device
@@ -90,18 +108,18 @@ class DeviceState(_Hot):
         self.zone: str | None = None  # the owner's time zone
         self.registered = False  # whether a control entry named the kind
         self.dirty = False  # whether it has changed since it was last saved
-        self.newest = FIRST  # ts of the newest plausible reading
         self.seen = FIRST  # device time up to which what time alone brings was looked at
         self.looked = FIRST  # with this newest reading; one that has come since may have turned time back
-        self.offset = 0  # receive time of the newest reading less its ts
+        self._newest = FIRST  # see `newest`, as of when it was unpacked last
+        self._offset = 0
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
         self.equip(program)
 
     def equip(self, program: Program) -> None:
         """Begin anew with a kind's signals, cells and rules."""
         self.program = program
-        self.recent = array("q")
-        self.most = MOST_RECENT
+        self.at = 0  # how many timestamps and marks there are
+        self._fit()
         self.plan: Plan = program.no_plan
         self.view: View | None = None  # see Program.view
         self.known = 0  # the signals it has sent, as bits by slot, as of then
@@ -112,8 +130,7 @@ class DeviceState(_Hot):
         self.series: list[Series | None] = list(program.blank_series)
         for peer in program.peers:
             self.own(peer)
-        self.latest = array("d", bytes(8 * len(program.names)))
-        self.packed: tuple[int, ...] = ()  # signals of `newest` that are not unpacked yet
+        self.packed = False  # whether the newest message is not unpacked yet
         self.layout: Layout | None = None  # of the messages that `plan` takes
         self.rows = array("d")  # time and numbers of messages that windows have not taken yet
         self.ahead = NONE  # window → of these, messages that it has taken because it was asked
@@ -123,9 +140,9 @@ class DeviceState(_Hot):
         self.pending: dict[int, tuple[int, int]] = {}  # rule → began, position: true, not for long enough
         self.open: dict[int, tuple[int, int]] = {}  # rule → began, position: an episode
         self.cold: tuple[int, ...] = ()  # cells that know less of the past than they could
-        self.due = FIRST  # a reading of this device time or later brings something to its end
-        self.wake = NEVER  # so does this device time alone
-        self.low = FIRST  # an offset below this makes that earlier than `heaped`
+        self.wake = NEVER  # at this device time something comes to its end
+        self.waits = AT_ONCE  # so it does with a reading of this device time or later; and an offset below
+        # this makes `wake` earlier than `heaped`
 
     def own(self, cell: int) -> Any:
         """What is kept of the past, to be written to; until the first reading devices share empty ones."""
@@ -150,13 +167,18 @@ class DeviceState(_Hot):
         """Bring `values` and `times` up to the newest message. What passed the guards is usable."""
         if not self.packed:
             return
-        numbers, packed, newest, rows = self.program.numbers, self.packed, self.newest, self.rows
-        latest = rows[-len(packed) :] if rows else [self.latest[slot] for slot in packed]
-        for slot, number in zip(packed, latest, strict=True):
+        numbers, layout = self.program.numbers, cast("Layout", self.layout)
+        if self.rows:
+            latest = self.rows[-len(layout.slots) :].tolist()
+        else:
+            self._newest, received, *latest = layout.row.unpack_from(self, 8 * (self.at - 1))
+            self._offset = received - self._newest
+        newest = self._newest
+        for slot, number in zip(layout.slots, latest, strict=True):
             if numbers[slot]:
                 self.values[slot] = number
             self.times[slot] = newest
-        self.packed = ()
+        self.packed = False
 
     def flush(self) -> None:
         """Bring the windows up to the newest message."""
@@ -170,9 +192,7 @@ class DeviceState(_Hot):
             return
         program, most = self.program, QUEUE
         times = rows[:: layout.width].tolist()
-        self.recent.fromlist([*map(int, times)])
-        if len(self.recent) > self.most:
-            self.forget()
+        self.note(*map(int, times))
         ahead, self.ahead = self.ahead, NONE
         spread = Apart(times)
         for column, slot in layout.windows:
@@ -194,9 +214,7 @@ class DeviceState(_Hot):
     def _flush_one(self, row: array[float], layout: Layout) -> None:
         """The same with one message, as it is where messages differ."""
         ts, most, ahead, queued = int(row[0]), QUEUE, self.ahead, self.program.queued
-        self.recent.append(ts)
-        if len(self.recent) > self.most:
-            self.forget()
+        self.note(ts)
         self.ahead = NONE
         for column, slot in layout.windows:
             value = row[column]
@@ -270,6 +288,25 @@ class DeviceState(_Hot):
         self.bounds = self.program.shared_bounds(ends) if layout.plain else ends
 
     @property
+    def newest(self) -> int:
+        """ts of the newest plausible reading."""
+        return self[self.at - 1] if self.packed and not self.rows else self._newest
+
+    @property
+    def offset(self) -> int:
+        """Receive time of the newest reading less its ts."""
+        return self[self.at] - self[self.at - 1] if self.packed and not self.rows else self._offset
+
+    def reach(self, ts: int, offset: int) -> None:
+        """Its newest reading, of what is not packed."""
+        self._newest, self.looked, self._offset = ts, FIRST, offset
+
+    def turn_back(self, ts: int) -> None:
+        """Its clock was ahead: begin with a reading of this time."""
+        self.unpack()
+        self._newest, self.at = ts, 0
+
+    @property
     def passed(self) -> int:
         """Device time up to which there is nothing left to look at."""
         return self.seen if self.looked == self.newest else self.newest
@@ -280,19 +317,26 @@ class DeviceState(_Hot):
 
     # --- timestamps that were seen, with the signals that came with each
 
+    def note(self, *entries: int) -> None:
+        """Add timestamps, or marks."""
+        self.unpack()
+        end = self.at + len(entries)
+        self[self.at : end] = array("q", entries)
+        self.at = end
+        if end > self.most:
+            self.forget()
+
     def saw(self, mask: int) -> None:
         """What comes from now on brings these signals, as bits by slot."""
-        while self.recent and self.recent[-1] < 0:  # with those before, nothing came
-            self.recent.pop()
-        if mask == 0:
-            self.recent.append(-1)
-        for part in range(0, mask.bit_length(), _BITS):
-            self.recent.append(-1 - ((part // _BITS) << _BITS | (mask >> part) & ((1 << _BITS) - 1)))
+        self.unpack()
+        while self.at and self[self.at - 1] < 0:  # with those before, nothing came
+            self.at -= 1
+        self.note(*_marks(mask))
 
     def _seen(self) -> Iterator[tuple[int, int]]:
         """(ts, mask) of all that is known, the oldest first."""
         mask, before = 0, 0
-        for entry in self.recent:
+        for entry in self[: self.at]:
             if entry < 0:
                 part, bits = divmod(-1 - entry, 1 << _BITS)
                 mask = (mask if before < 0 else 0) | bits << (part * _BITS)
@@ -301,62 +345,87 @@ class DeviceState(_Hot):
             before = entry
 
     def brought(self, ts: int) -> int:
-        """The signals that have come with a timestamp already, as bits by slot."""
-        recent, found, at = self.recent, 0, -1
+        """The signals that have come with a timestamp already, as bits by slot. Of those before the newest
+        ones nothing is told, for after a restart they would not be known."""
+        found, at = 0, self._first() - 1
         while True:
             try:
-                at = recent.index(ts, at + 1)
+                at = self.index(ts, at + 1, self.at)
             except ValueError:
                 return found
             found |= self._mask_at(at)
 
     def _mask_at(self, at: int) -> int:
         """The signals that came with the timestamp at this place."""
-        recent, mask = self.recent, 0
-        while recent[at] >= 0:
+        mask = 0
+        while self[at] >= 0:
             at -= 1
-        while at >= 0 and recent[at] < 0:
-            part, bits = divmod(-1 - recent[at], 1 << _BITS)
+        while at >= 0 and self[at] < 0:
+            part, bits = divmod(-1 - self[at], 1 << _BITS)
             mask |= bits << (part * _BITS)
             at -= 1
         return mask
 
+    @property
+    def _alike(self) -> bool:
+        """Whether all timestamps came with the same signals."""
+        return self.at > 1 and self[0] < 0 <= min(self[1 : self.at])
+
+    def _first(self) -> int:
+        """Where the oldest of the newest timestamps stands; 0 if there are no others."""
+        if self.at <= TIMESTAMPS:
+            return 0
+        if self._alike:
+            return max(1, self.at - TIMESTAMPS)
+        times = [at for at, entry in enumerate(self[: self.at]) if entry >= 0]
+        return times[-TIMESTAMPS] if len(times) > TIMESTAMPS else 0
+
     def forget(self) -> None:
-        """Keep the newest timestamps only."""
-        recent = self.recent
-        if recent[0] < 0 <= min(recent[1:]):  # all of them with the same signals
-            del recent[1:-TIMESTAMPS]
-        else:
-            times = [at for at, entry in enumerate(recent) if entry >= 0]
-            if len(times) > TIMESTAMPS:
-                oldest = times[-TIMESTAMPS]
-                mask = self._mask_at(oldest)
-                del recent[:oldest]
-                newer, self.recent = recent, array("q")
-                self.saw(mask)
-                self.recent += newer
-        self.most = max(MOST_RECENT, len(self.recent) + MOST_RECENT - TIMESTAMPS)
+        """Keep the newest timestamps only, and what is packed behind them."""
+        first = self._first()
+        if first:
+            marks = array("q", _marks(self._mask_at(first)))
+            kept = marks + self[first:]
+            self[: len(kept)] = kept
+            self.at += len(marks) - first
+        self._fit()
+
+    def _fit(self) -> None:
+        """Make room for more timestamps, and for a message."""
+        self.most = max(MOST_RECENT, self.at + MOST_RECENT - TIMESTAMPS)
+        lacks = self.most + self.program.room - len(self)
+        if lacks > 0:
+            self.frombytes(bytes(8 * lacks))
+        elif lacks < 0:
+            del self[lacks:]
 
     def remember(self, seen: list[tuple[int, int]]) -> None:
         """Begin with these."""
-        self.recent, self.most, last = array("q"), MOST_RECENT, None
+        self.unpack()
+        self.at, last, entries = 0, None, list[int]()
         for ts, mask in seen:
             if mask != last:
-                self.saw(mask)
+                entries += _marks(mask)
                 last = mask
-            self.recent.append(ts)
+            entries.append(ts)
+        self.note(*entries)
 
     def timestamps(self) -> list[tuple[int, list[int]]]:
         """By mask of signals, in order: what `remember` takes, for saving."""
-        recent = self.recent
-        if len(recent) > 1 and recent[0] < 0 <= min(recent[1:]):  # all of them with the same signals
-            return [(self._mask_at(1), recent[1:][-TIMESTAMPS:].tolist())]
+        if self._alike:
+            return [(self._mask_at(1), self[max(1, self.at - TIMESTAMPS) : self.at].tolist())]
         groups: list[tuple[int, list[int]]] = []
         for ts, mask in list(self._seen())[-TIMESTAMPS:]:
             if not groups or groups[-1][0] != mask:
                 groups.append((mask, []))
             groups[-1][1].append(ts)
         return groups
+
+
+def _marks(mask: int) -> list[int]:
+    """Signals as numbers that no timestamp is."""
+    parts = range(0, mask.bit_length(), _BITS) or (0,)
+    return [-1 - ((part // _BITS) << _BITS | (mask >> part) & ((1 << _BITS) - 1)) for part in parts]
 
 
 def _narrowed(guard: Any, series: Series, number: bool) -> Any:
@@ -469,7 +538,8 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     program = programs.get(kind, none)
     state = DeviceState(device, program, model)
     state.kind, state.zone, state.registered = kind, zone, registered
-    state.newest, state.seen, state.looked, state.offset, state.wake = newest, seen, newest, offset, wake
+    state.reach(newest, offset)
+    state.seen, state.looked, state.wake = seen, newest, wake
     for name, (ts, value) in values.items():
         slot = program.slots.get(name)
         if slot is not None:
