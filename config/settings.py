@@ -16,6 +16,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -470,6 +471,11 @@ class WorkingTime(Section):
     ]
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            near = difflib.get_close_matches(self.time_zone, available_timezones(), n=1)
+            yield "time_zone", "is no IANA time zone" + (f", did you mean {near[0]}?" if near else "")
         if self.begin >= self.end:
             yield "end", f"is not after begin ({self.begin})"
         if not self.days:
@@ -648,10 +654,6 @@ def _from_file(path: Path, faults: list[Fault]) -> dict[Key, Given]:
         )
         return {}
     return _resolve_secrets({key: Given(value, source) for key, value in _flat(tables)}, faults)
-
-
-def _unreadable(path: Path, problem: str) -> Fault:
-    return Fault(key="--config", value=str(path), source="command line", problem=problem)
 
 
 def _flat(table: Mapping[str, Any], prefix: Key = ()) -> Iterator[tuple[Key, Any]]:

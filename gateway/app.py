@@ -99,7 +99,7 @@ from gateway.parts import (
     set_up_logging,
 )
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
-from gateway.sources import LANGUAGES, load_guides, load_topics, read_sources
+from gateway.sources import LANGUAGES, check_kinds, load_guides, load_topics, read_sources
 from gateway.web.context import Context, Demo
 from gateway.web.render import warm
 from gateway.web.server import make_app, make_ops_app
@@ -434,6 +434,7 @@ async def opened(
         await directory.load(database)
         await database.read(lambda records: book.look_up_holidays(records, clock.now()))
         in_force, refused = await begin_rules(settings, database, role, clock.now())
+        check_kinds(settings.devices.kinds, in_force.rules.catalogue)
         policy = make_policy(settings, in_force.rules)
         policy = dataclasses.replace(policy, calendar_key=calendar_key(settings))
         births = Births()
@@ -649,8 +650,14 @@ async def _certified(gateway: Gateway, office: Office, ways: DdiSettings) -> Asy
         yield
         return
     ways = dataclasses.replace(ways, public_url="")
-    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_ca_file)
-    secure.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    try:
+        secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_ca_file)
+        secure.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except OSError as error:
+        raise CannotStartError(
+            f"the certificates of firmware.tls_port cannot be used ({error.strerror or error}): see "
+            "firmware.tls_ca_file, and whether firmware.tls_key_file belongs to firmware.tls_cert_file"
+        ) from error
     secure.verify_mode = ssl.CERT_REQUIRED
     app = web.Application()
     app.add_subapp(ddi_prefix(ways), ddi_application(office, ways))
@@ -658,7 +665,10 @@ async def _certified(gateway: Gateway, office: Office, ways: DdiSettings) -> Asy
     await runner.setup()
     try:
         host, port = gateway.settings.web.host, settings.tls_port
-        await web.TCPSite(runner, host, port, ssl_context=secure).start()
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=secure).start()
+        except OSError as error:
+            raise CannotStartError(_port_problem(host, port, "firmware.tls_port", error)) from error
         yield
     finally:
         await runner.cleanup()
@@ -673,7 +683,8 @@ async def _listening(gateway: Gateway, pages: web.Application) -> AsyncIterator[
         try:
             await site.start()
         except OSError as error:
-            raise CannotStartError(_port_problem(gateway.settings, error)) from error
+            host, port = gateway.settings.web.host, gateway.settings.web.port
+            raise CannotStartError(_port_problem(host, port, "web.port", error)) from error
         address = runner.addresses[0]
         gateway.url = f"http://{address[0]}:{address[1]}"
         yield
@@ -681,11 +692,13 @@ async def _listening(gateway: Gateway, pages: web.Application) -> AsyncIterator[
         await runner.cleanup()
 
 
-def _port_problem(settings: configuration.Settings, error: OSError) -> str:
-    where = f"{settings.web.host}:{settings.web.port}"
+def _port_problem(host: str, port: int, setting: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"{where} is taken by another program: end it, or set web.port to a free port"
-    return f"cannot listen on {where} ({error.strerror}): set web.host and web.port"
+        return f"{host}:{port} is taken by another program: end it, or set {setting} to a free port"
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return (
+        f"cannot listen on {host}:{port} ({why}): set web.host to an address of this machine, and {setting}"
+    )
 
 
 # --- the command ------------------------------------------------------------------------------

@@ -46,6 +46,16 @@ class Subcommands:
         return parser
 
 
+class Version(argparse.Action):
+    """Looks the version up only when somebody asks: importing the means for it takes as long as `--help`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"touchpoint {version('touchpoint-gateway')}")
+        parser.exit()
+
+
 def lazy(module: str, function: str) -> Command:
     """A command that lives in another module, imported when it is run."""
 
@@ -70,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="What a product knows becomes one contact at the right moment, and its owner decides.",
         epilog="example: touchpoint demo",
     )
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and end")
     commands = Subcommands(parser, "command")
     _running(commands)
     _operating(commands)
@@ -779,7 +790,10 @@ def explain(error: Exception) -> str | None:
     from gateway.ports import TROUBLES
 
     name = type(error).__name__
-    if isinstance(error, (CannotStartError, *TROUBLES)) or name == "JournalFormatError":
+    if isinstance(error, (CannotStartError, *TROUBLES)) or name in (
+        "JournalFormatError",
+        "ScenarioError",
+    ):
         return str(error)
     if name == "SettingsError":
         lines = str(error).splitlines()

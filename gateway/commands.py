@@ -20,7 +20,7 @@ from config import settings as configuration
 from gateway.adapters.geography import Earth
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import DeliveryState
-from gateway.domain.errors import CannotStartError, TouchpointError
+from gateway.domain.errors import CannotStartError, NotFoundError, TouchpointError
 from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.parts import (
     Decoding,
@@ -145,7 +145,17 @@ def token_create(arguments: argparse.Namespace) -> int:
         raise CannotStartError(
             f"{error}: --subject is the id of the owner or workshop, or what an operator or system is called"
         ) from error
-    with_stores(arguments, lambda stores: stores.database.write(lambda r: r.tokens.add(token)))
+
+    def work(records: Records) -> bool:
+        records.tokens.add(token)
+        look = {Role.OWNER: records.owners.get, Role.WORKSHOP: records.workshops.get}.get(token.role)
+        try:
+            return look is None or bool(look(str(token.subject)))
+        except NotFoundError:
+            return False
+
+    if not with_stores(arguments, lambda stores: stores.database.write(work)):
+        print(f"note: there is no {token.role} {token.subject} yet", file=sys.stderr)
     print(secret)
     return 0
 

@@ -13,7 +13,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,12 @@ def read(path: Path) -> list[Line]:
                 faults += [f"line {number}: {fault}" for fault in wrong]
                 if found is not None:
                     lines.append(found)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CannotStartError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise CannotStartError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CannotStartError(f"{path} is not UTF-8 ({error}): save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise CannotStartError(f"{path} cannot be read as CSV: {error}") from error
     if not lines and not faults:
         faults = ["line 1: there is nothing to take; the first line holds the names, `type` among them."]
     if faults:
@@ -107,10 +111,21 @@ def read(path: Path) -> list[Line]:
 def _rows(file: Any) -> Iterator[tuple[int, dict[str, str]]]:
     """(number of its first line, {name: cell}) of every line that has any; what has no name is under None."""
     reader = csv.DictReader(file, restkey="", strict=True)
+    names = reader.fieldnames or ()
+    if names and "type" not in names:
+        raise FaultyError([_without_type(names)])
     for row in reader:
         filled = {name: cell for name, cell in row.items() if cell}
         if filled:
             yield reader.line_num, filled
+
+
+def _without_type(names: Sequence[str]) -> str:
+    """Said once, not of every line."""
+    other = next(
+        (f" Cells are parted by commas here, not by {mark!r}." for mark in ";\t|" if mark in names[0]), ""
+    )
+    return f"line 1: `type` is not among the names; there are: {', '.join(names)}.{other}"
 
 
 def _line(number: int, row: dict[str, Any]) -> tuple[Line | None, list[str]]:

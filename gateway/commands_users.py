@@ -8,7 +8,7 @@ import time
 from gateway.commands import settings_of, show, with_stores
 from gateway.domain.access import Role
 from gateway.domain.accounts import Account, Rank
-from gateway.domain.errors import NotFoundError
+from gateway.domain.errors import CannotStartError, NotFoundError
 from gateway.domain.times import rfc3339
 from gateway.flow import accounts
 from gateway.ports import Records
@@ -32,6 +32,8 @@ def _link(arguments: argparse.Namespace, secret: str) -> str:
 def user_add(arguments: argparse.Namespace) -> int:
     """A new account, and the link with which it begins."""
     rank = Rank.RUNS if arguments.runs else Rank.STAFF
+    if arguments.role == "workshop" and not arguments.workshop:
+        raise CannotStartError("--role workshop needs --workshop ID, which workshop it is")
 
     def work(records: Records) -> str:
         made = accounts.invite(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import shutil
 import socket
@@ -13,13 +14,22 @@ from config.settings import Settings
 from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import BrokerError, last_loss
 from gateway.adapters.mqtt_client import probe
+from gateway.adapters.rule_state import SqliteRuleState
 from gateway.channels.email import MailError
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import rfc3339
 from gateway.flow.rule_sets import parse
-from gateway.parts import SESSION_FILE, Stores, mail_channel, make_data_dir, named_broker, open_timeseries
+from gateway.parts import (
+    SESSION_FILE,
+    Stores,
+    mail_channel,
+    make_data_dir,
+    make_policy,
+    named_broker,
+    open_timeseries,
+)
 from gateway.ports import TROUBLES
-from gateway.sources import load_signals, read_sources, signal_texts
+from gateway.sources import check_kinds, load_guides, load_signals, load_topics, read_sources, signal_texts
 from rules import TextErrors
 
 LOW_DISK = 1_000_000_000
@@ -33,6 +43,7 @@ async def examine(settings: Settings) -> list[Line]:
     checks: list[tuple[str, Callable[[Settings], Awaitable[str]]]] = [
         ("data folder", _data_dir),
         ("signals and rules", _rules),
+        ("guides and topics", _guides),
         ("broker", _broker),
         ("database and journal", _stores),
         ("time series", _timeseries),
@@ -65,7 +76,14 @@ async def _rules(settings: Settings) -> str:
         rules = parse(sources)
     except TextErrors as error:
         raise CannotStartError(f"the files cannot be used:\n{error}{await _held(settings)}") from error
+    check_kinds(settings.devices.kinds, rules.catalogue)
+    make_policy(settings, rules)
     return f"{len(rules.rules)} rules{await _held(settings, sources.id)}"
+
+
+async def _guides(settings: Settings) -> str:
+    guides, topics = load_guides(settings.guides.paths), load_topics(settings.follow_up.topics)
+    return f"{len(guides)} guides, {len(topics.topics)} topics"
 
 
 async def _held(settings: Settings, files: str | None = None) -> str:
@@ -107,6 +125,11 @@ async def _stores(settings: Settings) -> str:
     async with Stores.opened(settings) as stores:
         await stores.journal.read(2**62, limit=1)
         state = stores.journal.status()
+    remembered = SqliteRuleState(settings.data_dir / "state.db")
+    try:
+        await remembered.position()
+    finally:
+        await remembered.close()
     lags = [f"{name} {reader['lag']:,} behind" for name, reader in state["readers"].items()]
     used = 100 * state["bytes"] / state["max_bytes"]
     if used > 90:
@@ -155,7 +178,7 @@ async def _mail_in(settings: Settings) -> str:
 
 
 async def _web(settings: Settings) -> str:
-    return await _port(settings.web.host, settings.web.port, "web.port")
+    return await _port(settings.web.host, settings.web.port, "web.host and web.port")
 
 
 async def _port(host: str, port: int, setting: str) -> str:
@@ -169,5 +192,9 @@ async def _port(host: str, port: int, setting: str) -> str:
     try:
         await asyncio.to_thread(bind)
     except OSError as error:
-        return f"{host}:{port} is in use ({error.strerror}): good if that is the gateway, else set {setting}"
+        if error.errno != errno.EADDRINUSE:
+            raise CannotStartError(
+                f"cannot listen on {host}:{port} ({error.strerror}): set {setting}"
+            ) from error
+        return f"{host}:{port} is in use: good if that is the gateway, else set {setting}"
     return f"{host}:{port} is free"

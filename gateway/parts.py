@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import logging
 import os
 import random
 import secrets
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from config import settings as configuration
 from gateway.adapters.broker import EmbeddedBroker, EmbeddedBrokerError
@@ -44,6 +46,7 @@ from gateway.domain.feedback import Asking
 from gateway.domain.messages import Batch, Decoded
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.policy import Policy, RuleBook, Rung
+from gateway.domain.slots import public_holidays
 from gateway.domain.working_time import WorkingTime
 from gateway.flow.assess import DECODER, READ_LIMIT
 from gateway.flow.mail import is_ours, receive_mail
@@ -269,8 +272,15 @@ def make_policy(settings: configuration.Settings, rules: RuleSet) -> Policy:
 
 
 def afterwards(wanted: configuration.FollowUp) -> dict[str, Any]:
-    """What the settings say about following up, as the policy has it."""
+    """What the settings say about following up, as the policy has it. Raises CannotStartError for holidays
+    that the calendar does not know: the first case would find out."""
     hours = wanted.working_time
+    if hours.holidays:
+        country, _, region = hours.holidays.partition("-")
+        try:
+            public_holidays(country, region or None, 2026)
+        except ValueError as error:
+            raise CannotStartError(f"follow_up.working_time.holidays: {error}") from error
     return {
         "ask_after_ms": wanted.ask_after_h * HOUR_MS,
         "helped_ms": wanted.helped_days * DAY_MS,
@@ -501,3 +511,21 @@ def set_up_logging(settings: configuration.Settings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(settings.log.level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    libraries = logging.getLogger()
+    if not any(isinstance(handler, OneLine) for handler in libraries.handlers):
+        libraries.addHandler(OneLine(logging.WARNING))
+
+
+class OneLine(logging.Handler):
+    """What libraries say, as the gateway says things: else a trace of theirs lies between lines of JSON.
+
+    What a stranger sent that is no HTTP is no fault of ours and not worth a trace: anybody could fill the log
+    with those.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said, error = structlog.get_logger(), record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError) and error.code < 500:
+            said.info("request_refused", problem=" ".join(str(error.message).split()))
+            return
+        said.log(record.levelno, "library", logger=record.name, said=record.getMessage(), exc_info=error)

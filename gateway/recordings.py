@@ -60,6 +60,8 @@ class Table:
             raise RecordingError(f"{self.path}: is not UTF-8: {error}") from error
         except (csv.Error, EOFError, gzip.BadGzipFile) as error:
             raise RecordingError(f"{self.path}: cannot be read as CSV: {error}") from error
+        except OSError as error:
+            raise RecordingError(f"{self.path}: cannot be read: {error.strerror or error}") from error
 
     def _portions(self, reader: Iterator[list[str]]) -> Iterator[list[list[str]]]:
         self.header = next(reader, [])

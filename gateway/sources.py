@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -60,6 +60,17 @@ def load_signals(texts: Sequence[tuple[str, str]]) -> Catalogue:
         return Catalogue.parse(texts)
     except SignalErrors as error:
         raise CannotStartError(f"the signal catalogue cannot be used:\n{error}") from error
+
+
+def check_kinds(named: Mapping[str, str], signals: Catalogue) -> None:
+    """Devices of a kind that no signals are known for would be looked at by no rule, and nobody would hear of
+    it. Raises CannotStartError."""
+    for pattern, kind in named.items():
+        if kind not in signals.kinds:
+            raise CannotStartError(
+                f"devices.kinds: {pattern} = {kind}, and no signals are known for that kind; known are "
+                f"{', '.join(sorted(signals.kinds))}"
+            )
 
 
 def load_rules(texts: Sequence[tuple[str, str]], signals: Catalogue) -> RuleSet:

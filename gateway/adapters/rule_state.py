@@ -21,6 +21,8 @@ T = TypeVar("T")
 FORMAT = 1
 """Version of this file's form; another one is refused. The form of a state is the engine's own affair."""
 
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (device TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (
@@ -79,10 +81,19 @@ class SqliteRuleState:
             return work(self._connection)
         except (sqlite3.Error, OSError) as error:
             self._drop()
-            raise DatabaseUnavailableError(
-                f"The rules' state {self._path} cannot be used now ({error}): free its disk if it is "
-                "full, and check who may write it. Nothing of this was stored."
-            ) from error
+            raise DatabaseUnavailableError(self._trouble(error)) from error
+
+    def _trouble(self, error: sqlite3.Error | OSError) -> str:
+        """What it is, and what to do about it."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED:
+            return (
+                f"The rules' state {self._path} is damaged ({error}): restore the file, or move it away; "
+                "then the rules begin with what the journal still holds, and build it up anew."
+            )
+        return (
+            f"The rules' state {self._path} cannot be used now ({error}): free its disk if it is "
+            "full, and check who may write it. Nothing of this was stored."
+        )
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -141,7 +141,9 @@ def problem_of(error: Exception) -> Problem | None:
 def _http_problem(error: web.HTTPException) -> Problem:
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return Problem(405, f"{error.method} is not possible here; {allowed} is.", headers={"Allow": allowed})
+        return Problem(
+            405, f"{error.method} is not possible here; possible: {allowed}.", headers={"Allow": allowed}
+        )
     if isinstance(error, web.HTTPNotFound):
         return Problem(404, "There is nothing at this address.")
     if isinstance(error, web.HTTPRequestEntityTooLarge):

@@ -126,3 +126,11 @@ async def test_one_device_can_be_looked_at_with_what_all_share(state: RuleState,
     assert await onlooker.load_one("nobody") == (20, [("/context/weather", b"c1")])
     assert await onlooker.position() == 20
     await onlooker.close()
+
+
+async def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"no database" * 1000)
+    opened = SqliteRuleState(tmp_path / "state.db")
+    with pytest.raises(DatabaseUnavailableError, match=r"is damaged .* move it away"):
+        await opened.load()
+    await opened.close()

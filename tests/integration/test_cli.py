@@ -114,6 +114,16 @@ def test_what_cannot_be_understood_is_status_2_with_usage(command: str) -> None:
     assert done.stderr.startswith("usage: touchpoint")
 
 
+def test_which_version_it_is() -> None:
+    assert re.fullmatch(r"touchpoint \d+\.\d+\.\d+\n", called("--version").stdout)
+
+
+def test_a_token_for_nobody_is_told_of(settings: dict[str, str]) -> None:
+    made = called("token", "create", "--role", "owner", "--subject", "nobody", settings=settings)
+    assert made.stdout.startswith("tp_")
+    assert made.stderr == "note: there is no owner nobody yet\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -125,6 +135,9 @@ def test_what_cannot_be_understood_is_status_2_with_usage(command: str) -> None:
         "outbox retry nothing",
         "rules check none.yaml",
         "rules test none.yaml",
+        "rules backtest --readings none.csv",
+        "sim score none",
+        "user add --role workshop --email ben@example.com --name Ben",
         "firmware trust none.pub",
     ],
 )
@@ -174,6 +187,7 @@ def test_doctor_finds_everything_good(settings: dict[str, str], mosquitto: Mosqu
         "settings",
         "data folder",
         "signals and rules",
+        "guides and topics",
         "broker",
         "database and journal",
         "time series",
@@ -214,6 +228,35 @@ def test_doctor_looks_at_damaged_files_too(settings: dict[str, str]) -> None:
     (folder / "domain.db").write_bytes(b"no database" * 1000)
     state, do = lines(settings, 1)["database and journal"]
     assert (state, "domain.db" in do) == ("wrong", True)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [("state.db", "database and journal"), ("database.key", "database and journal")],
+)
+def test_doctor_finds_what_only_a_later_step_would(file: str, line: str, settings: dict[str, str]) -> None:
+    folder = Path(settings["data_dir"])
+    folder.mkdir()
+    (folder / file).write_bytes(b"no database" * 1000)
+    state, do = lines(settings, 1)[line]
+    assert (state, file in do) == ("wrong", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line", "said"),
+    [
+        ("devices.kinds", '{"car-*": "plane"}', "signals and rules", "known are car"),
+        ("follow_up.working_time.holidays", "XX", "signals and rules", "no public holidays are known"),
+        ("follow_up.working_time.time_zone", "Europe/Berln", "settings", "did you mean Europe/Berlin?"),
+        ("follow_up.topics", "none.yaml", "guides and topics", "none.yaml"),
+        ("web.host", "192.0.2.1", "pages", "cannot listen"),
+    ],
+)
+def test_doctor_finds_names_of_what_is_not_there(
+    key: str, value: str, line: str, said: str, settings: dict[str, str]
+) -> None:
+    state, do = lines(settings | {key: value}, 1)[line]
+    assert (state, said in do) == ("wrong", True)
 
 
 def test_doctor_lists_wrong_settings(settings: dict[str, str]) -> None:

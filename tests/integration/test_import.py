@@ -87,3 +87,27 @@ def test_a_file_without_lines_or_types_is_refused(home: Path, text: str) -> None
 
 def test_a_file_that_is_no_csv_cannot_be_taken(home: Path) -> None:
     assert taken(home, 'type,id\nowner,"a\n') == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id,name\njana,Jana\nmax,Max\n", "line 1: `type` is not among the names; there are: id, name."),
+        ("type;id;name\nowner;jana;Jana\n", "Cells are parted by commas here, not by ';'."),
+    ],
+)
+def test_a_file_without_types_is_told_once(
+    home: Path, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    assert taken(home, text) == 1
+    first, last = capsys.readouterr().err.splitlines()
+    assert said in first
+    assert last == "nothing was taken"
+
+
+def test_a_file_in_another_encoding_is_told_what_to_do(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "fleet.csv").write_bytes("type,id,name\nowner,max,Müller\n".encode("latin-1"))
+    assert main(["import", str(home / "fleet.csv")]) == 2
+    assert "save it as CSV in UTF-8" in capsys.readouterr().err

@@ -42,10 +42,11 @@ class Seal:
         self._keys: dict[str, AESGCM] = {}
 
     def make(self) -> None:
-        """Make the file with a key, readable by this user alone, when it is missing. Raises
-        DatabaseUnavailableError."""
+        """Make the file with a key, readable by this user alone, when it is missing; one that is there has to
+        hold keys. Raises DatabaseUnavailableError."""
         if not self.path.exists():
             self._write([self._random(KEY_BYTES)], new=True)
+        self._read()
 
     def seal(self, text: str, place: str) -> str:
         """The text as it is kept at `place`, under the newest key. Raises DatabaseUnavailableError."""
