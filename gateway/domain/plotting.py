@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from gateway.domain.moments import HOUR_MS
+from rules.readings import usable_number
 
 Point = tuple[int, float]
 """(ts, value)"""
@@ -42,8 +43,8 @@ def windows(within: Sequence[Interval], now: int, back: int) -> list[tuple[int, 
 
 
 def number(value: object) -> TypeGuard[int | float]:
-    """Whether a value can be drawn."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether a value can be drawn: no device measures what is so large that its sums are no numbers."""
+    return usable_number(value) is not None
 
 
 class Plot:

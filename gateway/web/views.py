@@ -18,6 +18,7 @@ from gateway.domain.appointment import ENDED, Appointment, AppointmentState, Wor
 from gateway.domain.device import Device, Facts
 from gateway.domain.errors import NotFoundError
 from gateway.domain.moments import DAY_MS
+from gateway.domain.plotting import number
 from gateway.domain.policy import RuleInfo
 from gateway.domain.texts import measured
 from gateway.domain.touchpoint import LedgerLine, Slot, State, Touchpoint
@@ -139,7 +140,8 @@ def _numbers(context: Context, device: Device, names: Iterable[str]) -> dict[str
 
 def _course(signal: Signal, raw: Sequence[charts.Point], facts: Facts, now: int) -> Series:
     latest = facts.latest.get(signal.name)
-    if latest and isinstance(latest[1], int | float) and latest[0] <= now:
+    raw = [point for point in raw if number(point[1])]  # a store may take the mean of anything
+    if latest and number(latest[1]) and latest[0] <= now:
         raw = [*(point for point in raw if point[0] < latest[0]), (latest[0], float(latest[1]))]
     limit = signal.wear.limit if signal.wear else None
     points = tuple((ts, shown(signal, value)) for ts, value in raw)

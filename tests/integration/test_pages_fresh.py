@@ -81,6 +81,19 @@ async def test_what_is_measured_shows_at_once_and_on_nobody_elses_page(
     assert drawn(erased) != drawn(after)
 
 
+async def test_what_nobody_can_measure_is_not_drawn(lab: Lab, browsers: dict[str, Pages]) -> None:
+    """Sums of such numbers are no numbers; the owner's pages went with them."""
+    before = drawn(await browsers["jana"].get("/me/products/car-1"))
+    await lab.measured("car-1", "pad_wear_front", *((NOW - HOUR // 2 + n, 1e308) for n in range(3)))
+    await last_said(lab, "car-1", NOW - HOUR // 3, 1e308)
+    for page in ("/me", "/me/products", "/me/products/car-1"):
+        assert "inf" not in re.findall(r"[a-z]+", " ".join(drawn(await browsers["jana"].get(page)))), page
+    assert (
+        drawn(await browsers["jana"].get("/me/products/car-1"))[0].split("L")[:20]
+        == before[0].split("L")[:20]
+    )
+
+
 async def test_days_and_times_go_on_while_nothing_is_written(lab: Lab, browsers: dict[str, Pages]) -> None:
     today = await browsers["jana"].get("/me/products/car-1")
     lab.clock.advance(NOW + 2 * DAY)
