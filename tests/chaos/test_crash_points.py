@@ -72,6 +72,8 @@ VISITED = {
       for when in ("written", "committed")),
 }  # fmt: skip
 """What the story has to come by: beginnings and ends of labels."""
+BY_THE_CLOCK = "rollouts.step"
+"""A story that takes longer comes by it more often, a shorter one never; test_crash_firmware.py visits it."""
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600 + 40 * (CRASHES or 100))]
 
 
@@ -432,7 +434,8 @@ def test_no_step_at_which_it_dies_changes_what_becomes_of_it(
     assert first.appointments == {"done": 1, "cancelled": 1}
     assert first.answers[:2] == ["book", "not_now"]
     assert (first.waiting, first.resets) == (0, 1)
-    steps = sorted((gateway.folder / "steps").read_text().splitlines())
+    noted = (gateway.folder / "steps").read_text().splitlines()
+    steps = sorted(step for step in noted if not step.startswith(BY_THE_CLOCK))
     missed = {what for what in VISITED if not any(_is(step, what) for step in steps)}
     assert not missed, steps
     some = random.Random(SEED).sample(steps, (CRASHES + len(roles) % 2) // 2)
