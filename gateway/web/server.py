@@ -216,10 +216,11 @@ def _secure(*, https: bool) -> Callable[[web.Request, web.StreamResponse], Await
 
 def _pack(request: web.Request, response: web.StreamResponse) -> None:
     """Long texts are compressed for whom that suits; before the answer is prepared, for then it is too late.
-    A mounted application keeps its own rules."""
+    A mounted application keeps its own rules. Not what another site has asked for: by the lengths of answers
+    to its guesses somebody who sees the line would learn what else stands on the page (BREACH)."""
     if not isinstance(response, web.Response) or response.prepared or len(request.match_info.apps) > 1:
         return
-    if _compressible(response):
+    if _compressible(response) and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin"):
         response.enable_compression()
 
 

@@ -1,7 +1,7 @@
 """Garbage of pages is swept a little at a time.
 
 A template with macros leaves some hundred objects that refer to one another, which only the cyclic collector
-frees. The gateway lets it look rarely, because messages leave none (GC_THRESHOLDS in app.py); pages alone
+frees. The gateway lets it look rarely, because messages leave none (GC_THRESHOLDS in parts.py); pages alone
 would let half a million objects gather, and then everybody would wait for a third of a second. So after so
 many requests the youngest generation is looked through, which takes a millisecond; every so many times the
 middle one, too, and rarely all.

@@ -160,3 +160,18 @@ async def test_a_page_is_packed_for_browsers_that_take_it(lab: Lab) -> None:
                 assert response.headers.get("Content-Encoding", "identity") == asked
                 sizes[asked] = len(await response.read())
     assert sizes["gzip"] < sizes["identity"] / 2
+
+
+async def test_a_page_that_another_site_asks_for_is_not_packed(lab: Lab) -> None:
+    """Its length would tell whether what that site put into the address stands on the page once more."""
+    _, secret = await lab.token(Role.OPERATOR)
+    url, jar = lab.client.make_url("/operator/find?q=jana"), CookieJar(unsafe=True)
+    cookies = {"session-operator": secret}
+    async with ClientSession(cookie_jar=jar, cookies=cookies) as session:
+        packed = {}
+        for site in ("cross-site", "same-site", "same-origin", "none"):
+            headers = {"Accept-Encoding": "gzip", "Sec-Fetch-Site": site}
+            async with session.get(url, headers=headers) as response:
+                assert response.status == 200
+                packed[site] = response.headers.get("Content-Encoding")
+    assert packed == {"cross-site": None, "same-site": None, "same-origin": "gzip", "none": "gzip"}
