@@ -561,7 +561,9 @@ class Settings(Section):
     @property
     def public_url(self) -> str:
         """Address for links, without a slash at its end."""
-        return (self.web.public_url or f"http://{self.web.host}:{self.web.port}").rstrip("/")
+        host = "localhost" if self.web.host in ("0.0.0.0", "::") else self.web.host
+        host = f"[{host}]" if ":" in host else host
+        return (self.web.public_url or f"http://{host}:{self.web.port}").rstrip("/")
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
         if self.data_dir.exists() and not self.data_dir.is_dir():

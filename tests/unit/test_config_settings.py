@@ -54,6 +54,14 @@ def test_the_defaults_need_nothing() -> None:
     assert settings.public_url == "http://127.0.0.1:8080"
 
 
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("0.0.0.0", "http://localhost:8080"), ("::", "http://localhost:8080"), ("::1", "http://[::1]:8080")],
+)
+def test_links_lead_to_an_address_that_a_browser_can_open(host: str, address: str) -> None:
+    assert load(None, {"TOUCHPOINT_WEB__HOST": host}).public_url == address
+
+
 def test_a_file_overlays_the_defaults_and_the_environment_the_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(
