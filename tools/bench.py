@@ -63,6 +63,10 @@ def table(figures: list[dict[str, Any]]) -> str:
 def main() -> int:
     figures: list[dict[str, Any]] = []
     good = True
+    if not scripts(sys.argv[1:]):
+        names = ", ".join(script.stem.removeprefix("bench_") for script in scripts([]))
+        print(f"no benchmark is called {' or '.join(sys.argv[1:])}; there are {names}", file=sys.stderr)
+        return 2
     for script in scripts(sys.argv[1:]):
         found, ended_well = run(script)
         figures += found

@@ -271,7 +271,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    data = recorded(parser.parse_args().folder)
+    folder = parser.parse_args().folder
+    missing = [name for name in ("readings.csv.gz", "events.csv") if not (folder / name).is_file()]
+    if missing:
+        parser.error(f"{folder} has no {' and no '.join(missing)}")
+    data = recorded(folder)
     print(f"The second half begins at {rfc3339(data.half)}.\n")
     print(*level_lines(levels(data, data.devices)), "", sep="\n")
     for text in robustness(data, released()):

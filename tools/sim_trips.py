@@ -175,6 +175,9 @@ def main() -> int:
     if len(sys.argv) != 3:
         print(__doc__)
         return 2
+    if not (Path(sys.argv[1]) / "readings.csv.gz").is_file():
+        print(f"{sys.argv[1]} has no readings.csv.gz", file=sys.stderr)
+        return 2
     real, made = recorded(Path(sys.argv[1])), simulated(7)
     folder = Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
