@@ -104,9 +104,11 @@ async def test_a_rotation_that_was_cut_off_is_finished_at_the_next_start(
 ) -> None:
     await fill(await open_sealed())
     Seal(tmp_path / "database.key").add_key()
+    (tmp_path / ".database.key-1").write_text("what a killed process had written")
     assert await holds(await open_sealed()) == (ANA, HOOK)
     Seal(tmp_path / "database.key").forget_old()
     assert await holds(await open_sealed()) == (ANA, HOOK), "all of it was sealed under the new one"
+    assert [path.name for path in tmp_path.glob(".database.key*")] == []
 
 
 async def test_a_rotation_sees_what_another_process_is_sealing(open_sealed: Open) -> None:

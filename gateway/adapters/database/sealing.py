@@ -84,8 +84,12 @@ class Seal:
         self._write([self._random(KEY_BYTES), *self._stored()])
 
     def forget_old(self) -> None:
-        """Nothing but the newest key. Raises DatabaseUnavailableError."""
+        """Nothing but the newest key, also in what was left of a change that was cut off. Raises
+        DatabaseUnavailableError."""
         self._write(self._stored()[:1])
+        for left in self.path.parent.iterdir():
+            if left.name.startswith(self._fresh("").name):
+                left.unlink(missing_ok=True)
 
     # --- the file
 
@@ -118,7 +122,7 @@ class Seal:
 
     def _write(self, keys: Sequence[bytes], *, new: bool = False) -> None:
         """Whole or not at all; a new file never over somebody else's."""
-        made = self.path.with_name(f".{self.path.name}-{os.getpid()}")
+        made = self._fresh(os.getpid())
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(made, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
@@ -134,6 +138,10 @@ class Seal:
             _sync_folder(self.path.parent)
         except OSError as error:
             raise self._trouble("written", error) from error
+
+    def _fresh(self, by: object) -> Path:
+        """Where a process writes what will be the file."""
+        return self.path.with_name(f".{self.path.name}-{by}")
 
     def _trouble(self, what: str, error: OSError) -> DatabaseUnavailableError:
         todo = (
