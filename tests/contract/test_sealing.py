@@ -136,6 +136,23 @@ async def test_two_rotations_at_once_lose_no_key(open_sealed: Open, tmp_path: Pa
     assert len((tmp_path / "database.key").read_text().split()) == 1
 
 
+async def test_a_start_beside_a_rotation_is_no_start_with_another_key(
+    open_sealed: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read what was sealed before, and then the key of before is not there any more."""
+    rotating = await open_sealed()
+    await fill(rotating)
+    loop, newest = asyncio.get_running_loop(), Seal.newest
+
+    def rotated_meanwhile(seal: Seal, kept: str) -> bool:
+        monkeypatch.undo()
+        asyncio.run_coroutine_threadsafe(rotating.new_key(), loop).result()
+        return newest(seal, kept)
+
+    monkeypatch.setattr(Seal, "newest", rotated_meanwhile)
+    assert await holds(await open_sealed()) == (ANA, HOOK)
+
+
 async def test_with_another_key_nothing_starts_and_it_says_what_to_do(
     open_sealed: Open, tmp_path: Path
 ) -> None:
@@ -176,6 +193,18 @@ async def test_a_broken_key_file_is_told_and_left_alone(open_sealed: Open, tmp_p
         with pytest.raises(DatabaseUnavailableError, match=r"restore"):
             await fill(await open_sealed())
         assert path.read_text() == text
+
+
+def test_what_was_read_before_a_rotation_opens_after_it(tmp_path: Path) -> None:
+    seal, rotating = Seal(tmp_path / "k"), Seal(tmp_path / "k")
+    seal.make()
+    kept = seal.seal(APP, "accounts.totp:a1")
+    rotating.add_key()
+    rotating.forget_old()
+    assert not seal.newest(kept), "the file was read again"
+    assert seal.open(kept, "accounts.totp:a1") == APP
+    with pytest.raises(DatabaseUnavailableError, match="does not hold the key"):
+        Seal(tmp_path / "k").open(kept, "accounts.totp:a1")
 
 
 def test_a_secret_opens_only_where_it_was_sealed(tmp_path: Path) -> None:

@@ -85,12 +85,10 @@ class SqlDatabase:
     def _seal_all(self, seal: Seal) -> None:
         """What is not sealed under the newest key is from now on. A key is made where none is needed yet."""
         with self._reading.begun() as connection:
-            found = list(kept(connection))
-        if not any(is_sealed(text) for _, text in found):
+            found = [text for _, text in kept(connection)]
+        if not any(map(is_sealed, found)):
             seal.make()
-        for place, text in found[:1]:
-            seal.open(text, place)  # says at the start that the key file is another one's
-        if not all(seal.newest(text) for _, text in found):
+        if not all(map(seal.newest, found)):
             with self._writing.begun() as connection:
                 seal_again(connection, seal)
 

@@ -102,8 +102,8 @@ class Seal:
                 raise self._trouble("read", error) from error
             seen = (told.st_mtime_ns, told.st_ino, told.st_size)
             if seen != self._seen:
-                keys = self._stored()
-                self._keys = {_name(key): AESGCM(key) for key in keys}
+                stored = {_name(key): AESGCM(key) for key in self._stored()}
+                self._keys = stored | self._keys  # those of before for whoever reads as of a moment before
                 self._seen = seen
             return next(iter(self._keys.items()))
 
