@@ -10,6 +10,7 @@ import errno
 import gc
 import os
 import random
+import shutil
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -112,6 +113,8 @@ WARM_AFTER_S = 3.0
 """Seconds after the start at which pages are compiled that nobody has opened yet."""
 RUNS_WELL_S = 10.0
 """Seconds after which a part that was begun again is taken as mended."""
+LEAST_ROOM = 1_000_000
+"""Bytes of free disk below which the gateway says that it is not ready: its stores write no more."""
 
 log = structlog.get_logger()
 
@@ -349,7 +352,7 @@ class Gateway:
             requests_per_minute=self.settings.web.requests_per_minute,
             topics=load_topics(self.settings.follow_up.topics),
             kind_of=self.directory.by_pattern,
-            checks=(self.check_broker, self.check_workers, self.check_timeseries),
+            checks=(self.check_broker, self.check_workers, self.check_timeseries, self.check_room),
             vapid_public_key=self.vapid.public_key,
             push_hosts_note=push_note,
             announce=self.announce,
@@ -408,6 +411,12 @@ class Gateway:
         """Whether every part runs."""
         problem = "; ".join(f"{name}: {what}" for name, what in self.failures.items())
         return "parts", not problem, problem
+
+    async def check_room(self) -> tuple[str, bool, str]:
+        """Whether the disk has room: without it nothing is acknowledged, and the broker holds messages."""
+        folder = self.settings.data_dir
+        free = shutil.disk_usage(folder).free
+        return "data folder", free >= LEAST_ROOM, f"{folder} has {free // 1000:,} kB left: make room"
 
     async def check_timeseries(self) -> tuple[str, bool, str]:
         """Whether readings can be stored and read."""

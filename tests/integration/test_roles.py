@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -234,6 +235,18 @@ async def test_an_embedded_broker_is_refused_to_a_part_that_others_could_not_rea
 async def test_pages_alone_start_no_broker(tmp_path: Path) -> None:
     async with opened(embedded(tmp_path), role="web") as gateway:
         assert gateway.broker.url == "embedded:"
+
+
+async def test_a_full_disk_is_no_state_to_be_ready_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        assert (await gateway.check_room())[1]
+        full = SimpleNamespace(total=10**9, used=10**9 - 4096, free=4096)
+        monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+        name, good, said = await gateway.check_room()
+    assert (name, good) == ("data folder", False)
+    assert said.endswith("has 4 kB left: make room")
 
 
 async def test_a_part_that_runs_again_is_no_fault_any_more(
