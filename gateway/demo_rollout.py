@@ -23,7 +23,10 @@ DEVICES = 24
 BEFORE, AFTER = "2.3.0", "2.4.0"
 SIZE = 200_000
 """Bytes of the update."""
-NOTES = {"en": "Uses less water with half a load", "de": "Braucht bei halber Beladung weniger Wasser"}
+NOTES = {
+    BEFORE: {"en": "Says earlier that the filter is full", "de": "Sagt früher, dass das Sieb voll ist"},
+    AFTER: {"en": "Uses less water with half a load", "de": "Braucht bei halber Beladung weniger Wasser"},
+}
 FAILS = 17
 """Number of the machine that fails, and what it says."""
 SAYS = "the pump did not answer after the restart"
@@ -61,7 +64,7 @@ def seed(folder: Path, now: int, dice: random.Random) -> dict[str, str]:
                 now=now,
                 expires=now + 365 * 86_400_000,
                 minutes=4,
-                notes=NOTES,
+                notes=NOTES[version],
             )
             signing.upload(store, manifest, [artifact], now)
     names = [f"showroom-{number:02}" for number in range(1, DEVICES + 1)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace as Shown
 from typing import Any
 from urllib.parse import quote
@@ -150,7 +150,7 @@ async def overview(request: web.Request) -> web.Response:
     )
     versions = versions_of(found, context, words)
     view = Shown(
-        releases=[_release(one, context, words, now) for one in found[:SHOWN]],
+        releases=[_release(one, found, context, words, now) for one in found[:SHOWN]],
         rollouts=[shown(one, groups, versions, words, now) for one, groups in listed],
         nobody=trusted is None,
     )
@@ -159,8 +159,9 @@ async def overview(request: web.Request) -> web.Response:
     )
 
 
-def _release(one: Release, context: Context, words: Words, now: int) -> Shown:
+def _release(one: Release, others: Sequence[Release], context: Context, words: Words, now: int) -> Shown:
     manifest = one.manifest
+    replaced = any(replaces(other, one) for other in others)
     notes = manifest.notes.get(words.language) or next(iter(manifest.notes.values()), "")
     return Shown(
         version=manifest.version,
@@ -168,9 +169,19 @@ def _release(one: Release, context: Context, words: Words, now: int) -> Shown:
         size=f"{words.number(manifest.size / 1e6, 1)} MB",
         roll="" if one.withdrawn else f"/operator/firmware/new?release={one.id}",
         stored=words.moment(one.stored_at, now),
-        state=words(f"firmware.{one.withdrawn or 'current'}"),
+        state=words(f"firmware.{one.withdrawn or ('replaced' if replaced else 'current')}"),
         notes=notes,
     )
+
+
+def replaces(newer: Release, older: Release) -> bool:
+    """Whether all devices that an older release is for have a newer one that may be installed."""
+    new, old = newer.manifest, older.manifest
+    whole = all(
+        not to or (bool(of) and set(of) <= set(to))  # empty: for all
+        for to, of in ((new.models, old.models), (new.hardware, old.hardware))
+    )
+    return not newer.withdrawn and new.kind == old.kind and new.sequence > old.sequence and whole
 
 
 @routes.get("/operator/firmware/devices/{device}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from firmware_lab import Works
 from garage import TEXTS
 from web_lab import DAY, HOUR, NORTH, NOW, Lab, web_lab
 
-from firmware_api import actions, rollouts
+from firmware_api import actions, releases, rollouts
 from firmware_api.actions import Report
 from firmware_api.office import Office
 from firmware_api.releases import Release
@@ -369,6 +370,25 @@ async def test_somebody_elses_update_cannot_be_chosen(world: World) -> None:
 
 
 # --- after-sales --------------------------------------------------------------------------------
+
+
+async def test_a_release_is_current_until_a_newer_one_is_for_all_that_it_is_for(world: World) -> None:
+    works = world.works
+    for version, sequence, models in (("2.0.0", 2, ["A"]), ("2.1.0", 3, ["A", "B"]), ("2.2.0", 4, ["A"])):
+        works.release(version.encode(), version, sequence=sequence, models=models)
+
+    async def states() -> dict[str, str]:
+        page = await world.shown("/operator/firmware", Role.OPERATOR)
+        rows = re.findall(r"<b>(\d\.\d\.\d)</b>.*?<td>(current|replaced|withdrawn)<br>", page, re.DOTALL)
+        return dict(rows)
+
+    assert await states() == {"2.0.0": "replaced", "2.1.0": "current", "2.2.0": "current"}
+    key = works.store.index_key()
+    for version in ("2.1.0", "2.2.0"):
+        release = works.find(version)
+        assert release is not None
+        works.store.write(lambda c, r=release: releases.withdraw(c, r.id, "withdrawn", NOW, key))  # type: ignore[misc]
+    assert await states() == {"2.0.0": "current", "2.1.0": "withdrawn", "2.2.0": "withdrawn"}
 
 
 async def test_a_release_comes_in_by_pieces_and_goes_on_after_a_break(world: World) -> None:
