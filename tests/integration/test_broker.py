@@ -31,13 +31,15 @@ def client(running: EmbeddedBroker, **options: object) -> aiomqtt.Client:
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_device_on_3_1_1_reaches_the_gateway_on_5(qos: int) -> None:
-    journal = HeldJournal()
-    async with embedded() as running, receiving(as_gateway(running), journal):
+    journal, counters = HeldJournal(), Counters()
+    async with embedded() as running, receiving(as_gateway(running), journal, counters):
         async with client(running) as device:
             for i in range(2500):
                 await device.publish(T, b"%d" % i, qos=qos)
         await until(lambda: len(journal.messages) >= 2500, "all journalled")
-    assert journal.payloads == [b"%d" % i for i in range(2500)]
+    assert list(dict.fromkeys(journal.payloads)) == [b"%d" % i for i in range(2500)]
+    # Where a machine stood still for so long that the broker took us for gone, it sends some of them again.
+    assert len(journal.payloads) == 2500 or counters.connections > 1
 
 
 async def test_keeps_the_session_while_the_gateway_is_away() -> None:
