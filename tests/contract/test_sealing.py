@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from prepared_store import put_store
 
-from gateway.adapters.database import Seal, SqlDatabase
+from gateway.adapters.database import Seal, SqlDatabase, engine
+from gateway.adapters.database.sealing import is_sealed
 from gateway.domain.access import Role
 from gateway.domain.accounts import Account
 from gateway.domain.webhooks import MANUFACTURER, SigningSecret, Webhook
@@ -142,14 +143,14 @@ async def test_a_start_beside_a_rotation_is_no_start_with_another_key(
     """It has read what was sealed before, and then the key of before is not there any more."""
     rotating = await open_sealed()
     await fill(rotating)
-    loop, newest = asyncio.get_running_loop(), Seal.newest
+    loop = asyncio.get_running_loop()
 
-    def rotated_meanwhile(seal: Seal, kept: str) -> bool:
+    def rotated_meanwhile(kept: str) -> bool:
         monkeypatch.undo()
         asyncio.run_coroutine_threadsafe(rotating.new_key(), loop).result()
-        return newest(seal, kept)
+        return is_sealed(kept)
 
-    monkeypatch.setattr(Seal, "newest", rotated_meanwhile)
+    monkeypatch.setattr(engine, "is_sealed", rotated_meanwhile)
     assert await holds(await open_sealed()) == (ANA, HOOK)
 
 
