@@ -716,13 +716,14 @@ def _generate(
     generator = _local_generator(program, known)
     source = [
         "def plan(state, position, received, ts, signals):",
+        *_newest(layout),
         f"    if len(signals) != {len(names)}: return other(state, position, received, ts, signals)",
         "    try:",
         *(f"        v{number} = signals[{name!r}]" for number, name in enumerate(names)),
         "        pass",
         "    except KeyError:",
         "        return other(state, position, received, ts, signals)",
-        *_late(layout),
+        "    if ts <= newest: return settle(state, position, received, ts, signals)",
         *_guards(program, layout, known),
         *_ages_once([*_general(program, view, known, generator), *_renewed(program, view, known, generator)]),
         "    if touched: return again(state, position, received, touched)",
@@ -790,13 +791,12 @@ def _fails(program: Program, number: int, slot: int) -> list[str]:
     return [f"        if not ({passes}): out.append(({slot}, {v}))"]
 
 
-def _late(layout: Layout) -> list[str]:
-    """Whether the message is late, or a repetition. Of those before, the newest is the last."""
-    newest = "state._newest" if layout.windows else "state[at - 1]"
-    return [
-        *([] if layout.windows else ["    at = state.at"]),
-        f"    if ts <= {newest}: return settle(state, position, received, ts, signals)",
-    ]
+def _newest(layout: Layout) -> list[str]:
+    """The newest reading's time; where messages are packed that is the last one's. It is asked for first, and
+    compared later: meanwhile it comes from memory."""
+    if layout.windows:
+        return ["    newest = state._newest"]
+    return ["    at = state.at", "    newest = state[at - 1]"]
 
 
 def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> list[str]:
