@@ -27,7 +27,7 @@ import aiohttp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from gateway_lab import WORKSHOP, wait_for
+from gateway_lab import PADS, WORKSHOP, wait_for
 from real_parts import Mosquitto
 from running_gateway import RunningGateway, now_ms, publish, running_gateway, telemetry
 
@@ -35,14 +35,6 @@ OWNERS, STREAMS, READINGS, TOLD = 200, 5_000, 60, 10
 SECONDS = int(os.environ.get("TOUCHPOINT_BENCH_SECONDS", "20"))
 LIMIT_MS, LIMIT_MB = 100, 300
 HOUR = 3_600_000
-RULE = """- id: bench-pages
-  version: 1
-  kind: car
-  purpose: maintenance
-  severity: advice
-  when: pad_wear_front >= 80
-  touchpoint: {kind: appointment, service: brakes-front, expires: 14d}
-"""
 
 
 def tell(name: str, value: float, unit: str, limit: float | None = None, how: str = "") -> None:
@@ -239,7 +231,7 @@ async def measure(
 def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "rules.yaml").write_text(RULE)
+        (folder / "rules.yaml").write_text(PADS)
         (folder / "mosquitto").mkdir()
         broker = Mosquitto(folder=folder / "mosquitto").start()
         try:

@@ -117,17 +117,22 @@ async def test_a_large_campaign_is_raised_little_by_little_and_goes_on_after_a_r
     assert await world.read(lambda r: recalls.next_due(r, world.now)) is None
 
 
-async def test_a_product_that_changes_hands_is_recalled_for_its_new_owner_too(world: World) -> None:
-    await begins(world)
+async def sold_to_max(world: World) -> None:
+    """An hour later it has a new owner."""
 
-    def sold(records: Records) -> None:
+    def work(records: Records) -> None:
         records.owners.add(Owner(id="max", name="Max", language="en"))
         records.devices.transfer("car", "max", world.now)
         decide.changed_hands(records, "car", world.now, world.policy)
         recalls.taken_over(records, "car", world.now, world.policy)
 
     world.go_to(world.now + HOUR)
-    await world.write(sold)
+    await world.write(work)
+
+
+async def test_a_product_that_changes_hands_is_recalled_for_its_new_owner_too(world: World) -> None:
+    await begins(world)
+    await sold_to_max(world)
     new, old = await world.touchpoints()
     assert (new.owner, new.state) == ("max", State.OPEN)
     assert (old.owner, old.state) == ("jana", State.WITHDRAWN)
@@ -139,15 +144,7 @@ async def test_a_product_that_changes_hands_is_recalled_for_its_new_owner_too(wo
 async def test_a_visit_that_its_former_owner_had_booked_ends_it_for_its_new_owner_too(world: World) -> None:
     await begins(world)
     await world.answers("book", slot=(await world.touchpoint()).slots[0].id)
-
-    def sold(records: Records) -> None:
-        records.owners.add(Owner(id="max", name="Max", language="en"))
-        records.devices.transfer("car", "max", world.now)
-        decide.changed_hands(records, "car", world.now, world.policy)
-        recalls.taken_over(records, "car", world.now, world.policy)
-
-    world.go_to(world.now + HOUR)
-    await world.write(sold)
+    await sold_to_max(world)
     visit = (await world.read(lambda r: r.workshops.appointments()))[-1]
     world.go_to(visit.end)
     await world.write(follow_up.done, visit.id, {}, world.now, world.policy)
