@@ -7,11 +7,12 @@ time in which a product was the owner's (EU Data Act Art. 4; GDPR Art. 15 and 20
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -68,14 +69,15 @@ async def answer(
     response = web.StreamResponse(headers=headers)
     response.content_type = "application/zip"
     await response.prepare(request)
-    async for part in archive(context, owner_id, now):
-        await response.write(part)
+    async with contextlib.aclosing(archive(context, owner_id, now)) as parts:
+        async for part in parts:
+            await response.write(part)
     await response.write_eof()
     return response
 
 
-async def archive(context: Context, owner_id: str, now: int) -> AsyncIterator[bytes]:
-    """The archive, part by part."""
+async def archive(context: Context, owner_id: str, now: int) -> AsyncGenerator[bytes, None]:
+    """The archive, part by part; whoever may stop in between closes it."""
     sink = _Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as into:
         names = await context.database.read(lambda records: records.personal.tables())
@@ -84,8 +86,9 @@ async def archive(context: Context, owner_id: str, now: int) -> AsyncIterator[by
             yield sink.take()
         for device, spans in (await context.database.read(lambda r: _products(r, owner_id))).items():
             for signal in sorted(await context.timeseries.latest(device)):
-                async for _ in _readings(into, context, device, signal, spans):
-                    yield sink.take()
+                async with contextlib.aclosing(_readings(into, context, device, signal, spans)) as pages:
+                    async for _ in pages:
+                        yield sink.take()
         told = "\n".join(f"{name}.json" for name in names)
         into.writestr(_entry("README.txt", now), READ_ME.format(now=rfc3339(now), tables=told))
     yield sink.take()
@@ -131,7 +134,7 @@ def _products(records: Records, owner_id: str) -> dict[str, list[rights.Interval
 
 async def _readings(
     into: zipfile.ZipFile, context: Context, device: str, signal: str, spans: Sequence[rights.Interval]
-) -> AsyncIterator[None]:
+) -> AsyncGenerator[None, None]:
     """One signal as CSV; comes back after every page, for what was written to be sent."""
     with into.open(f"readings/{device}/{signal}.csv", "w", force_zip64=True) as file:
         file.write(b"time,value\r\n")

@@ -1,5 +1,6 @@
 """What an owner takes along: everything of theirs, nothing of others, and no secret."""
 
+import contextlib
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ from gateway.adapters.database.personal import IMPERSONAL, PERSONAL
 from gateway.domain.access import Role
 from gateway.domain.owner import PushSubscription
 from gateway.domain.report import Attachment
+from gateway.web import export
 
 
 @pytest.fixture
@@ -113,3 +115,18 @@ async def test_nobody_takes_what_is_somebody_elses_and_after_sales_is_seen_takin
     await taken(await lab.caller(), "jana")
     newest = (await (await lab.caller(Role.OWNER, "jana")).get("owners/jana/ledger"))["items"][0]
     assert (newest["code"], newest["params"]["thing"]) == ("looked", "everything")
+
+
+async def test_one_that_is_cut_off_leaves_nothing_behind(lab: Lab) -> None:
+    """Who closes the page while it comes is no fault of ours: nothing of it is logged as one."""
+    await lab.measured("car-1", "speed", *((NOW + n, 1.0) for n in range(12_000)))
+
+    def parts() -> contextlib.aclosing[Any]:
+        return contextlib.aclosing(export.archive(lab.context, "jana", NOW + DAY))
+
+    async with parts() as whole:
+        count = len([part async for part in whole])
+    for cut in range(count - 4, count):
+        async with parts() as some:
+            for _ in range(cut):
+                await anext(some)
