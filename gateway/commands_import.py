@@ -27,6 +27,7 @@ from gateway.domain.ids import new_id
 from gateway.domain.owner import Owner
 from gateway.domain.policy import Policy
 from gateway.flow import agree, outgoing, recalls
+from gateway.flow.consents import purposes
 from gateway.parts import Stores, make_policy
 from gateway.ports import Records
 from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
@@ -192,7 +193,13 @@ def _workshop(records: Records, line: Line, kinds: frozenset[str], now: int, pol
 def _owner(records: Records, line: Line, kinds: frozenset[str], now: int, policy: Policy) -> None:
     owner = Owner(**{**line.body.model_dump(), "id": line.body.id or new_id(now), "created": now})
     records.owners.add(owner)
+    asked = purposes(records, owner.id, policy) if line.consents else []
     for purpose in line.consents:
+        if purpose not in asked:
+            known = ", ".join(asked)
+            raise InvalidError(
+                f"consents: nobody is asked about {purpose!r}; known are {known}, parted by blanks."
+            )
         by = agree.By(name="operator", source="import")
         agree.agree(records, owner.id, purpose, True, by, now, policy)
 

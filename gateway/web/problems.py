@@ -154,6 +154,7 @@ def _http_problem(error: web.HTTPException) -> Problem:
 # --- what pydantic finds ------------------------------------------------------------------------
 
 
+LOCAL_TIME = "([01][0-9]|2[0-3]):[0-5][0-9]"
 WRITTEN_AS = {
     "quiet_from": "a local time, 21:30",
     "quiet_to": "a local time, 07:00",
@@ -209,4 +210,15 @@ def _words(entry: Any, place: Sequence[str], names: Sequence[str]) -> str:
             return f"{name}: a JSON object is expected."
         case "string_pattern_mismatch" if name in WRITTEN_AS:
             return f"{name}: write it as {WRITTEN_AS[name]}."
-    return f"{name}: {entry['msg'][0].lower()}{entry['msg'][1:]}."
+        case "string_pattern_mismatch" if LOCAL_TIME in entry["ctx"]["pattern"]:
+            return f"{_spelled(place)}: write it as a local time, 08:00."
+        case "tuple_type" | "list_type":
+            return f"{_spelled(place)}: a list is expected."
+        case "dict_type":
+            return f"{_spelled(place)}: a JSON object is expected."
+    return f"{_spelled(place) or name}: {entry['msg'][0].lower()}{entry['msg'][1:]}."
+
+
+def _spelled(place: Sequence[str]) -> str:
+    """Where it is: its name, with all above it where the name alone says nothing (an item of a list)."""
+    return place[-1] if place and not place[-1].isdigit() and place[-1] != "[key]" else ".".join(place)

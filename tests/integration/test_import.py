@@ -111,3 +111,19 @@ def test_a_file_in_another_encoding_is_told_what_to_do(
     (home / "fleet.csv").write_bytes("type,id,name\nowner,max,Müller\n".encode("latin-1"))
     assert main(["import", str(home / "fleet.csv")]) == 2
     assert "save it as CSV in UTF-8" in capsys.readouterr().err
+
+
+def test_consents_that_nobody_is_asked_for_are_faults(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = 'type,id,name,consents\nowner,jana,Jana,"maintenance,usage"\nowner,max,Max,maintenence\n'
+    assert taken(home, text) == 1
+    said = capsys.readouterr().err
+    assert "line 2: consents: nobody is asked about 'maintenance,usage'; known are maintenance, " in said
+    assert "line 3: consents: nobody is asked about 'maintenence'" in said
+
+
+def test_hours_are_told_with_their_place(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hours = '"{""mon"": [[""8:00"", ""18:00""]]}"'
+    assert taken(home, f"type,id,name,hours,services\nworkshop,north,Nord,{hours},oil\n") == 1
+    said = capsys.readouterr().err
+    assert "line 2: hours.mon.0.0: write it as a local time, 08:00." in said
+    assert "line 2: services: a list is expected." in said
