@@ -158,9 +158,9 @@ def test_a_zone_that_changes_every_second_costs_nothing() -> None:
         "RRULE:FREQ=SECONDLY\r\nTZOFFSETFROM:+0100\r\nTZOFFSETTO:+0200\r\nEND:STANDARD\r\nEND:VTIMEZONE\r\n"
     )
     text = said("DTSTART;TZID=Bomb:20261203T173000").replace("BEGIN:VEVENT", f"{zone}BEGIN:VEVENT", 1)
-    began = time.monotonic()
+    began = time.thread_time()
     read_itip(text, "Europe/Berlin")
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
     assert "SECONDLY" not in tame(text)
 
 
@@ -188,10 +188,10 @@ def test_a_mail_nested_beyond_use_costs_nothing() -> None:
     raw = b"".join(
         b"Content-Type: multipart/mixed; boundary=%d\r\n\r\n--%d\r\n" % (n, n) for n in range(5_000)
     )
-    began = time.monotonic()
+    began = time.thread_time()
     with pytest.raises(MailError):
         read_mail(raw)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 # --- addresses --------------------------------------------------------------------------------

@@ -371,9 +371,9 @@ def test_wildcards_of_the_vectors() -> None:
 
 def test_a_pattern_cannot_hang() -> None:
     nasty = Codes(("*a" * 30 + "b", "*?a" * 20 + "c", "*" * 63 + "b"))
-    began = time.perf_counter()
+    began = time.thread_time()
     assert nasty(("a" * 256,) * 256) is False
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
 
 
 def test_what_a_clock_that_was_ahead_measured_before_a_job_stays_forgotten() -> None:

