@@ -47,6 +47,35 @@ def test_every_body_and_answer_has_an_example_that_keeps_its_schema() -> None:
                 assert not schema or faults == [], (method, path)
 
 
+def test_every_whole_number_that_is_sent_has_an_end() -> None:
+    """Beyond 64 bits no database takes it, and the answer would be 500."""
+    whole = document()
+    endless = [
+        (method, path, number)
+        for path, methods in whole["paths"].items()
+        for method, operation in methods.items()
+        for number in whole_numbers([operation.get("parameters"), operation.get("requestBody")], whole)
+        if not {"maximum", "enum", "const"} & set(number)
+    ]
+    assert endless == []
+
+
+def whole_numbers(part: Any, whole: Any, within: frozenset[str] = frozenset()) -> Iterator[Any]:
+    """The schemas of whole numbers in a part of the document; `within`: what is followed already."""
+    if isinstance(part, dict):
+        reference = part.get("$ref")
+        if reference is not None and reference not in within:
+            *_, name = reference.split("/")
+            yield from whole_numbers(whole["components"]["schemas"][name], whole, within | {reference})
+        if part.get("type") == "integer":
+            yield part
+        for key, inner in part.items():
+            yield from whole_numbers(inner, whole, within) if key not in ("example", "default") else ()
+    elif isinstance(part, list):
+        for inner in part:
+            yield from whole_numbers(inner, whole, within)
+
+
 def contents(operation: Any) -> Iterator[Any]:
     answers = [answer for code, answer in operation["responses"].items() if code.startswith("2")]
     for part in (operation.get("requestBody", {}), *answers):

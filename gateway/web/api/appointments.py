@@ -26,6 +26,7 @@ from gateway.web.api.shapes import (
     Moment,
     MomentIn,
     Out,
+    Price,
     Prose,
     RescheduleIn,
     Stay,
@@ -332,7 +333,7 @@ class ExtraWorkIn(In):
     """What the workshop found beyond the job."""
 
     reason: Annotated[Prose, Field(min_length=1)]
-    price: int = Field(ge=0, description="Whole currency units, with VAT.")
+    price: Price = Field(description="Whole currency units, with VAT.")
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
     photo: Id | None = Field(None, description="Id of an attachment.")
     minutes: int = Field(0, ge=0, le=7 * 24 * 60, description="How much longer it takes.")

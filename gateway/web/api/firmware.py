@@ -171,7 +171,7 @@ class UploadIn(In):
     """An artifact that is to come."""
 
     sha256: Sha256
-    size: int = Field(ge=1, description="Bytes.")
+    size: Number = Field(description="Bytes.")
 
 
 class UploadOut(Out):
@@ -257,7 +257,7 @@ class GroupIn(In):
     percent: float = Field(100, gt=0, le=100, description="Of those that fit and are in no group before.")
     success: float = Field(90, ge=0, le=100, description="Percent that lets the next group begin.")
     error: float = Field(5, gt=0, le=100, description="Percent of failures that stops the rollout.")
-    pace: int = Field(0, ge=0, description="Devices begun a minute; 0: all at once.")
+    pace: int = Field(0, ge=0, le=1_000_000, description="Devices begun a minute; 0: all at once.")
 
 
 class PlanIn(In):
@@ -276,7 +276,7 @@ class RolloutIn(In):
     """A rollout."""
 
     name: Name
-    release: int
+    release: Number
     plan: PlanIn
 
 
@@ -474,7 +474,7 @@ class TokenOut(Out):
 class AssignIn(In):
     """A release for one device."""
 
-    release: int
+    release: Number
     mode: Literal["forced", "soft", "downloadonly"] = "forced"
     ask_owner: bool = True
 

@@ -101,6 +101,7 @@ Zone = Annotated[
     str, AfterValidator(_zone), WithJsonSchema({"type": "string", "examples": ["Europe/Berlin"]})
 ]
 Date = Annotated[str, AfterValidator(_real_date), WithJsonSchema({"type": "string", "format": "date"})]
+Price = Annotated[int, Field(ge=0, le=1_000_000_000)]
 LocalTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")]
 Stay = Literal["waits", "replacement_car", "drops_off"]
@@ -443,8 +444,8 @@ class ServiceIn(In):
     id: Word
     names: dict[Language, Line] = Field(min_length=1, description="By language.")
     minutes: int = Field(ge=5, le=7 * 24 * 60)
-    price_from: int | None = Field(None, ge=0, description="Whole currency units, with VAT.")
-    price_to: int | None = Field(None, ge=0)
+    price_from: Price | None = Field(None, description="Whole currency units, with VAT.")
+    price_to: Price | None = None
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
     lead_days: int = Field(1, ge=0, le=365, description="Whole days before the first slot on offer.")
     skills: tuple[Line, ...] = Field((), max_length=20, description="What its bay must be able to do.")
@@ -836,7 +837,7 @@ class WorkIn(In):
 
     note: Prose = ""
     parts: tuple[Line, ...] = Field((), max_length=100)
-    price: int | None = Field(None, ge=0, description="What the owner pays in the end, with VAT.")
+    price: Price | None = Field(None, description="What the owner pays in the end, with VAT.")
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] | None = None
     fixed: bool | None = Field(None, description="Whether what was found is mended.")
 
@@ -860,7 +861,7 @@ class RescheduleIn(ForOwner):
 class FeedbackIn(ForOwner):
     """The answer to the one question."""
 
-    score: int
+    score: int = Field(ge=0, le=10, description="Each question has its own lowest and highest.")
     comment: Prose | None = None
     expected: Literal["better", "as", "worse"] | None = Field(
         None, description="Better, as or worse than expected; nobody has to say."
