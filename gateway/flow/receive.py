@@ -26,8 +26,10 @@ LONGEST_WAIT = 5_000
 
 FAR_BEHIND = 20_000
 """Messages; half of what the journal keeps in memory."""
-HOLD, LONGEST_HOLD = 5, 250
-"""ms between two looks whether the rules have caught up, and until a batch is acknowledged anyway."""
+HOLD, LONGEST_HOLD, SLOWEST = 5, 250, 10
+"""ms between two looks whether the rules have caught up, and until a batch is acknowledged anyway; a large
+one only after as long as so many messages a ms would take, else batches of many thousands outrun the rules,
+and what memory no longer holds is read and decoded a second time."""
 
 
 class Delivery(Protocol):
@@ -85,12 +87,12 @@ async def receive(
         delivery = await source.batch()
         await _append(delivery, journal, clock, counters, random)
         if behind is not None:
-            await _let_catch_up(behind, clock)
+            await _let_catch_up(behind, clock, len(delivery.messages))
         delivery.acknowledge()
 
 
-async def _let_catch_up(behind: Callable[[], int], clock: Clock) -> None:
-    until = clock.now() + LONGEST_HOLD
+async def _let_catch_up(behind: Callable[[], int], clock: Clock, messages: int) -> None:
+    until = clock.now() + max(LONGEST_HOLD, messages // SLOWEST)
     while behind() > FAR_BEHIND and clock.now() < until:
         await clock.wait(asyncio.Event(), clock.now() + HOLD)
 
