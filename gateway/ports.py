@@ -150,6 +150,29 @@ class StoreUnavailableError(Exception):
     """The time-series store cannot take writes now; the same batch is tried again later."""
 
 
+class Gathering(Protocol):
+    """Telemetry on its way into a store, in the form that the store takes it in: the batches that brought it
+    may go."""
+
+    @property
+    def messages(self) -> int:
+        """How many telemetry messages were taken in."""
+        ...
+
+    def add(self, batch: Batch) -> None:
+        """Take in the telemetry of one more batch."""
+        ...
+
+    async def write(self, position: int) -> Sequence[tuple[str, str]]:
+        """Write all of it, once; after an error the same call goes on with what is missing.
+
+        Returns refused points as (device, reason); they cost themselves, never the others.
+        Raises StoreUnavailableError when nothing (or not everything) could be written.
+        `position` is committed with the data where the store can hold it.
+        """
+        ...
+
+
 class TimeSeries(Protocol):
     """Readings by device, signal and time. Writing the same reading twice changes nothing."""
 
@@ -161,15 +184,8 @@ class TimeSeries(Protocol):
         """
         ...
 
-    async def write(
-        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
-    ) -> Sequence[tuple[str, str]]:
-        """Write all telemetry of `batches`; `kinds(device)` gives (kind, model).
-
-        Returns refused points as (device, reason); they cost themselves, never the batch.
-        Raises StoreUnavailableError when nothing (or not everything) could be written.
-        `position` is committed with the data where the store can hold it.
-        """
+    def gather(self, kinds: Callable[[str], tuple[str, str]]) -> Gathering:
+        """Begin to gather what is to be written together; `kinds(device)` gives (kind, model)."""
         ...
 
     async def position(self) -> int | None:

@@ -301,7 +301,7 @@ class SqliteJournal:
         self._writer_file, self._reader_file = _File(path), _File(path)
         self._write_thread = ThreadPoolExecutor(1, "journal-write")
         self._read_thread = ThreadPoolExecutor(1, "journal-read")
-        self._recent: deque[tuple[Batch, int]] = deque()
+        self._recent: deque[Batch] = deque()
         self._recent_messages = self._recent_bytes = 0
         self._events: list[asyncio.Event] = []
         self._positions: dict[str, int] = {}
@@ -414,8 +414,8 @@ class SqliteJournal:
             except sqlite3.Error as error:
                 await self._in(self._write_thread, self._writer_file.close)
                 raise _cannot(self._path, error) from error
-            batch.first = first
-            self._remember(batch, len(body))
+            batch.first, batch.size = first, len(body)
+            self._remember(batch)
             if packet_ids is not None:
                 self._repeatable.add(first, batch.received, packet_ids.count, len(body))
             else:
@@ -423,19 +423,19 @@ class SqliteJournal:
         self._announce()
         return int(first)
 
-    def _remember(self, batch: Batch, size: int) -> None:
+    def _remember(self, batch: Batch) -> None:
         """Keep a fresh batch for caught-up readers. After a gap (another process appended) begin anew."""
-        if self._recent and self._recent[-1][0].last + 1 != batch.first:
+        if self._recent and self._recent[-1].last + 1 != batch.first:
             self._recent.clear()
             self._recent_messages = self._recent_bytes = 0
         parts = batch.parts(TOGETHER)
-        self._recent.extend((part, size // len(parts)) for part in parts)
+        self._recent.extend(parts)
         self._recent_messages += batch.count
-        self._recent_bytes += size // len(parts) * len(parts)
+        self._recent_bytes += parts[0].size * len(parts)
         while self._recent_messages > RECENT_MESSAGES or self._recent_bytes > RECENT_BYTES:
-            oldest, size = self._recent.popleft()
+            oldest = self._recent.popleft()
             self._recent_messages -= oldest.count
-            self._recent_bytes -= size
+            self._recent_bytes -= oldest.size
         self._head = max(self._head, batch.last)
 
     def _announce(self) -> None:
@@ -455,7 +455,7 @@ class SqliteJournal:
         after = max(after, self._passed())
         if after >= self._head:
             return []
-        if self._recent and self._recent[0][0].first <= after + 1 <= self._recent[-1][0].last:
+        if self._recent and self._recent[0].first <= after + 1 <= self._recent[-1].last:
             return self._from_memory(after, limit)
         try:
             rows = await self._in(self._read_thread, self._reader_file.read, after, limit)
@@ -466,7 +466,7 @@ class SqliteJournal:
 
     def _from_memory(self, after: int, limit: int) -> list[Batch]:
         found: list[Batch] = []
-        for batch, _ in reversed(self._recent):
+        for batch in reversed(self._recent):
             if batch.last <= after:
                 break
             found.append(batch)
@@ -489,7 +489,11 @@ class SqliteJournal:
         if KINDS[kind] == "control":
             return Batch(first=first, received=received, kind="control", controls=_decode_controls(entries))
         return Batch(
-            first=first, received=received, messages=_decode_messages(entries), decoder=self._decoder
+            first=first,
+            received=received,
+            messages=_decode_messages(entries),
+            decoder=self._decoder,
+            size=len(body),
         )
 
     async def by_packet_id(self, session: int, ids: Collection[int]) -> dict[int, Message]:

@@ -15,8 +15,9 @@ import contextlib
 import sqlite3
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -79,14 +80,25 @@ class _Reading(msgspec.Struct, gc=False):
 
 
 class _Device:
-    __slots__ = ("last", "names", "no")
+    __slots__ = ("names", "no")
 
     def __init__(self, no: int, names: set[str]) -> None:
         self.no = no
         self.names = names
         """of its signals, as far as they are in the file"""
+
+
+class _Fresh:
+    """What one device sent, in the order of writing."""
+
+    __slots__ = ("entries", "last", "names")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.names: set[str] = set()
+        """of all signals in it"""
         self.last: Names | None = None
-        """the names that came last, all of which are in the file"""
+        """those that came last"""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -128,12 +140,12 @@ class _Writer:
                 self._connection.close()
             self._connection = None
 
-    def write(self, batches: Sequence[Batch], position: int) -> None:
+    def write(self, fresh: Mapping[str, _Fresh], position: int) -> None:
         """One row and the position in one transaction; or, when that makes it enough, all that has gathered
         to where it belongs."""
         connection = self.connection()
         with _transaction(connection):
-            entries = self._entries(connection, batches)
+            entries = {self._known(connection, *of): of[1].entries for of in fresh.items()}
             self._gather(entries)
             if enough := self._enough():
                 _fold(connection, self._gathered)
@@ -149,26 +161,12 @@ class _Writer:
     def _enough(self) -> bool:
         return self._readings >= FOLD_READINGS or self._bytes >= FOLD_BYTES or self._writes >= FOLD_WRITES
 
-    def _entries(self, connection: sqlite3.Connection, batches: Iterable[Batch]) -> dict[int, list[Entry]]:
-        """What the batches hold, by device, in the order of writing."""
-        groups: dict[str, tuple[_Device, list[Entry]]] = {}
-        for batch in batches:
-            for _, device, items, names, sent in batch.decoded.recordable:
-                group = groups.get(device)
-                if group is None:
-                    known = self._devices.get(device) or self._learn_device(connection, device)
-                    group = groups[device] = known, []
-                known, entries = group
-                if names is None or names is not known.last:
-                    for _, signals in items:
-                        if not known.names.issuperset(signals):
-                            _learn_signals(connection, known, signals)
-                    known.last = names
-                if sent is not None:
-                    entries.append((items[0][0], sent))
-                else:
-                    entries += [(ts, _encode({"ts": ts, "signals": signals})) for ts, signals in items]
-        return {known.no: entries for known, entries in groups.values()}
+    def _known(self, connection: sqlite3.Connection, device: str, fresh: _Fresh) -> int:
+        """The device's; it and its signals are in the file from now on."""
+        known = self._devices.get(device) or self._learn_device(connection, device)
+        if not known.names.issuperset(fresh.names):
+            _learn_signals(connection, known, fresh.names)
+        return known.no
 
     def _learn_device(self, connection: sqlite3.Connection, device: str) -> _Device:
         if len(self._devices) >= KNOWN_DEVICES:
@@ -519,6 +517,36 @@ def _take_newest(
                 found[name] = (ts, value)
 
 
+class _Gathering:
+    """Port Gathering: readings by device, as they were sent."""
+
+    def __init__(self, write: Callable[[Mapping[str, _Fresh], int], Awaitable[None]]) -> None:
+        self._write = write
+        self._fresh: dict[str, _Fresh] = {}
+        self.messages = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take in the telemetry of one more batch."""
+        for _, device, items, names, sent in batch.decoded.recordable:
+            fresh = self._fresh.get(device)
+            if fresh is None:
+                fresh = self._fresh[device] = _Fresh()
+            if names is None or names is not fresh.last:
+                for _, signals in items:
+                    fresh.names.update(signals)
+                fresh.last = names
+            if sent is not None:
+                fresh.entries.append((items[0][0], sent))
+            else:
+                fresh.entries += [(ts, _encode({"ts": ts, "signals": signals})) for ts, signals in items]
+        self.messages += len(batch.decoded.telemetry)
+
+    async def write(self, position: int) -> Sequence[tuple[str, str]]:
+        """All of it and the position in one transaction; nothing is ever refused."""
+        await self._write(self._fresh, position)
+        return ()
+
+
 class EmbeddedTimeSeries:
     """Port TimeSeries over one SQLite file, which opens when it is first used."""
 
@@ -535,12 +563,9 @@ class EmbeddedTimeSeries:
         kept = f"readings end after {retention_days} days" if retention_days else "readings are kept"
         return f"embedded in {self._path}: ready, {kept}"
 
-    async def write(
-        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
-    ) -> Sequence[tuple[str, str]]:
-        """All telemetry and the position in one transaction; nothing is ever refused."""
-        await self._write(self._writer.write, batches, position)
-        return ()
+    def gather(self, kinds: Callable[[str], tuple[str, str]]) -> _Gathering:
+        """Begin to gather what is to be written together; kinds make no difference here."""
+        return _Gathering(partial(self._write, self._writer.write))
 
     async def position(self) -> int | None:
         """The position committed with the rows, 0 before the first."""
@@ -723,12 +748,11 @@ def _number(connection: sqlite3.Connection, device: str) -> int | None:
     return int(row[0]) if row else None
 
 
-def _learn_signals(connection: sqlite3.Connection, device: _Device, signals: Mapping[str, Value]) -> None:
+def _learn_signals(connection: sqlite3.Connection, device: _Device, names: Set[str]) -> None:
     connection.executemany(
-        "INSERT OR IGNORE INTO signals VALUES (?, ?)",
-        [(device.no, name) for name in signals.keys() - device.names],
+        "INSERT OR IGNORE INTO signals VALUES (?, ?)", [(device.no, name) for name in names - device.names]
     )
-    device.names.update(signals)
+    device.names.update(names)
 
 
 def _picked(signals: Mapping[str, Value], wanted: frozenset[str]) -> dict[str, Value]:

@@ -14,10 +14,10 @@ import csv
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -67,100 +67,21 @@ class InfluxTimeSeries:
     def __init__(self, *, url: str, org: str, bucket: str, token: str, gzip: bool = False) -> None:
         self._url, self._org, self._bucket, self._token, self._gzip = url, org, bucket, token, gzip
         self._open: InfluxDBClientAsync | None = None
-        self._names: set[str] = set()
-        self._quotes: dict[Names, int] = {}
-        self._prefixes: dict[tuple[str, str, str], tuple[bytes, bytes | None]] = {}
+        self._lines = _Lines()
 
     # --- writing ------------------------------------------------------------------------------
 
-    async def write(self, batches: Sequence[Batch], kinds: Kinds, position: int) -> Sequence[Refused]:
-        """Write all telemetry; gives what was refused for good. Raises StoreUnavailableError.
+    def gather(self, kinds: Kinds) -> _Gathering:
+        """Begin to gather what is to be written together; `kinds(device)` gives (kind, model)."""
+        return _Gathering(self._lines, kinds, self._write)
 
-        InfluxDB holds no position: whoever reads on after a crash writes the last batches again.
-        """
-        refused: list[Refused] = []
-        for body, which in self._requests(batches, kinds):
-            try:
-                await self._post(body)
-            except _RefusedError:
-                refused += await self._write_carefully(list(which()))
-        return refused
-
-    def _requests(
-        self, batches: Sequence[Batch], kinds: Kinds
-    ) -> Iterator[tuple[bytes, Callable[[], Iterator[_Point]]]]:
-        """Lines for one request each, and the way to have the same as points.
-
-        JSON without its braces and quotes is line protocol, as long as all names are plain and all values
-        numbers or booleans. So what a device has sent is not formatted anew: its fields are cut out as they
-        are, and many of them made lines at once.
-        """
-        prefixes: dict[str, tuple[bytes, bytes | None]] = {}
-        body = _Body()
-        start, of, quotes = 0, None, 0
-        for index, batch in enumerate(batches):
-            for _, device, items, names, sent in batch.decoded.recordable:
-                known = prefixes.get(device)
-                if known is None:
-                    known = prefixes[device] = self._prefix(device, *kinds(device))
-                prefix, plain = known
-                if sent is not None and names is not None and plain is not None:
-                    if names is not of:
-                        of, quotes = names, self._quotes_of(names)
-                    _, found, fields = sent.partition(_BEGINS[0])
-                    if not found:
-                        _, found, fields = sent.partition(_BEGINS[1])
-                    # As many quotes as the names need: no text, and nothing follows the signals
-                    if found and fields.count(b'"') == quotes:
-                        body.cut.append(b"%b\1%b\1%d" % (plain, fields, items[0][0]))
-                        continue
-                for ts, signals in items:
-                    body.add(b"%b%b %d" % (prefix, self._line_fields(signals), ts))
-            if len(body) >= LINES or index == len(batches) - 1:
-                part = batches[start : index + 1]
-                yield body.joined(), partial(_points, part, kinds)
-                body, start = _Body(), index + 1
-
-    def _prefix(self, device: str, kind: str, model: str) -> tuple[bytes, bytes | None]:
-        """Measurement and tags, kept from request to request; and the same without the last space, or None if
-        something in it is special."""
-        key = (device, kind, model)
-        known = self._prefixes.get(key)
-        if known is None:
-            if len(self._prefixes) >= KNOWN_DEVICES:
-                self._prefixes.clear()
-            prefix = _prefix(device, kind, model).encode()
-            plain = None if _SPECIAL.search(prefix, 0, len(prefix) - 1) else prefix[:-1]
-            known = self._prefixes[key] = prefix, plain
-        return known
-
-    def _quotes_of(self, names: Names) -> int:
-        """How many quotes these names have in JSON; -1 if one of them needs escaping here."""
-        known = self._quotes.get(names)
-        if known is None:
-            if len(self._quotes) >= KNOWN_NAMES:
-                self._quotes.clear()
-            plain = all(_PLAIN.fullmatch(name) for name in names)
-            known = self._quotes[names] = 2 * len(names) if plain else -1
-        return known
-
-    def _line_fields(self, signals: Mapping[str, Value]) -> bytes:
-        """From values, in the same way where that is possible."""
-        fields = _encode(signals)
-        if (
-            fields.count(b'"') == 2 * len(signals)
-            and (signals.keys() <= self._names or self._plain(signals))
-            and not _unlike_lines(fields)
-        ):
-            return fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
-        return _fields(signals).encode()
-
-    def _plain(self, signals: Mapping[str, Value]) -> bool:
-        """Whether no name needs escaping; those that need none are remembered."""
-        if len(self._names) >= KNOWN_NAMES:
-            self._names.clear()
-        self._names.update(name for name in signals if _PLAIN.fullmatch(name))
-        return signals.keys() <= self._names
+    async def _write(self, request: _Request, kinds: Kinds) -> list[Refused]:
+        """Give what was refused for good. Raises StoreUnavailableError."""
+        try:
+            await self._post(request.body)
+        except _RefusedError:
+            return await self._write_carefully(list(_points(request.batches, kinds)))
+        return []
 
     async def _write_carefully(self, points: list[_Point]) -> list[Refused]:
         """Take out what InfluxDB names, until the rest is stored."""
@@ -393,6 +314,128 @@ class _MissingError(StoreUnavailableError):
             f"{url}: {said}: run `touchpoint setup`, or correct timeseries.org and timeseries.bucket"
         )
         self.said = said
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Request:
+    """Lines for one request, and what they were made of."""
+
+    body: bytes
+    batches: Sequence[Batch]
+
+
+class _Gathering:
+    """Port Gathering: lines for some requests. InfluxDB holds no position: whoever reads on after a crash
+    writes the last batches again."""
+
+    def __init__(
+        self, lines: _Lines, kinds: Kinds, write: Callable[[_Request, Kinds], Awaitable[list[Refused]]]
+    ) -> None:
+        self._lines, self._kinds, self._write = lines, kinds, write
+        self._prefixes: dict[str, tuple[bytes, bytes | None]] = {}
+        self._body = _Body()
+        self._batches: list[Batch] = []
+        self._requests: deque[_Request] = deque()
+        self._refused: list[Refused] = []
+        self.messages = 0
+
+    def add(self, batch: Batch) -> None:
+        """Take in the telemetry of one more batch.
+
+        JSON without its braces and quotes is line protocol, as long as all names are plain and all values
+        numbers or booleans. So what a device has sent is not formatted anew: its fields are cut out as they
+        are, and many of them made lines at once.
+        """
+        prefixes, body = self._prefixes, self._body
+        of, quotes = None, 0
+        for _, device, items, names, sent in batch.decoded.recordable:
+            known = prefixes.get(device)
+            if known is None:
+                known = prefixes[device] = self._lines.prefix(device, *self._kinds(device))
+            prefix, plain = known
+            if sent is not None and names is not None and plain is not None:
+                if names is not of:
+                    of, quotes = names, self._lines.quotes_of(names)
+                _, found, fields = sent.partition(_BEGINS[0])
+                if not found:
+                    _, found, fields = sent.partition(_BEGINS[1])
+                # As many quotes as the names need: no text, and nothing follows the signals
+                if found and fields.count(b'"') == quotes:
+                    body.cut.append(b"%b\1%b\1%d" % (plain, fields, items[0][0]))
+                    continue
+            for ts, signals in items:
+                body.add(b"%b%b %d" % (prefix, self._lines.fields(signals), ts))
+        self.messages += len(batch.decoded.telemetry)
+        self._batches.append(batch.undecoded())
+        if len(body) >= LINES:
+            self._finish()
+
+    def _finish(self) -> None:
+        if len(self._body):
+            self._requests.append(_Request(body=self._body.joined(), batches=self._batches))
+        self._body, self._batches = _Body(), []
+
+    def requests(self) -> Sequence[_Request]:
+        """What is still to be sent."""
+        self._finish()
+        return self._requests
+
+    async def write(self, position: int) -> Sequence[Refused]:
+        """Send what was not sent yet; gives what was refused for good. Raises StoreUnavailableError."""
+        while self.requests():
+            self._refused += await self._write(self._requests[0], self._kinds)
+            self._requests.popleft()
+        return self._refused
+
+
+class _Lines:
+    """Makes lines of readings, and remembers from one request to the next what needs no escaping."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._quotes: dict[Names, int] = {}
+        self._prefixes: dict[tuple[str, str, str], tuple[bytes, bytes | None]] = {}
+
+    def prefix(self, device: str, kind: str, model: str) -> tuple[bytes, bytes | None]:
+        """Measurement and tags; and the same without the last space, or None if something in it is
+        special."""
+        key = (device, kind, model)
+        known = self._prefixes.get(key)
+        if known is None:
+            if len(self._prefixes) >= KNOWN_DEVICES:
+                self._prefixes.clear()
+            prefix = _prefix(device, kind, model).encode()
+            plain = None if _SPECIAL.search(prefix, 0, len(prefix) - 1) else prefix[:-1]
+            known = self._prefixes[key] = prefix, plain
+        return known
+
+    def quotes_of(self, names: Names) -> int:
+        """How many quotes these names have in JSON; -1 if one of them needs escaping here."""
+        known = self._quotes.get(names)
+        if known is None:
+            if len(self._quotes) >= KNOWN_NAMES:
+                self._quotes.clear()
+            plain = all(_PLAIN.fullmatch(name) for name in names)
+            known = self._quotes[names] = 2 * len(names) if plain else -1
+        return known
+
+    def fields(self, signals: Mapping[str, Value]) -> bytes:
+        """From values, in the same way where that is possible."""
+        fields = _encode(signals)
+        if (
+            fields.count(b'"') == 2 * len(signals)
+            and (signals.keys() <= self._names or self._plain(signals))
+            and not _unlike_lines(fields)
+        ):
+            return fields[2:-1].replace(b'":', b"=").replace(b',"', b",")
+        return _fields(signals).encode()
+
+    def _plain(self, signals: Mapping[str, Value]) -> bool:
+        """Whether no name needs escaping; those that need none are remembered."""
+        if len(self._names) >= KNOWN_NAMES:
+            self._names.clear()
+        self._names.update(name for name in signals if _PLAIN.fullmatch(name))
+        return signals.keys() <= self._names
 
 
 class _Body:

@@ -171,7 +171,7 @@ class Batch:
     `controls` holds JSON objects {"type": "tick" | "reset" | "device", …}.
     """
 
-    __slots__ = ("_decoded", "_decoder", "controls", "first", "kind", "messages", "received")
+    __slots__ = ("_decoded", "_decoder", "controls", "first", "kind", "messages", "received", "size")
 
     def __init__(
         self,
@@ -182,12 +182,15 @@ class Batch:
         messages: Sequence[Message] = (),
         controls: Sequence[Mapping[str, Any]] = (),
         decoder: Callable[[Batch], Decoded] | None = None,
+        size: int = 0,
     ) -> None:
+        """`size` is how many bytes the entries take in the journal, about."""
         self.first = first
         self.received = received
         self.kind = kind
         self.messages = messages
         self.controls = controls
+        self.size = size
         self._decoder = decoder
         self._decoded: Decoded | None = None
 
@@ -205,15 +208,29 @@ class Batch:
         """The same entries as batches of at most so many messages; itself if it has no more."""
         if len(self.messages) <= most:
             return [self]
+        size = self.size // -(-len(self.messages) // most)
         return [
             Batch(
                 first=self.first + at,
                 received=self.received,
                 messages=self.messages[at : at + most],
                 decoder=self._decoder,
+                size=size,
             )
             for at in range(0, len(self.messages), most)
         ]
+
+    def undecoded(self) -> Batch:
+        """The same entries, without what they decode to: who keeps them for long keeps less."""
+        return Batch(
+            first=self.first,
+            received=self.received,
+            kind=self.kind,
+            messages=self.messages,
+            controls=self.controls,
+            decoder=self._decoder,
+            size=self.size,
+        )
 
     @property
     def is_decoded(self) -> bool:

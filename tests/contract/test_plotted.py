@@ -26,7 +26,9 @@ def one(device: str, ts: int, **signals: Value) -> tuple[str, list[Item]]:
 async def write(store: TimeSeries, *messages: tuple[str, list[Item]]) -> None:
     decoded = Decoded(telemetry=[(1, device, items, None, None) for device, items in messages])
     batch = Batch(first=1, received=NOW, messages=[("t", b"p")], decoder=lambda _: decoded)
-    await store.write([batch], lambda _: ("car", ""), batch.last)
+    gathering = store.gather(lambda _: ("car", ""))
+    gathering.add(batch)
+    await gathering.write(batch.last)
 
 
 @pytest.fixture(params=["as it came", "folded now and then", "always folded", "too much to keep"])

@@ -57,8 +57,14 @@ def one(device: str, ts: int, **signals: Value) -> tuple[str, list[Item]]:
 async def write(
     store: TimeSeries, *messages: tuple[str, list[Item]], first: int = 1
 ) -> list[tuple[str, str]]:
-    written = batch(*messages, first=first)
-    return list(await store.write([written], kinds, written.last))
+    return await write_batch(store, batch(*messages, first=first))
+
+
+async def write_batch(store: TimeSeries, written: Batch) -> list[tuple[str, str]]:
+    gathering = store.gather(kinds)
+    gathering.add(written)
+    assert gathering.messages == len(written.decoded.telemetry)
+    return list(await gathering.write(written.last))
 
 
 async def read(store: TimeSeries, device: str, signal: str, **options: Any) -> list[tuple[int, Value]]:
@@ -255,17 +261,13 @@ async def test_context_is_kept_under_its_name(store: TimeSeries) -> None:
     decoded = Decoded(
         contexts=[ContextReading(position=1, name="weather", area="Hamburg", ts=T0, signals={"frost": True})]
     )
-    await store.write(
-        [Batch(first=1, received=T0, messages=[("t", b"")], decoder=lambda _: decoded)], kinds, 1
-    )
+    await write_batch(store, Batch(first=1, received=T0, messages=[("t", b"")], decoder=lambda _: decoded))
     assert await read(store, "context/weather", "frost") == [(T0, True)]
 
 
 async def test_control_entries_and_empty_batches_write_nothing(store: TimeSeries) -> None:
-    assert (
-        list(await store.write([Batch(first=1, received=T0, kind="control", controls=[{}])], kinds, 1)) == []
-    )
-    assert list(await store.write([batch()], kinds, 1)) == []
+    assert await write_batch(store, Batch(first=1, received=T0, kind="control", controls=[{}])) == []
+    assert await write_batch(store, batch()) == []
 
 
 async def test_doctor_is_told_that_all_is_well(store: TimeSeries) -> None:
@@ -377,7 +379,7 @@ class TestEmbedded:
             messages=[(topic, payload.encode()) for payload in payloads],
             decoder=make_decoder({}),
         )
-        await store.write([sent], kinds, sent.last)
+        await write_batch(store, sent)
         items = [item for _, _, items, _, _ in sent.decoded.telemetry for item in items]
         expected = sorted((ts, signals["x"]) for ts, signals in items)
         assert len(expected) == len(values) + 5

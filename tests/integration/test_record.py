@@ -56,20 +56,33 @@ class Store:
     async def position(self) -> int | None:
         return None
 
-    async def write(
-        self, batches: Sequence[Batch], kinds: Callable[[str], tuple[str, str]], position: int
-    ) -> Sequence[tuple[str, str]]:
-        self.writes += 1
-        if self.away:
-            raise StoreUnavailableError("http://influx: connection refused: is InfluxDB running?")
-        rows = [
-            (device, item)
-            for b in batches
-            for _, device, items, _, _ in b.decoded.telemetry
-            for item in items
+    def gather(self, kinds: Callable[[str], tuple[str, str]]) -> "Gathered":
+        return Gathered(self)
+
+
+class Gathered:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.rows: list[tuple[str, int]] = []
+
+    @property
+    def messages(self) -> int:
+        return len(self.rows)
+
+    def add(self, batch: Batch) -> None:
+        self.rows += [
+            (device, int(signals["n"]))  # type: ignore[arg-type]
+            for _, device, items, _, _ in batch.decoded.telemetry
+            for _, signals in items
         ]
-        self.values += [int(signals["n"]) for device, (_, signals) in rows if device != self.refusing]  # type: ignore[arg-type]
-        return [(device, "wrong type") for device, _ in rows if device == self.refusing]
+
+    async def write(self, position: int) -> Sequence[tuple[str, str]]:
+        self.store.writes += 1
+        if self.store.away:
+            raise StoreUnavailableError("http://influx: connection refused: is InfluxDB running?")
+        refusing = self.store.refusing
+        self.store.values += [n for device, n in self.rows if device != refusing]
+        return [(device, "wrong type") for device, _ in self.rows if device == refusing]
 
 
 def numbered(start: int, count: int, device: str = "car-1") -> list[tuple[str, bytes]]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.adapters.codecs import make_decoder
-from gateway.adapters.timeseries_influx import InfluxTimeSeries
+from gateway.adapters.timeseries_influx import InfluxTimeSeries, _points
 from gateway.domain.messages import Batch
 
 TS = 1_790_000_000_000
@@ -25,9 +25,11 @@ def lines(*payloads: str | bytes, model: str = "") -> tuple[list[str], list[str]
     batch = Batch(first=1, received=TS, messages=messages, decoder=decoder)
     store = InfluxTimeSeries(url="http://127.0.0.1:1", org="o", bucket="b", token="t")
     bodies, points = [], []
-    for body, which in store._requests([batch], lambda _: ("car", model)):
-        bodies += body.decode().split("\n") if body else []
-        points += [point.line() for point in which()]
+    gathering = store.gather(lambda _: ("car", model))
+    gathering.add(batch)
+    for request in gathering.requests():
+        bodies += request.body.decode().split("\n")
+        points += [point.line() for point in _points(request.batches, lambda _: ("car", model))]
     return bodies, points
 
 
