@@ -118,17 +118,33 @@ def _place(latitude: Known | None, longitude: Known | None) -> tuple[float, floa
     return None
 
 
-class Codes:
-    """Whether one of a list of codes matches a pattern: `*` any characters, `?` one, in any case."""
+MOST_LISTS = 64
+"""Lists of codes of which a pattern's answer is kept."""
 
-    __slots__ = ("_patterns",)
+
+class Codes:
+    """Whether one of a list of codes matches a pattern: `*` any characters, `?` one, in any case. A list is a
+    signal's value until the next one comes, and is asked about again and again: so the answer is kept."""
+
+    __slots__ = ("_known", "_patterns")
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self._patterns = tuple(_matcher(pattern.lower()) for pattern in patterns)
+        self._known: dict[tuple[str, ...], bool] = {}
 
     def __call__(self, codes: Any) -> bool | None:
         if codes is None:
             return None
+        if codes.__class__ is not tuple:
+            return self._matches(codes)
+        found = self._known.get(codes)
+        if found is None:
+            if len(self._known) >= MOST_LISTS:
+                self._known.clear()
+            found = self._known[codes] = self._matches(codes)
+        return found
+
+    def _matches(self, codes: Any) -> bool:
         return any(matches(code) for code in map(str.lower, codes) for matches in self._patterns)
 
 

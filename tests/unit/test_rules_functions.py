@@ -14,7 +14,7 @@ from rules_case import CATALOGUE, NOON, VAN, Watched, ms, rule, ruleset
 from rules import FUNCTIONS, Engine, Found, Value
 from rules.expressions import ExpressionFault, check
 from rules.windows import LEAST_READINGS
-from rules.world import Codes
+from rules.world import MOST_LISTS, Codes
 
 HOUR, DAY = 3_600_000, 86_400_000
 HERE = Path(__file__).resolve()
@@ -367,6 +367,15 @@ def test_wildcards_of_the_vectors() -> None:
         matched = [code for code in vector["codes"] if Codes((vector["pattern"],))((code,))]
         assert matched == vector["matches"], vector
         assert Codes((vector["pattern"],))(vector["codes"]) is bool(vector["matches"])
+
+
+def test_what_a_pattern_says_of_a_list_stays_so_however_many_others_come() -> None:
+    asked = Codes(("P0?02",))
+    for _ in range(2):
+        for number in range(2 * MOST_LISTS):
+            assert asked((f"X{number}", "P0302")) is True
+            assert asked((f"X{number}",)) is asked([f"X{number}"]) is False
+    assert len(asked._known) <= MOST_LISTS
 
 
 def test_a_pattern_cannot_hang() -> None:
