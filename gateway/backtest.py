@@ -8,6 +8,7 @@ import contextlib
 import gc
 import json
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -18,14 +19,14 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias, cast
 
+from config import settings as configuration
 from config.settings import Settings
 from gateway.adapters.geography import Earth
 from gateway.backtest_report import as_json, as_text
 from gateway.domain.device import Ownership
-from gateway.domain.errors import CannotStartError
+from gateway.domain.errors import CannotStartError, TouchpointError
 from gateway.domain.times import parse_rfc3339, rfc3339
 from gateway.flow.directory import Directory, all_devices
-from gateway.parts import GC_THRESHOLDS, Stores, open_timeseries
 from gateway.ports import Records, TimeSeries
 from gateway.recordings import Recording, RecordingError, read_devices, read_events, stored
 from gateway.sources import load_rules, load_signals, rule_texts, signal_texts
@@ -33,6 +34,9 @@ from rules import Catalogue, Engine, RuleSet, check, span_ms
 from rules.backtest import Backtest, KnownDevice, OwnerAt, Report, Row, Taken, Truth, report
 
 PROGRESS_S = 2.0
+GC_THRESHOLDS = (500_000, 10, 50)
+"""As parts.py has them. That, with databases, mail and all it brings, is only imported where readings come
+from the store: it takes longer than a million readings."""
 SLICE_MS = 7 * 86_400_000
 """How much of the store is read of one device before the next, where rules compare devices."""
 
@@ -92,6 +96,14 @@ class Job:
             lateness_ms=self.settings.rules.lateness_s * 1000,
             geography=Earth(),
         )
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """What rules would have led to, over recorded readings."""
+    try:
+        return run(arguments, configuration.load(arguments.config, os.environ))
+    except TouchpointError as error:
+        raise CannotStartError(str(error)) from error
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -317,6 +329,8 @@ def _reports(job: Job, backtests: Sequence[Backtest], owner_at: OwnerAt | None) 
 
 async def from_store(job: Job) -> tuple[list[Report], set[str]]:
     """The same over all devices that the gateway knows, of the kinds the rules are for."""
+    from gateway.parts import Stores, open_timeseries
+
     async with Stores.opened(job.settings) as stores:
         series = open_timeseries(job.settings, job.catalogue)
         try:

@@ -390,7 +390,7 @@ def _rules(commands: Subcommands) -> None:
     )
     _config(explain)
     _json(explain)
-    _backtest(actions, module)
+    _backtest(actions)
     schema = actions.add(
         "schema",
         "print the JSON Schema of rule files, or of signal files, for editors",
@@ -461,12 +461,12 @@ def _signals(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _backtest(actions: Subcommands, module: str) -> None:
+def _backtest(actions: Subcommands) -> None:
     backtest = actions.add(
         "backtest",
         "run rules over recorded readings and say what they would have led to",
         BACKTEST_EXAMPLES,
-        lazy(module, "rules_backtest"),
+        lazy("gateway.backtest", "command"),
     )
     _rule_files(backtest)
     backtest.add_argument(

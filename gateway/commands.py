@@ -552,16 +552,6 @@ def rules_schema(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def rules_backtest(arguments: argparse.Namespace) -> int:
-    """What rules would have led to, over recorded readings."""
-    from gateway.backtest import run
-
-    try:
-        return run(arguments, settings_of(arguments))
-    except TouchpointError as error:
-        raise CannotStartError(str(error)) from error
-
-
 # --- simulator ----------------------------------------------------------------------------------
 
 
