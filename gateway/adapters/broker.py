@@ -29,7 +29,7 @@ LARGEST_PAYLOAD = 4 * 2**20
 SEGMENT = 20 * 2**20
 SEGMENTS = 10
 """Bytes it keeps for a subscriber that is away: what comes beyond drops the oldest."""
-READY_WITHIN = 10.0
+READY_WITHIN = 30.0
 TRIES = 3
 """Ports are free when they are chosen; somebody may be faster."""
 
