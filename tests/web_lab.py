@@ -169,7 +169,9 @@ class Lab:
         payload = json.dumps([{"ts": ts, "signals": {signal: value}} for ts, value in readings]).encode()
         message = (f"touchpoint/v1/{device}/telemetry", payload)
         batch = Batch(first=1, received=self.clock.now(), messages=[message], decoder=make_decoder({}))
-        await self.series.write([batch], lambda _: ("car", ""), 1)
+        gathering = self.series.gather(lambda _: ("car", ""))
+        gathering.add(batch)
+        await gathering.write(1)
 
     async def worn_pads(self, device: str, owner: str) -> Touchpoint:
         """The pads of a car have reached their limit, and its owner was told."""
