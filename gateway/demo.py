@@ -15,6 +15,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -552,9 +553,22 @@ async def play_until_stopped(settings: configuration.Settings, arguments: argpar
     return INTERRUPTED if interrupted and arguments.headless else 0
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C comes at the end of the block: libraries written in C swallow an exception that comes while they
+    call back, and the demo would go on as if nothing had been said."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def demo_command(arguments: argparse.Namespace) -> int:
     """touchpoint demo."""
-    with demo_folder(os.environ.get("TOUCHPOINT_DATA_DIR")) as folder:
-        settings = demo_settings(arguments, folder)
-        set_up_logging(settings)
+    with contextlib.ExitStack() as stack:
+        with undisturbed():
+            folder = stack.enter_context(demo_folder(os.environ.get("TOUCHPOINT_DATA_DIR")))
+            settings = demo_settings(arguments, folder)
+            set_up_logging(settings)
         return uvloop.run(play_until_stopped(settings, arguments))
