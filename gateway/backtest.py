@@ -293,7 +293,7 @@ def elsewhere(shares: Sequence[Share]) -> list[Part]:
         ) from error
     finally:
         for process in processes:
-            process.terminate()
+            process.kill()  # it has nothing to put in order, and may have been forked with a handler for less
             process.join()
 
 

@@ -105,8 +105,13 @@ class KilledWaiting(Share):
 
 
 @pytest.mark.parametrize("killed", [KilledAtOnce, KilledWaiting])
-def test_a_process_that_is_killed_is_told_and_no_success(tmp_path: Path, killed: type[Share]) -> None:
+def test_a_process_that_is_killed_is_told_and_no_success(
+    tmp_path: Path, request: pytest.FixtureRequest, killed: type[Share]
+) -> None:
+    """Also to a command that does not end at once when it is told to, for what it forks does not either."""
     path, asked = write(tmp_path / "readings.csv", rows=300), job(*ALONE, processes=2)
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
     with pytest.raises(CannotStartError, match="ended early; where memory is short, try fewer: --jobs 1"):
         elsewhere([Share(asked, path, 0), killed(asked, path, 1)])
 
