@@ -131,7 +131,7 @@ class Recorder:
             now = self._clock.now()
             due = now + self._linger if due is None else due
             await self._patiently(partial(self._gather, load, late=now >= due))
-            if load.enough or (load.entries and now >= due and not self._ready):
+            if load.enough or (load.entries and not self._ready and (now >= due or self._full(load))):
                 self._ready.append(load)
                 load, due = self._load(load.position), None
             else:
@@ -144,15 +144,20 @@ class Recorder:
         """Take what somebody has decoded already; everything where nobody does, or where so much waits that
         memory no longer holds it. Raises JournalWriteError."""
         behind = self._journal.head() - load.position
-        if not behind or sum(ready.size for ready in self._ready) + load.size > AHEAD_BYTES:
+        if not behind or self._full(load):
             return
         everything = behind >= LARGEST_WRITE or (not load.entries and (late or behind >= GATHERED))
         for batch in await self._journal.read(load.position, limit=LARGEST_WRITE - load.entries):
-            if load.erasures or not (everything or batch.is_decoded or batch.kind == "control"):
+            wanted = everything or batch.is_decoded or batch.kind == "control"
+            if load.erasures or self._full(load) or not wanted:
                 return
             if not batch.is_decoded:
                 await asyncio.sleep(0)
             load.take(batch)
+
+    def _full(self, load: _Load) -> bool:
+        """Whether no more is gathered until something has been written."""
+        return sum(ready.size for ready in self._ready) + load.size > AHEAD_BYTES
 
     async def _see_to_writing(self, appended: asyncio.Event) -> None:
         """Write what is ready, while more gathers; where nothing is to gather, before anything else is done.

@@ -15,7 +15,7 @@ from gateway.adapters.codecs import make_decoder
 from gateway.adapters.journal import SqliteJournal
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.domain.counters import Counters
-from gateway.domain.messages import Batch
+from gateway.domain.messages import Batch, Decoded
 from gateway.flow.record import Recorder
 from gateway.ports import StoreUnavailableError
 
@@ -51,6 +51,7 @@ class Store:
         self.away = False
         self.refusing = ""
         self.values: list[int] = []
+        self.gathered = 0
         self.writes = 0
 
     async def position(self) -> int | None:
@@ -75,6 +76,7 @@ class Gathered:
             for _, device, items, _, _ in batch.decoded.telemetry
             for _, signals in items
         ]
+        self.store.gathered += len(batch.decoded.telemetry)
 
     async def write(self, position: int) -> Sequence[tuple[str, str]]:
         self.store.writes += 1
@@ -182,6 +184,58 @@ async def test_a_store_that_is_away_gets_everything_later(journal: SqliteJournal
         "record_recovered",
     ]
     assert "is InfluxDB running" in next(e["problem"] for e in logs if e["event"] == "record_waits")
+
+
+async def test_what_the_rules_have_decoded_is_not_decoded_again_for_a_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gathers while it is in memory, which holds two of these batches only."""
+    monkeypatch.setattr("gateway.adapters.journal.RECENT_MESSAGES", 100)
+    decode, decoded = make_decoder({}), list[int]()
+
+    def counting(batch: Batch) -> Decoded:
+        decoded.append(batch.first)
+        return decode(batch)
+
+    store, counters = Store(), Counters()
+    store.away = True
+    async with (
+        SqliteJournal(tmp_path / "journal.db", readers=["record"], decoder=counting) as journal,
+        recording(journal, store, counters),
+    ):
+        for start in range(0, 500, 50):
+            await journal.append(numbered(start, 50), NOW)
+            [batch] = await journal.read(start, limit=50)
+            assert len(batch.decoded.telemetry) == 50  # as the rules do
+            await until(lambda wanted=start + 50: store.gathered >= wanted, "gathered")  # type: ignore[misc]
+        assert store.values == []
+        store.away = False
+        await until(lambda: counters.recorded >= 500, "all recorded")
+    assert store.values == list(range(500))
+    assert decoded == list(range(1, 501, 50))
+
+
+async def test_no_more_gathers_for_a_store_that_is_away_than_memory_has_room_for(
+    journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await journal.append(numbered(0, 50), NOW)
+    [batch] = await journal.read(first - 1, limit=50)
+    monkeypatch.setattr("gateway.flow.record.AHEAD_BYTES", 7 * batch.size // 2)
+    store, counters = Store(), Counters()
+    store.away = True
+    async with recording(journal, store, counters):
+        for start in range(50, 1000, 50):
+            await journal.append(numbered(start, 50), NOW)
+            for fresh in await journal.read(start, limit=50):
+                assert len(fresh.decoded.telemetry) == 50  # as the rules do
+        await until(lambda: store.gathered >= 200, "as much as there is room for")
+        tried = counters.store_waits
+        await until(lambda: counters.store_waits >= tried + 2, "it goes on trying")
+        room = store.gathered
+        store.away = False
+        await until(lambda: counters.recorded >= 1000, "all recorded")
+    assert room == 200, "three batches, and the one by which it is too much"
+    assert store.values == list(range(1000))
 
 
 async def test_a_refused_point_is_counted_and_said_and_costs_only_itself(journal: SqliteJournal) -> None:
