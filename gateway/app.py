@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -102,15 +103,13 @@ from gateway.parts import (
 from gateway.ports import TROUBLES, Channel, Clock, Records, StoreUnavailableError, TimeSeries
 from gateway.sources import LANGUAGES, check_kinds, load_guides, load_topics, read_sources
 from gateway.web.context import Context, Demo
-from gateway.web.render import warm
 from gateway.web.server import make_app, make_ops_app
 from gateway.web.sso import Oidc, OidcProvider
 from gateway.web.updates import FirmwareDesk
+from gateway.web.warming import warm_in_time
 from rules import Engine, Fault, RuleSet, TextErrors
 from rules.places import Geography
 
-WARM_AFTER_S = 3.0
-"""Seconds after the start at which pages are compiled that nobody has opened yet."""
 RUNS_WELL_S = 10.0
 """Seconds after which a part that was begun again is taken as mended."""
 LEAST_ROOM = 1_000_000
@@ -596,19 +595,20 @@ async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
         return
     async with _firmware(gateway, context):
         pages = make_app(context)
-        async with _listening(gateway, pages), _warmed(pages):
+        async with _listening(gateway, pages), _warmed(gateway.counters, pages):
             yield
 
 
 @contextlib.asynccontextmanager
-async def _warmed(pages: web.Application) -> AsyncIterator[None]:
-    """Soon after the start, but after what must be there at once, pages are made ready to be quick."""
-
-    async def later() -> None:
-        await asyncio.sleep(WARM_AFTER_S)
-        await warm(pages)
-
-    task = asyncio.create_task(later(), name="warm")
+async def _warmed(counters: Counters, pages: web.Application) -> AsyncIterator[None]:
+    """After the start, when there is time for it, pages are made ready to be quick."""
+    work = warm_in_time(
+        pages,
+        SystemClock(),  # a played time says nothing of what the processor has to do
+        used=time.process_time,
+        behind=lambda: counters.journaled - counters.assessed,
+    )
+    task = asyncio.create_task(work, name="warm")
     try:
         yield
     finally:

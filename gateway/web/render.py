@@ -35,23 +35,8 @@ ZONE = "Europe/Berlin"
 YEAR_S = 365 * 86_400
 
 
-FIRST = (
-    "base.html",
-    "_macros.html",
-    "_answering.html",
-    "_visit_parts.html",
-    "owner_base.html",
-    "owner_inbox.html",
-    "owner_touchpoint.html",
-    "owner_product.html",
-    "owner_products.html",
-    "owner_visits.html",
-    "owner_visit.html",
-    "owner_times.html",
-    "owner_you.html",
-    "owner_ledger.html",
-)
-"""What owners open first, often many of them at once, and what it is made of."""
+OPENED: web.AppKey[asyncio.Event] = web.AppKey("opened", asyncio.Event)
+"""set once somebody has been given a page"""
 
 
 class _Compiled(jinja2.BytecodeCache):
@@ -71,22 +56,6 @@ class _Compiled(jinja2.BytecodeCache):
 _COMPILED = _Compiled()
 
 
-async def warm(app: web.Application) -> None:
-    """Compile what owners open first, and load how their languages write numbers and days: half a second
-    that whoever comes first after a start would wait for otherwise, and everybody behind them."""
-    environment, texts = aiohttp_jinja2.get_env(app), app[CONTEXT].texts
-    for name in FIRST:
-        await asyncio.to_thread(environment.get_template, name)
-    for spoken in LANGUAGES:
-        await asyncio.to_thread(_write_all, Words(texts, spoken, ZONE), app[CONTEXT].clock.now())
-
-
-def _write_all(words: Words, now: int) -> None:
-    words.when(now, "full")
-    words.quantity(1.5, "km")
-    words.texts.when(words.language, now, words.zone)
-
-
 def setup(app: web.Application, context: Context) -> None:
     """Give the application its templates."""
     version = _version()
@@ -101,6 +70,7 @@ def setup(app: web.Application, context: Context) -> None:
         undefined=jinja2.StrictUndefined if context.extras.get("strict") else jinja2.Undefined,
     )
     environment.globals.update(icon=icons.icon, brand=icons.brand, version=version)
+    app[OPENED] = asyncio.Event()
 
 
 def _version() -> str:
@@ -175,6 +145,7 @@ def page(
     """The template, filled, as the answer; never kept by a cache, for it is somebody's."""
     values = _common(request, request.app[CONTEXT], words) | data
     response = aiohttp_jinja2.render_template(template, request, values, status=status)
+    request.app[OPENED].set()
     response.headers["Cache-Control"] = "no-store"
     wanted = request.query.get("lang", "")
     if wanted in LANGUAGES:
