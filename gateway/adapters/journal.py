@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from gateway.adapters.private_file import create_private
 from gateway.domain.messages import BATCH_FORMAT, BATCH_FORMATS, Batch, Decoded, Message, PacketIds
 from gateway.ports import JournalFullError, JournalWriteError
 
@@ -636,6 +637,8 @@ def live_bytes(connection: sqlite3.Connection) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with contextlib.suppress(OSError):  # SQLite says what is wrong
+        create_private(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
     for pragma in (
         f"page_size = {PAGE_SIZE}",

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.adapters.private_file import create_private
 from gateway.domain.messages import Batch, Names
 from gateway.domain.plotting import Courses, Interval, Kept, Plotting, Wanted, windows
 from gateway.ports import StoreUnavailableError
@@ -638,6 +639,8 @@ class EmbeddedTimeSeries:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with contextlib.suppress(OSError):  # SQLite says what is wrong
+        create_private(path)
     connection = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
     for pragma in (
         f"page_size = {PAGE_SIZE}",

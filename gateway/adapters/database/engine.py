@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sqlite3
 import threading
 import time
@@ -29,6 +28,7 @@ from gateway.adapters.database.records import SqlRecords
 from gateway.adapters.database.rows import note_write
 from gateway.adapters.database.sealed_rows import kept, seal_again
 from gateway.adapters.database.sealing import Seal, is_sealed
+from gateway.adapters.private_file import create_private
 from gateway.ports import ChangeFeed, DatabaseUnavailableError, Records
 
 T = TypeVar("T")
@@ -239,10 +239,9 @@ def _sqlite_path(url: str) -> Path:
 
 
 def _create_private(path: Path) -> None:
-    """Make the file so that only this user may read it: it holds names, addresses and habits."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        create_private(path)
     except OSError as error:
         raise DatabaseUnavailableError(
             f"The database {path} cannot be opened: {error.strerror}. Check its folder and who may write it."
