@@ -24,8 +24,10 @@ from gateway.adapters.private_file import create_private
 from gateway.domain.messages import BATCH_FORMAT, BATCH_FORMATS, Batch, Decoded, Message, PacketIds
 from gateway.ports import JournalFullError, JournalWriteError
 
-PAGE_SIZE = 8192
-CHECKPOINT_PAGES = 1024
+PAGE_SIZE = 16_384
+"""Bytes; of a new file, an older one keeps its own. A row of a busy moment fills several: half as many of
+double the size cost a sixth less, and a message that comes alone does not yet write much for nothing."""
+CHECKPOINT_PAGES = 512
 """Pages of WAL after which SQLite moves them into the file: 8 MiB, a few fsyncs a minute under load."""
 
 TOGETHER = 500
