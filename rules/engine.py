@@ -428,6 +428,11 @@ class Engine:
         events, self._events = self._events, []
         return events
 
+    def is_due(self, received: int) -> bool:
+        """Whether something falls due until a receive time: asked often, it leaves alone what may come later."""
+        heap = self._timer_heap
+        return bool(heap) and heap[0][0] <= received and (self.next_due() or NEVER) <= received
+
     def next_due(self) -> int | None:
         """The receive time, ms, at which the earliest `for` falls due; None if nothing is pending."""
         heap = self._timer_heap

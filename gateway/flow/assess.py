@@ -526,8 +526,7 @@ class Assessor:
             await self._save_on()
         elif self._position != self._saved and _over(self._saved_at, self._state_every, now):
             self._begin_saving()
-        due = self._engine.next_due()
-        if due is not None and due <= now and _over(self._ticked_at, TICK_EVERY_MS, now):
+        if self._engine.is_due(now) and _over(self._ticked_at, TICK_EVERY_MS, now):
             await self._journal.append_controls([{"type": "tick"}], now)
             self._ticked_at = now
 
