@@ -14,7 +14,7 @@ import shutil
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -112,6 +112,8 @@ from rules.places import Geography
 
 RUNS_WELL_S = 10.0
 """Seconds after which a part that was begun again is taken as mended."""
+CANCEL_AGAIN_S = 2.0
+"""Seconds after which a task that was cancelled and goes on is cancelled again."""
 LEAST_ROOM = 1_000_000
 """Bytes of free disk below which the gateway says that it is not ready: its stores write no more."""
 
@@ -581,9 +583,7 @@ async def running(
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
 
 
 @contextlib.asynccontextmanager
@@ -612,8 +612,7 @@ async def _warmed(counters: Counters, pages: web.Application) -> AsyncIterator[N
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
 
 
 @contextlib.asynccontextmanager
@@ -642,9 +641,7 @@ async def _firmware(gateway: Gateway, context: Context) -> AsyncIterator[None]:
         async with _certified(gateway, office, ways):
             yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(tasks)
         await office.close()
 
 
@@ -713,6 +710,28 @@ def _port_problem(host: str, port: int, setting: str, error: OSError) -> str:
 # --- the command ------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C comes at the end of the block: libraries written in C swallow an exception that comes while they
+    call back, and the command would go on as if nothing had been said."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel these tasks, and return when they have ended. Once is not enough: wait_for of Python 3.11, which
+    libraries use, too, loses what comes in the moment for which it has waited, and the task goes on."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        over, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        await asyncio.gather(*over, return_exceptions=True)  # what broke them has been said
+
+
 async def until_stopped() -> None:
     """Return at SIGINT or SIGTERM."""
     stop = asyncio.Event()
@@ -745,8 +764,7 @@ async def reloading(gateway: Gateway) -> AsyncIterator[None]:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
 
 
 async def run_gateway(settings: configuration.Settings, role: Role) -> None:
@@ -763,7 +781,8 @@ async def run_gateway(settings: configuration.Settings, role: Role) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """touchpoint run."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # who sends it this early: the files are about to be read
-    settings = configuration.load(arguments.config, os.environ)
-    set_up_logging(settings)
+    with undisturbed():
+        settings = configuration.load(arguments.config, os.environ)
+        set_up_logging(settings)
     uvloop.run(run_gateway(settings, arguments.role))
     return 0

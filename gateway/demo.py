@@ -15,7 +15,6 @@ import os
 import random
 import secrets
 import shutil
-import signal
 import socket
 import tempfile
 import time
@@ -35,7 +34,7 @@ from device_sim.scenario import Scenario
 from device_sim.visitor import ACTS
 from gateway import demo_rollout
 from gateway.adapters.clock import VirtualClock
-from gateway.app import Gateway, opened, running, until_stopped
+from gateway.app import Gateway, opened, running, undisturbed, until_stopped
 from gateway.domain.access import Role, issue_token
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device
@@ -551,17 +550,6 @@ async def play_until_stopped(settings: configuration.Settings, arguments: argpar
         if isinstance(result, Exception):
             raise result
     return INTERRUPTED if interrupted and arguments.headless else 0
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ctrl-C comes at the end of the block: libraries written in C swallow an exception that comes while they
-    call back, and the demo would go on as if nothing had been said."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def demo_command(arguments: argparse.Namespace) -> int:

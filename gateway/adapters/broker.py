@@ -77,6 +77,9 @@ class EmbeddedBroker:
                     log.warning("embedded_broker", address=self.url, devices=self.devices_url, note=NOTE)
                     return
                 await self.stop()
+            except asyncio.CancelledError:
+                await self.stop()  # before what it has to read is gone
+                raise
             finally:
                 config.unlink()  # read by now, and it holds the password
         raise EmbeddedBrokerError(

@@ -117,6 +117,21 @@ async def test_stopping_leaves_no_process_and_no_port() -> None:
         assert not listens(int(url.rsplit(":", 1)[1]))
 
 
+async def test_a_start_that_is_cancelled_leaves_no_process_and_says_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    broker = embedded()
+    starting = asyncio.create_task(broker.start())
+    await asyncio.sleep(0)
+    process = broker._process
+    assert process is not None
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    assert starting.cancelled()
+    assert process.poll() == 0
+    assert capfd.readouterr().err == ""
+
+
 async def test_a_port_that_is_taken_is_told() -> None:
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
