@@ -23,7 +23,7 @@ def passage(text: str, rule: str) -> tuple[int, str] | None:
         if said.get("id") == rule:
             lines = text.splitlines()[node.start_mark.line : _end(node) + 1]
             version = said.get("version", "1")
-            return (int(version) if version.isdigit() else 1), "\n".join(line.rstrip() for line in lines)
+            return (int(version) if version.isdecimal() else 1), "\n".join(line.rstrip() for line in lines)
     return None
 
 

@@ -310,7 +310,7 @@ async def quarantine(request: web.Request) -> web.Response:
     """What could not be decoded: why, and again."""
     at = await open_desk(request)
     reason = request.query.get("reason") or None
-    after = int(request.query["after"]) if request.query.get("after", "").isdigit() else None
+    after = next(iter(_positions(request.query.get("after", ""))), None)
 
     def work(records: Records) -> tuple[list[QuarantineRow], Mapping[str, int]]:
         return records.quarantine.page(
@@ -340,6 +340,11 @@ async def quarantine(request: web.Request) -> web.Response:
     return at.answer("operator_quarantine.html", "quarantine", view)
 
 
+def _positions(text: str) -> list[int]:
+    """The position that is meant, if it can be one."""
+    return [int(text)] if text.isdecimal() and len(text) <= 18 else []
+
+
 def _quarantine_row(row: QuarantineRow, words: Words, now: int) -> Shown:
     text = row.payload[:400].decode("utf-8", "backslashreplace")
     return Shown(
@@ -358,8 +363,7 @@ def _quarantine_row(row: QuarantineRow, words: Words, now: int) -> Shown:
 async def replay(request: web.Request) -> web.Response:
     """Put one message, those of a reason, or all, through decoding again."""
     at, form = await open_desk(request), await request.post()
-    position, reason = str(form.get("position", "")), str(form.get("reason", "")) or None
-    positions = [int(position)] if position.isdigit() else []
+    positions, reason = _positions(str(form.get("position", ""))), str(form.get("reason", "")) or None
     await quarantine_flow.replay(
         at.context.database, at.context.journal, positions=positions, reason=reason, now=at.now
     )

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from garage import TEXTS
@@ -208,6 +209,11 @@ def test_a_ratio_beyond_the_picture_stays_inside_it() -> None:
 def test_a_course_of_nothing_is_no_picture() -> None:
     assert pictures.spark([]) == ""
     assert 'cy="20.0"' in pictures.spark([0, 0])
+
+
+@pytest.mark.parametrize("after", ["²", "9" * 30, "-1", "one"])
+async def test_a_place_in_the_quarantine_that_cannot_be_is_its_beginning(lab: Lab, after: str) -> None:
+    assert "uarantine" in await page(lab, f"/operator/quarantine?after={quote(after)}")
 
 
 PADS_RULE = """

@@ -16,6 +16,7 @@ from gateway.domain.times import rfc3339
 from gateway.flow import people
 from gateway.ports import Records
 from gateway.web import looking
+from gateway.web.api.endpoint import make_cursor
 
 SUBSCRIPTION = {
     "endpoint": "https://push.example/abc",
@@ -240,6 +241,8 @@ async def test_intervals_carry_minimum_mean_maximum_and_count(lab: Lab) -> None:
         ("signal=speed&every=1s&from=2020-01-01T00:00:00Z", "every"),
         ("signal=speed&from=2026-11-23T08:00:00", "from"),
         ("signal=speed&from=yesterday", "from"),
+        (f"signal=speed&cursor={make_cursor('²')}", "cursor"),
+        (f"signal=speed&cursor={make_cursor('--1')}", "cursor"),
     ],
 )
 async def test_readings_that_cannot_be_asked_for_name_the_parameter(

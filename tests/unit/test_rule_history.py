@@ -45,6 +45,13 @@ def test_a_rules_text_is_what_people_wrote_and_nothing_of_its_neighbours(
     assert (found[0], lines[0], lines[-1]) == (version, first, last)
 
 
+@pytest.mark.parametrize(("version", "is_one"), [("12", 12), ("²", 1), ("1.5", 1)])
+def test_a_version_that_is_no_number_is_the_first(version: str, is_one: int) -> None:
+    found = passage(FILE.replace("version: 3", f"version: {version}"), "one")
+    assert found is not None
+    assert found[0] == is_one
+
+
 @pytest.mark.parametrize("text", ["", "- id: other", "one: two", "- [one", "one", "- id: {one: 1}"])
 def test_what_is_not_there_is_none(text: str) -> None:
     assert passage(text, "one") is None

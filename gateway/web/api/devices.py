@@ -274,7 +274,7 @@ def after_ts(query: ReadingsQuery) -> int | None:
     if query.cursor is None:
         return None
     text = open_cursor(query.cursor)
-    if not text.lstrip("-").isdigit() or len(text) > 18:
+    if not text.removeprefix("-").isdecimal() or len(text) > 18:
         raise bad_cursor()
     return int(text)
 
