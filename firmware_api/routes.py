@@ -18,6 +18,11 @@ from firmware_api.releases import Release
 from firmware_api.sending import send
 from firmware_api.store import FirmwareStore
 
+NOBODY_TRUSTED = (
+    "nobody is trusted yet, so nothing is signed: touchpoint firmware keygen signing.key makes a key, where no "
+    "network is; touchpoint firmware key init --signer signing.key makes the first trust document, here"
+)
+
 _STORE = web.AppKey("firmware_store", FirmwareStore)
 _READ = web.AppKey("firmware_read", Line)
 
@@ -84,7 +89,7 @@ async def _document(request: web.Request, role: str) -> tuple[bytes, bytes]:
     try:
         return await request.app[_READ](lambda c: releases.document(c, role, int(asked) if asked else None))
     except UnknownError as error:
-        raise web.HTTPNotFound(text=str(error)) from None
+        raise web.HTTPNotFound(text=str(error) if asked else NOBODY_TRUSTED) from None
 
 
 async def _manifest(request: web.Request) -> web.Response:

@@ -145,7 +145,8 @@ def _http_problem(error: web.HTTPException) -> Problem:
             405, f"{error.method} is not possible here; possible: {allowed}.", headers={"Allow": allowed}
         )
     if isinstance(error, web.HTTPNotFound):
-        return Problem(404, "There is nothing at this address.")
+        said = "" if error.text == f"{error.status}: {error.reason}" else error.text
+        return Problem(404, said or "There is nothing at this address.")
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return Problem(413, "The body is larger than this address takes.")
     return Problem(error.status, error.reason)

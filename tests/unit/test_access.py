@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from firmware_lab import Works
 from web_lab import DAY, NOW, Lab, web_lab
 
+from firmware_api.routes import application as firmware
+from firmware_api.store import FirmwareStore
 from gateway.domain.access import Role, issue_token, secret_hash
 from gateway.web.access import (
     CACHED_S,
@@ -350,3 +353,21 @@ async def test_a_mounted_application_keeps_its_own_rules(tmp_path: Path) -> None
             assert response.headers["X-Content-Type-Options"] == "nosniff"
         async with lab.client.get("/firmware/none") as response:
             assert (response.status, response.content_type) == (404, "application/problem+json")
+            assert (await response.json())["detail"] == "There is nothing at this address."
+
+
+async def test_before_anybody_is_trusted_devices_and_people_are_told_what_to_do(tmp_path: Path) -> None:
+    store = FirmwareStore(tmp_path / "firmware")
+    async with web_lab(tmp_path, firmware=firmware(store)) as lab:
+        for path in ("trust", "trust.sig", "index", "index.sig"):
+            async with lab.client.get(f"/firmware/{path}") as response:
+                assert (response.status, response.content_type) == (404, "application/problem+json")
+                assert "touchpoint firmware key init" in (await response.json())["detail"]
+        works = Works(tmp_path)
+        for path in ("trust", "trust.sig", "index", "index.sig"):
+            async with lab.client.get(f"/firmware/{path}") as response:
+                assert response.status == 200, path
+        for path, said in (("trust/9", "no such trust"), ("releases/car/9/manifest", "no such release")):
+            async with lab.client.get(f"/firmware/{path}") as response:
+                assert (response.status, (await response.json())["detail"]) == (404, said)
+        assert works.store.folder == store.folder
