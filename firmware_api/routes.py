@@ -19,8 +19,8 @@ from firmware_api.sending import send
 from firmware_api.store import FirmwareStore
 
 NOBODY_TRUSTED = (
-    "nobody is trusted yet, so nothing is signed: touchpoint firmware keygen signing.key makes a key, where no "
-    "network is; touchpoint firmware key init --signer signing.key makes the first trust document, here"
+    "nobody is trusted yet, so nothing is signed: touchpoint firmware keygen signing.key makes a key, where "
+    "no network is; touchpoint firmware key init --signer signing.key makes the first trust document, here"
 )
 
 _STORE = web.AppKey("firmware_store", FirmwareStore)
