@@ -46,6 +46,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NO_EXAMPLES = """no rule here has examples, so nothing was run; write below each rule one that fires, and one that
+nearly does (docs/rules.md, examples):
+
+  examples:
+    - given: {coolant_temperature: [[0m, 90], [1m, 116]]}
+      expect: {fires_at: 1m}
+    - given: {coolant_temperature: [[0m, 90], [1m, 115]]}
+      expect: {never: true}"""
+
 UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -427,7 +436,7 @@ def rules_test(arguments: argparse.Namespace) -> int:
     else:
         for r in failed:
             print(f"{r.file}:{r.line}: {r.rule}: expected: {r.expected}; happened: {r.happened}")
-        print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+        print(f"{len(results) - len(failed)} passed, {len(failed)} failed" if results else NO_EXAMPLES)
     return 1 if failed else 0
 
 

@@ -317,6 +317,19 @@ def test_an_example_that_comes_out_otherwise_is_a_finding(tmp_path: Path) -> Non
     assert (result["rule"], result["passed"]) == ("hot", False)
 
 
+def test_rules_without_examples_are_said_to_have_none_and_how_one_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "plain.yaml"
+    file.write_text(WRONG[: WRONG.index("  examples:")])
+    done = called("rules", "test", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "passed" not in done.stdout
+    assert done.stdout.startswith("no rule here has examples")
+    assert json.loads(called("rules", "test", file, "--json").stdout) == []
+    file.write_text(file.read_text() + done.stdout[done.stdout.index("  examples:") :])
+    done = called("rules", "test", file)
+    assert (done.returncode, done.stdout) == (0, "2 passed, 0 failed\n")
+
+
 # --- quarantine, journal, outbox ------------------------------------------------------------------
 
 
