@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NO_EXAMPLES = """no rule here has examples, so nothing was run; write below each rule one that fires, and one that
-nearly does (docs/rules.md, examples):
+NO_EXAMPLES = """no rule here has examples, so nothing was run; write below each rule one that fires, and one
+that nearly does (docs/rules.md, examples):
 
   examples:
     - given: {coolant_temperature: [[0m, 90], [1m, 116]]}

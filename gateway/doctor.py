@@ -15,6 +15,7 @@ from gateway.adapters.clock import SystemClock
 from gateway.adapters.mqtt import BrokerError, last_loss
 from gateway.adapters.mqtt_client import probe
 from gateway.adapters.rule_state import SqliteRuleState
+from gateway.channels.email import TIMEOUT_S as MAIL_TIMEOUT_S
 from gateway.channels.email import MailError
 from gateway.domain.errors import CannotStartError
 from gateway.domain.times import rfc3339
@@ -32,6 +33,8 @@ from gateway.ports import TROUBLES
 from gateway.sources import check_kinds, load_guides, load_signals, load_topics, read_sources, signal_texts
 from rules import TextErrors
 
+MAIL_PATIENCE_S = 5.0
+"""For the mail server to take us; whoever asks waits for it."""
 LOW_DISK = 1_000_000_000
 """Bytes of free space below which doctor warns."""
 
@@ -155,7 +158,12 @@ async def _mail(settings: Settings) -> str:
     if channel is None:
         return "none named: no e-mail is sent; set deliver.email.url to have it sent"
     try:
-        said = await channel.check()
+        said = await channel.check(MAIL_PATIENCE_S)
+    except TimeoutError as error:
+        raise CannotStartError(
+            f"{channel.host_name} has not answered within {MAIL_PATIENCE_S:g} s (a mail is given "
+            f"{MAIL_TIMEOUT_S:g} s): see deliver.email.url, and whether a firewall is between"
+        ) from error
     except (MailError, OSError) as error:
         raise CannotStartError(
             f"{channel.host_name} does not take our mail ({type(error).__name__}: {error}): "

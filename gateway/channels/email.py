@@ -75,7 +75,7 @@ class Relay:
             starttls="never" if tls else starttls,
         )
 
-    def client(self, context: ssl.SSLContext | None = None) -> aiosmtplib.SMTP:
+    def client(self, context: ssl.SSLContext | None = None, timeout_s: float = TIMEOUT_S) -> aiosmtplib.SMTP:
         """A client that is not connected yet; it greets, encrypts and signs in as it connects."""
         return aiosmtplib.SMTP(
             hostname=self.host,
@@ -85,7 +85,7 @@ class Relay:
             use_tls=self.tls,
             start_tls={"auto": None, "require": True, "never": False}[self.starttls],
             tls_context=context,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
         )
 
 
@@ -159,10 +159,11 @@ class EmailChannel:
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             return Retry(detail=f"mail server: {type(error).__name__}: {error}".rstrip(": "))
 
-    async def check(self) -> str:
-        """One line for doctor. Raises aiosmtplib.SMTPException, OSError."""
-        client = self._relay.client(self._tls)
-        async with client:
+    async def check(self, patience_s: float) -> str:
+        """One line for doctor. Raises aiosmtplib.SMTPException, OSError; TimeoutError when that takes longer
+        than `patience_s`, for somebody waits for the line."""
+        client = self._relay.client(self._tls, patience_s)  # also for the good-bye
+        async with asyncio.timeout(patience_s), client:
             secured = client.get_transport_info("sslcontext") is not None
             await client.noop()
         return f"{self.host_name}, {'encrypted' if secured else 'not encrypted'}"

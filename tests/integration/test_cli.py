@@ -3,6 +3,8 @@
 import argparse
 import json
 import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from running_gateway import (
     telemetry,
 )
 
+from gateway import doctor
+from gateway.channels.email import TIMEOUT_S
 from gateway.cli import make_parser
 
 TABLES = ("token list", "quarantine list", "journal status", "outbox list", "firmware list", "doctor")
@@ -220,6 +224,24 @@ def test_doctor_says_of_every_part_that_is_wrong_what_to_do(settings: dict[str, 
     assert "bad.yaml:7" in wrong["signals and rules"]
     assert "mqtt.url" in wrong["broker"]
     assert "timeseries.url" in wrong["time series"]
+
+
+def test_doctor_does_not_wait_long_for_a_mail_server_that_says_nothing(
+    settings: dict[str, str], mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert doctor.MAIL_PATIENCE_S == 5 < TIMEOUT_S
+    monkeypatch.setattr(doctor, "MAIL_PATIENCE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, nobody reads them
+        url = f"smtp://us:sesame@127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        found = lines(settings | {"mqtt.url": mosquitto.url, "deliver.email.url": url}, 1)
+        assert time.monotonic() - began < TIMEOUT_S / 2
+    state, do = found.pop("mail server")
+    assert state == "wrong"
+    assert "has not answered within 0.2 s" in do
+    assert "deliver.email.url" in do
+    assert "sesame" not in do
+    assert {state for state, _ in found.values()} == {"good"}
 
 
 def test_doctor_looks_at_damaged_files_too(settings: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from garage import DAY, HOUR, JANA, RULES, SIGNALS, TEXTS, World, at, open_world
 
-from gateway.channels.email import EmailChannel, Relay
+from gateway.channels.email import TIMEOUT_S, EmailChannel, Relay
 from gateway.domain.counters import Counters
 from gateway.domain.delivery import Delivery, DeliveryState, MailAddress, Reached
 from gateway.domain.mail import bounced_delivery, return_path
@@ -447,7 +447,7 @@ async def test_mail_is_encrypted_and_signed_in(
     assert type(outcome).__name__ == "Sent", outcome
     assert mailbox.tls == [True]
     assert mailbox.taken[0].mail_from == "service@arden.example"
-    assert (await channel.check()).endswith("encrypted")
+    assert (await channel.check(TIMEOUT_S)).endswith("encrypted")
 
 
 async def test_a_wrong_password_is_the_operators_matter(secured: MailServer, certificate: Path) -> None:
