@@ -83,17 +83,25 @@ async def pulse(context: Context) -> Pulse:
     """The path as it is now."""
     now = context.clock.now()
     received, recorded, assessed = rates(context).look(context)
-    readers = context.journal.status().get("readers", {})
     found = await context.database.read(lambda records: _counts(records, now))
     return Pulse(
         now=now,
         received=received,
         recorded=recorded,
         assessed=assessed,
-        lag={name: int(reader.get("lag", 0)) for name, reader in readers.items()},
+        lag=_waiting(context),
         rule_errors=sum(context.counters.rule_errors.values()),
         **found,
     )
+
+
+def _waiting(context: Context) -> dict[str, int]:
+    """What each reader has still to take: where it runs in another process, what it has not committed."""
+    status = context.journal.status()
+    return {
+        name: max(0, int(status["head"]) - max(int(reader["position"]), context.taken.get(name, 0)))
+        for name, reader in status["readers"].items()
+    }
 
 
 def _counts(records: Records, now: int) -> dict[str, Any]:
