@@ -19,14 +19,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
-from typing import Literal, TypeAlias, cast
+from typing import Literal, Protocol, TypeAlias, cast
 
 from rules.catalogue import RuleSet
 from rules.cells import Peer, PeerGroup, Usage
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Layout, Program, RunningRule
-from rules.readings import LARGEST, Known, Value, plain
+from rules.readings import LARGEST, Known, Message, Value, plain
 from rules.state import AT_ONCE, EMPTY, IDLE, WARMED, DeviceState, carry, restore, save
 from rules.windows import FIRST, NEVER, Series, Window
 from rules.world import PREFIX, World
@@ -89,6 +89,15 @@ class Episode:
     finding: str  # id of the finding that opened it
     position: int  # journal position at which its condition became true
     began_ts: int  # device time, ms
+
+
+class Subject(Protocol):
+    """A device, as who passes on its messages knows it."""
+
+    kind: str | None
+    """what its name suggests; without one no rule applies"""
+    state: DeviceState | None
+    """what the engine keeps of it, once it has: a message is looked up once for both"""
 
 
 class Engine:
@@ -354,6 +363,25 @@ class Engine:
                 state.plan(state, position, received, ts, signals)
         return state
 
+    def messages(self, received: int, messages: Sequence[Message], subjects: Sequence[Subject]) -> None:
+        """Messages in their order, and who sent each: what `readings` does one by one."""
+        readings, limit = self.readings, received + self._tolerance
+        for subject, (position, device, items, names, _) in zip(subjects, messages, strict=True):
+            state = subject.state
+            if (
+                names is not None
+                and state is not None
+                and state.dirty
+                and subject.kind is not None
+                and (subject.kind == state.kind or state.registered)
+            ):
+                ((ts, signals),) = items
+                if ts <= limit:
+                    state.plan(state, position, received, ts, signals)
+                    continue
+            if subject.kind is not None:
+                subject.state = readings(position, received, device, subject.kind, items, state)
+
     def reset(
         self,
         position: int,
@@ -429,7 +457,7 @@ class Engine:
         return events
 
     def is_due(self, received: int) -> bool:
-        """Whether something falls due until a receive time: asked often, it leaves alone what may come later."""
+        """Whether something falls due until a receive time; often asked, it leaves alone what comes later."""
         heap = self._timer_heap
         return bool(heap) and heap[0][0] <= received and (self.next_due() or NEVER) <= received
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 Value: TypeAlias = bool | int | float | str | Sequence[str] | None
@@ -10,6 +10,12 @@ Value: TypeAlias = bool | int | float | str | Sequence[str] | None
 
 Known: TypeAlias = bool | int | float | str | tuple[str, ...]
 """A value that a rule may use: finite, of the signal's type, of bounded size."""
+
+Message: TypeAlias = tuple[
+    int, str, Sequence[tuple[int, Mapping[str, Value]]], tuple[str, ...] | None, object
+]
+"""What a device has sent: journal position, device, readings as (ts, {signal: value}), their names if it is
+one reading and these are known; and what rules do not ask about."""
 
 LARGEST = 2.0**63
 """Numbers at or beyond this size, and their negatives, are kept as float: state is saved in 64 bits."""

@@ -168,16 +168,25 @@ class FactBook:
         self._take(known, device, received, items, names)
         return known.kind
 
-    def pass_on(self, telemetry: Iterable[Telemetry], received: int, after: int, engine: Engine) -> None:
-        """Take in the messages that follow a position, and give each to the rules."""
-        known_of, take, readings = self._known.get, self._take, engine.readings
-        for position, device, items, names, _ in telemetry:
-            if position > after:
-                known = known_of(device) or self._of(device)
-                take(known, device, received, items, names)
-                kind = known.kind
-                if kind is not None:
-                    known.state = readings(position, received, device, kind, items, known.state)
+    def pass_on(self, telemetry: Sequence[Telemetry], received: int, after: int, engine: Engine) -> None:
+        """Take in the messages that follow a position, and give them to the rules. Most are like the last one
+        of their device, and taken in without a call."""
+        if telemetry and telemetry[0][0] <= after:
+            telemetry = [message for message in telemetry if message[0] > after]
+        known_of, of, take = self._known.get, self._of, self._take
+        senders = [known_of(message[1]) or of(message[1]) for message in telemetry]
+        for known, (_, device, items, names, _) in zip(senders, telemetry, strict=True):
+            if names is known.names and known.noted:
+                ((ts, signals),) = items
+                speed = signals.get("speed")
+                as_before = speed.__class__ is float and speed > 0 if known.moving else speed is None
+                if as_before and ts >= known.newest:
+                    known.seen, known.newest, (known.last,) = received, ts, items
+                    if known.moving and ts > known.moved_ts:
+                        known.moved_ts = ts
+                    continue
+            take(known, device, received, items, names)
+        engine.messages(received, telemetry, senders)
 
     def _take(
         self, known: _Known, device: str, received: int, items: Sequence[Item], names: Names | None

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
-from gateway.domain.messages import DeviceEvent
+from hypothesis import given
+from hypothesis import strategies as st
+from rules_case import ruleset
+
+from gateway.domain.messages import DeviceEvent, Names, Telemetry
 from gateway.flow.facts import MANY_SHAPES, SILENT_SPEED_MS, STANDSTILL_MS, FactBook
+from rules import Engine
 
 NOW = 1_795_000_000_000
 
@@ -32,6 +38,44 @@ def test_the_newest_value_of_each_signal_stands_in_whatever_order_they_come() ->
             facts.readings("car-1", NOW, [(ts, signals)])
         (known,), _ = facts.take()
         assert known.latest == {"speed": (2_500, 2.5), "odometer": (3_000, 30.0)}
+
+
+SPEEDS = st.sampled_from([None, 0, 0.0, 30.0, 50, True, "fast"])
+SENT = st.lists(
+    st.tuples(st.integers(0, 40), SPEEDS, st.booleans(), st.integers(1, 2)), min_size=1, max_size=40
+)
+
+
+@given(SENT)
+def test_messages_passed_on_together_say_what_each_says_alone(sent: list[tuple[int, Any, bool, int]]) -> None:
+    """(seconds, speed, whether with the odometer, how many readings)"""
+    together, alone, known = book(), book(), dict[Names, Names]()
+    messages: list[Telemetry] = []
+    for position, (seconds, speed, far, number) in enumerate(sent):
+        signals = {"odometer": 1.0 * position} if far or speed is None else {}
+        if speed is not None:
+            signals["speed"] = speed
+        items = [(seconds * 20_000 + more, signals) for more in range(number)]
+        names = known.setdefault(tuple(signals), tuple(signals)) if number == 1 else None
+        messages.append((position, f"car-{position % 2}", items, names, None))
+    engine = Engine(ruleset())
+    for start in range(0, len(messages), 7):
+        together.pass_on(messages[start : start + 7], NOW + start, -1, engine)
+        for _, device, items, names, _ in messages[start : start + 7]:
+            alone.readings(device, NOW + start, items, names)
+        assert (together.parked, together.urgent) == (alone.parked, alone.urgent)
+    assert [together.newest(f"car-{n}") for n in (0, 1)] == [alone.newest(f"car-{n}") for n in (0, 1)]
+    assert together.take() == alone.take()
+
+
+def test_a_start_told_ahead_of_its_readings_is_not_taken_back_by_them() -> None:
+    facts, engine, names = book(), Engine(ruleset()), ("speed",)
+    start = DeviceEvent(position=2, device="car-1", ts=300_000, event="trip_started", data={})
+    for position, (ts, speed) in enumerate([(0, 50.0), (10_000, 50.0), (200_000, 0.0)]):
+        facts.pass_on([(position, "car-1", ((ts, {"speed": speed}),), names, None)], NOW, -1, engine)
+        if not position:
+            facts.event(NOW, start)
+    assert facts.parked == []
 
 
 def test_a_device_whose_every_message_names_other_signals_keeps_them_all() -> None:

@@ -149,6 +149,32 @@ def test_short_cuts_change_nothing(rules: RuleSet, log: list[Entry]) -> None:
     assert run(engine_of(rules), log) == run(Thorough(rules, geography=Atlas()), log)
 
 
+@given(rule_sets(), LOGS)
+@settings(max_examples=200, deadline=None)
+def test_messages_that_are_passed_on_together_do_what_each_does_alone(
+    rules: RuleSet, log: list[Entry]
+) -> None:
+    alone, together = engine_of(rules), engine_of(rules)
+    subjects = {device: SimpleNamespace(kind="van", state=None) for device in ("van-1", "van-2")}
+    waiting: list[tuple[int, Any, Any]] = []
+    for position, received, step in timed(log):
+        feed(alone, position, received, step)
+        what, device, detail = step
+        if waiting and (what != "readings" or waiting[0][0] != received):
+            together.messages(waiting[0][0], *zip(*[of[1:] for of in waiting], strict=True))
+            waiting = []
+        if what == "readings":
+            items = [(received + seconds * 1000, signals) for seconds, signals in detail]
+            names = tuple(items[0][1]) if len(items) == 1 else None
+            waiting.append((received, (position, device, items, names, None), subjects[device]))
+        else:
+            feed(together, position, received, step)
+    if waiting:
+        together.messages(waiting[0][0], *zip(*[of[1:] for of in waiting], strict=True))
+    assert together.take() == alone.take()
+    assert dict(together.dirty()) == dict(alone.dirty())
+
+
 class Restless(Generator):
     """Waits for everything that time can change in a rule, whatever the rest of it is, and each quarter of an
     hour besides."""
