@@ -312,3 +312,53 @@ async def test_nobody_hears_of_somebody_elses_conversation(lab: Lab) -> None:
         False,
         True,
     )
+
+
+UNVERIFIED = (403, "urn:touchpoint:problem:unverified")
+
+
+async def test_consents_and_handing_on_are_taken_from_a_caller_who_was_verified(lab: Lab) -> None:
+    ben, system = await lab.signed_in("Ben"), await lab.caller(Role.INTEGRATION, "crm")
+    others = await matter_of(lab, "car-2", "max")
+    verified = {"asked": ["plate", "address"]}
+    await ben("POST", f"touchpoints/{others.id}/conversation/verify", verified)
+
+    async def said() -> list[tuple[int, str, str | None]]:
+        answers = [
+            await ben("PUT", "owners/jana/consents/usage", {"granted": True}),
+            await ben("PUT", "owners/jana/consents/maintenance", {"granted": False}),
+            await ben("POST", "devices/car-1/handover"),
+            await ben("DELETE", "devices/car-1/handover"),
+        ]
+        return [
+            (one.status, one.body["type"], one.body.get("verify"))
+            if one.status == 403
+            else (one.status, "", None)
+            for one in answers
+        ]
+
+    # Nothing of hers in which she could be verified; that somebody else was does not count.
+    assert await said() == [(*UNVERIFIED, None)] * 4
+    matter = await matter_of(lab)
+    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 4
+    consents = {one["purpose"]: one["granted"] for one in await system.all("owners/jana/consents")}
+    assert (consents["maintenance"], consents.get("usage", False)) == (True, False)
+    assert (await system("GET", "devices/car-1/handover")).status == 404
+    assert (await ben("PUT", "owners/nobody/consents/usage", {"granted": True})).status == 404
+
+    await ben("POST", f"touchpoints/{matter.id}/conversation/verify", verified)
+    lab.clock.advance(NOW + 30 * MINUTE - 1)
+    assert [status for status, _, _ in await said()] == [200, 200, 201, 204]
+    lab.clock.advance(NOW + 30 * MINUTE)
+    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 4
+
+
+async def test_what_nobody_owns_after_sales_hand_on_and_tokens_and_owners_speak_as_before(lab: Lab) -> None:
+    ben, jana = await lab.signed_in("Ben"), await lab.caller(Role.OWNER, "jana")
+    await lab.write(lambda r: r.devices.transfer("car-2", None, NOW))
+    assert (await ben("POST", "devices/car-2/handover")).status == 201
+    assert (await ben("DELETE", "devices/car-2/handover")).status == 204
+    for caller in (jana, await lab.caller(Role.INTEGRATION, "crm"), await lab.caller(Role.OPERATOR)):
+        assert (await caller("PUT", "owners/jana/consents/usage", {"granted": True})).status == 200
+        assert (await caller("POST", "devices/car-1/handover")).status == 201
+        assert (await caller("DELETE", "devices/car-1/handover")).status == 204
