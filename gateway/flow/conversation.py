@@ -352,8 +352,8 @@ def check_known(records: Records, owner: str, now: int) -> None:
     if theirs:
         check_verified(records, theirs[0], now)
     raise UnverifiedError(
-        "Nobody can make sure that it is the owner who calls: they have no matter here in which to do so. They "
-        "say it themselves, on their page.",
+        "Nobody can make sure that it is the owner who calls: they have no matter here in which to do so. "
+        "They say it themselves, on their page.",
         None,
     )
 
