@@ -683,7 +683,7 @@ class Engine:
     def _cross(self, state: DeviceState, slot: int, value: Known | None, touched: set[int]) -> None:
         """A last value has become another: the rules whose comparisons that can have changed."""
         program = state.program
-        touched.update(program.cross(state, slot, value))
+        touched.update(program.cross(state, slot, value).rules)
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
 
@@ -716,12 +716,15 @@ class Engine:
     ) -> set[int]:
         """A message that waits for the windows by now: the rules that it can have changed, since these
         signals are beyond their bounds, or windows have lost something."""
-        program, layout, touched = state.program, cast(Layout, state.layout), set[int]()
+        layout: Layout = state.layout  # type: ignore[assignment]
+        touched: set[int] = set()
+        program = state.program
         for slot, raw in out:
             guard = state.guards[slot]
             if program.numbers[slot]:
-                if not guard[0] <= raw < guard[1]:
-                    self._crossed(state, slot, cast(float, raw), position, ts, touched)
+                number: float = raw  # type: ignore[assignment]
+                if not guard[0] <= number < guard[1]:
+                    self._crossed(state, slot, number, position, ts, touched)
             elif guard != raw:
                 value = program.usable[slot](raw)
                 self._cross(state, slot, value, touched)
@@ -731,7 +734,7 @@ class Engine:
             self._look(state, ts, layout, {slot for slot, _ in out}, touched)
             state.tighten()
         else:
-            state.rebound([slot for slot, _ in out])
+            state.rebound(out)
         if len(state.rows) >= state.limit:
             state.flush()
         return touched
@@ -741,25 +744,26 @@ class Engine:
     ) -> None:
         """A number has left its guard. Rules that are this one comparison, and have to wait for their `for`,
         begin or cease to wait at once."""
-        known, first = state.values[slot], state.guards[slot] is EMPTY
-        crossed = state.program.cross(state, slot, number)
+        first = state.guards[slot] is EMPTY
+        crossing = state.program.cross(state, slot, number)
         state.values[slot] = number
         if first or state.open:
-            touched.update(crossed)
+            touched.update(crossing.rules)
             touched.update(r for r in state.open if slot in state.program.rules[r].clear_cuts)
             return
-        rules, pending, wait = state.program.rules, state.pending, NEVER
-        rising, start = number > cast(float, known), (ts, position)
-        for each in crossed:
-            rule = rules[each]
-            if rule.above is None:
-                touched.add(each)
-            elif rule.above is not rising:
-                pending.pop(each, None)
-            elif each not in pending:
-                pending[each] = start
-                if rule.for_ms < wait:
-                    wait = rule.for_ms
+        pending, begin, wait = state.pending, crossing.begin, crossing.wait
+        touched.update(crossing.asked)
+        if pending:
+            if crossing.end.issuperset(pending):
+                pending.clear()
+            else:
+                for each in crossing.end:
+                    pending.pop(each, None)
+                begin = tuple([each for each in begin if each not in pending])
+                rules = state.program.rules
+                wait = min([rules[each].for_ms for each in begin], default=NEVER)
+        if begin:
+            pending.update(dict.fromkeys(begin, (ts, position)))
         if ts + wait < state.wake:
             self._expect(state, min(ts + wait, state.waits[0]), ts + wait)
 

@@ -251,7 +251,8 @@ class DeviceState(_Hot):
 
     def tighten(self) -> tuple[Any, ...]:
         """Work out the bounds of the messages to come."""
-        layout, guards, bounds = cast("Layout", self.layout), self.guards, list[Any]()
+        layout, guards = cast("Layout", self.layout), self.guards
+        bounds: list[Any] = []
         if layout.plain:
             ends = tuple([end for slot in layout.slots for end in guards[slot]])
             self.bounds, self.rolls = self.program.shared_bounds(ends), NEVER
@@ -271,14 +272,14 @@ class DeviceState(_Hot):
         self.limit = most * layout.width
         return self.bounds
 
-    def rebound(self, moved: Sequence[int]) -> None:
-        """The same where only these signals' guards have moved, and no window is compared with a level."""
+    def rebound(self, moved: Sequence[tuple[int, object]]) -> None:
+        """The same where only the guards of these (signal, value) have moved, and no window has levels."""
         if self.bounds is None:
             self.tighten()
             return
-        layout, numbers = cast("Layout", self.layout), self.program.numbers
-        bounds: list[Any] = [*self.bounds]
-        for slot in moved:
+        layout: Layout = self.layout  # type: ignore[assignment]
+        numbers, bounds = self.program.numbers, [*self.bounds]
+        for slot, _ in moved:
             at = layout.places[slot]
             if numbers[slot]:
                 bounds[at], bounds[at + 1] = self.guards[slot]
