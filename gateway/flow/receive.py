@@ -26,10 +26,10 @@ LONGEST_WAIT = 5_000
 
 FAR_BEHIND = 20_000
 """Messages; half of what the journal keeps in memory."""
-HOLD, LONGEST_HOLD, SLOWEST = 5, 250, 10
-"""ms between two looks whether the rules have caught up, and until a batch is acknowledged anyway; a large
-one only after as long as so many messages a ms would take, else batches of many thousands outrun the rules,
-and what memory no longer holds is read and decoded a second time."""
+HOLD, LONGEST_HOLD, SLOWEST = 25, 250, 10
+"""ms between two looks whether the rules have caught up (a look costs a tenth of a ms itself), and until a
+batch is acknowledged anyway; a large one only after as long as so many messages a ms would take, else batches
+of many thousands outrun the rules, and what memory no longer holds is read and decoded a second time."""
 
 
 class Delivery(Protocol):
