@@ -25,6 +25,8 @@ SPARE = 0.5
 """Of one core, what the process may have used since the last look: a fleet's ordinary messages cost less."""
 BEHIND = 500
 """Messages that the rules may have before them: they get so many at a time when they have caught up."""
+CALM = 3
+"""Looks in a row that find time to spare: a broker that gives back what it has held draws breath between."""
 
 FIRST = (
     "base.html",
@@ -57,15 +59,16 @@ async def warm_in_time(
 async def _time_for_it(
     clock: Clock, opened: asyncio.Event, used: Callable[[], float], behind: Callable[[], int]
 ) -> None:
-    began = clock.now()
-    await clock.wait(asyncio.Event(), began + EARLIEST_MS - LOOK_MS)
-    before, at = used(), clock.now()
-    await clock.wait(asyncio.Event(), began + EARLIEST_MS)
-    while not opened.is_set() and clock.now() < began + LATEST_MS:
-        if 1000 * (used() - before) < SPARE * (clock.now() - at) and behind() <= BEHIND:
+    began = at = clock.now()
+    before, calm = used(), 0
+    while calm < CALM and at < began + LATEST_MS:
+        early = at < began + EARLIEST_MS
+        if opened.is_set() and not early:
             break
+        await clock.wait(asyncio.Event() if early else opened, at + LOOK_MS)
+        busy = 1000 * (used() - before) >= SPARE * (clock.now() - at) or behind() > BEHIND
+        calm = 0 if busy else calm + 1
         before, at = used(), clock.now()
-        await clock.wait(opened, at + LOOK_MS)
 
 
 async def warm(app: web.Application) -> None:

@@ -14,7 +14,7 @@ from web_lab import NOW, Lab, web_lab
 from gateway.adapters.clock import VirtualClock
 from gateway.web import warming
 from gateway.web.render import OPENED
-from gateway.web.warming import BEHIND, EARLIEST_MS, LATEST_MS, LOOK_MS, warm_in_time
+from gateway.web.warming import BEHIND, CALM, EARLIEST_MS, LATEST_MS, LOOK_MS, warm_in_time
 
 
 @dataclass
@@ -69,7 +69,14 @@ async def test_it_waits_while_the_gateway_catches_up(start: Start) -> None:
     assert start.warmed_at is None
     start.share = 0.1
     await start.play(LATEST_MS)
-    assert start.warmed_at == 21_000
+    assert start.warmed_at == 20_000 + CALM * LOOK_MS
+
+
+async def test_a_breath_between_is_not_the_end_of_catching_up(start: Start) -> None:
+    for second in range(20):
+        start.share = 0.1 if second % CALM else 0.9
+        await start.play(1_000 * (second + 1))
+    assert start.warmed_at is None
 
 
 async def test_it_waits_for_the_rules_where_others_have_the_processor(start: Start) -> None:
@@ -78,7 +85,7 @@ async def test_it_waits_for_the_rules_where_others_have_the_processor(start: Sta
     assert start.warmed_at is None
     start.behind = BEHIND
     await start.play(LATEST_MS)
-    assert start.warmed_at == 21_000
+    assert start.warmed_at == 20_000 + CALM * LOOK_MS
 
 
 async def test_it_does_not_wait_for_ever(start: Start) -> None:
