@@ -10,6 +10,7 @@ what follows is kept and tried again; the state is never saved ahead of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +190,7 @@ class Assessor:
                     log.warning("assess_waits", problem=str(error), effect="the journal keeps what follows")
                     await self._clock.wait(asyncio.Event(), self._clock.now() + AFTER_TROUBLE_MS)
         except asyncio.CancelledError:
-            await asyncio.shield(self._save_state())
+            await self._save_undisturbed()
             raise
 
     async def step(self) -> bool:
@@ -466,6 +467,14 @@ class Assessor:
         while more:
             more = self._gather_part()
             await asyncio.sleep(0)
+
+    async def _save_undisturbed(self) -> None:
+        """The last save, however often it is cancelled meanwhile: many devices take more than a moment."""
+        saving = asyncio.create_task(self._save_state(), name="last-save")
+        while not saving.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(saving)
+        saving.result()
 
     async def _save_state(self) -> None:
         """The rules' state with its position, at once; then the journal may be trimmed up to there."""

@@ -247,6 +247,32 @@ async def test_the_state_of_many_is_stored_part_by_part_and_stands_for_one_posit
     assert sorted(again._engine.dirty()) == sorted(assessor._engine.dirty())
 
 
+async def test_whoever_stops_it_again_while_it_saves_for_the_last_time_waits_for_that(
+    place: Workplace,
+) -> None:
+    saving, go_on, save = asyncio.Event(), asyncio.Event(), place.state.save
+
+    async def slow_save(position: int, states: Sequence[tuple[str, bytes]]) -> None:
+        saving.set()
+        await go_on.wait()
+        await save(position, states)
+
+    async with place.working() as task:
+        await place.says((0, 95.0))
+        await place.world.clock.settled()
+        place.state.save = slow_save  # type: ignore[method-assign]
+        task.cancel()
+        await saving.wait()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        go_on.set()
+        await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert (await place.state.load())[0] == place.journal.head() > 0
+
+
 async def test_what_breaks_unforeseen_saves_nothing(place: Workplace) -> None:
     async with place.working() as task:
         await place.says((0, 95.0))
