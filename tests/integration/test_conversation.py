@@ -317,7 +317,7 @@ async def test_nobody_hears_of_somebody_elses_conversation(lab: Lab) -> None:
 UNVERIFIED = (403, "urn:touchpoint:problem:unverified")
 
 
-async def test_consents_and_handing_on_are_taken_from_a_caller_who_was_verified(lab: Lab) -> None:
+async def test_what_belongs_to_no_matter_is_taken_from_a_caller_who_was_verified(lab: Lab) -> None:
     ben, system = await lab.signed_in("Ben"), await lab.caller(Role.INTEGRATION, "crm")
     others = await matter_of(lab, "car-2", "max")
     verified = {"asked": ["plate", "address"]}
@@ -329,6 +329,11 @@ async def test_consents_and_handing_on_are_taken_from_a_caller_who_was_verified(
             await ben("PUT", "owners/jana/consents/maintenance", {"granted": False}),
             await ben("POST", "devices/car-1/handover"),
             await ben("DELETE", "devices/car-1/handover"),
+            await ben("PUT", "owners/jana/preferences", {"quiet_from": "20:00", "quiet_to": "07:00"}),
+            await ben("PUT", "devices/car-1/people/max", {"may_answer": True}),
+            await ben("DELETE", "devices/car-1/people/max"),
+            await ben("POST", "devices/car-1/invitations", {"name": "Tom"}),
+            await ben("DELETE", "devices/car-1/invitations/none"),
         ]
         return [
             (one.status, one.body["type"], one.body.get("verify"))
@@ -338,9 +343,9 @@ async def test_consents_and_handing_on_are_taken_from_a_caller_who_was_verified(
         ]
 
     # Nothing of hers in which she could be verified; that somebody else was does not count.
-    assert await said() == [(*UNVERIFIED, None)] * 4
+    assert await said() == [(*UNVERIFIED, None)] * 9
     matter = await matter_of(lab)
-    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 4
+    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 9
     consents = {one["purpose"]: one["granted"] for one in await system.all("owners/jana/consents")}
     assert (consents["maintenance"], consents.get("usage", False)) == (True, False)
     assert (await system("GET", "devices/car-1/handover")).status == 404
@@ -348,9 +353,9 @@ async def test_consents_and_handing_on_are_taken_from_a_caller_who_was_verified(
 
     await ben("POST", f"touchpoints/{matter.id}/conversation/verify", verified)
     lab.clock.advance(NOW + 30 * MINUTE - 1)
-    assert [status for status, _, _ in await said()] == [200, 200, 201, 204]
+    assert [status for status, _, _ in await said()] == [200, 200, 201, 204, 200, 200, 204, 201, 404]
     lab.clock.advance(NOW + 30 * MINUTE)
-    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 4
+    assert await said() == [(*UNVERIFIED, f"/api/v1/touchpoints/{matter.id}/conversation/verify")] * 9
 
 
 async def test_what_nobody_owns_after_sales_hand_on_and_tokens_and_owners_speak_as_before(lab: Lab) -> None:

@@ -216,11 +216,13 @@ async def put_preferences(call: Call, owner_id: str, body: PreferencesIn) -> Pre
     Quiet hours are local times of the owner's zone; equal ends mean none. It holds for what waits, too: on a
     channel that is switched off nothing is sent any more, and what waited for the end of quiet hours or for
     room is decided again. What is muted stays so until it becomes graver than it was when it was muted.
+    Who has signed in for after-sales says it for an owner whom they have verified, as with consents.
     """
     by = agree.By(name=call.who.name, source=str(call.who.role))
 
     def work(records: Records) -> PreferencesOut:
         rights.owner(records, call.who, owner_id)
+        speaking.check_known(call, records, owner_id)
         wanted, policy = Preferences(**body.model_dump()), call.context.policy
         return _wishes_out(agree.prefer(records, owner_id, wanted, by, call.now, policy), call)
 
