@@ -31,9 +31,9 @@ class NotAllowedError(TouchpointError):
 
 class UnverifiedError(NotAllowedError):
     """Somebody speaks for an owner, and nobody has made sure that it is the owner who calls; `touchpoint` is
-    where that can be said, where they have any matter."""
+    where that can be said."""
 
-    def __init__(self, message: str, touchpoint: str | None) -> None:
+    def __init__(self, message: str, touchpoint: str) -> None:
         super().__init__(message)
         self.touchpoint = touchpoint
 

@@ -341,23 +341,6 @@ def check_verified(records: Records, touchpoint: Touchpoint, now: int) -> Conver
     return talk
 
 
-def check_known(records: Records, owner: str, now: int) -> None:
-    """The same for what belongs to no matter: the caller is known from any of this owner's. Raises
-    UnverifiedError."""
-    theirs = [one for one in records.touchpoints.page(owner=owner) if one.owner == owner]
-    for one in theirs:
-        talk = records.conversations.find(one.id)
-        if talk is not None and talk.verified(now):
-            return
-    if theirs:
-        check_verified(records, theirs[0], now)
-    raise UnverifiedError(
-        "Nobody can make sure that it is the owner who calls: they have no matter here in which to do so. "
-        "They say it themselves, on their page.",
-        None,
-    )
-
-
 def answer_for(
     records: Records,
     touchpoint: Touchpoint,

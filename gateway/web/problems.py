@@ -115,7 +115,13 @@ def problem_of(error: Exception) -> Problem | None:
         case GoneError():
             return Problem(410, str(error), kind="gone", title="It is over")
         case UnverifiedError():
-            return _unverified(error)
+            return Problem(
+                403,
+                str(error),
+                kind="unverified",
+                title="The caller is not verified",
+                verify=f"/api/v1/touchpoints/{error.touchpoint}/conversation/verify",
+            )
         case NotAllowedError():
             return forbidden(str(error) or "This token may not do this.")
         case InvalidError():
@@ -130,14 +136,6 @@ def problem_of(error: Exception) -> Problem | None:
         case web.HTTPException() if error.status >= 400:
             return _http_problem(error)
     return None
-
-
-def _unverified(error: UnverifiedError) -> Problem:
-    """With the address at which it can be said how the caller was verified, where there is one."""
-    problem = Problem(403, str(error), kind="unverified", title="The caller is not verified")
-    if error.touchpoint is not None:
-        problem.extensions["verify"] = f"/api/v1/touchpoints/{error.touchpoint}/conversation/verify"
-    return problem
 
 
 def _http_problem(error: web.HTTPException) -> Problem:

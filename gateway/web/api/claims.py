@@ -12,7 +12,6 @@ from gateway.flow.claim_words import spaced
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
-from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints
 from gateway.web.api.shapes import DeviceOut, In, Line, Moment, Out
 
@@ -51,12 +50,6 @@ def _mine(records: Records, call: Call, device_id: str) -> None:
         rights.own_device(records, call.who, device_id)
 
 
-def _owners_to_say(records: Records, call: Call, device_id: str) -> None:
-    """Whether a product is handed on is for its owner to say; of one that nobody owns, for after-sales."""
-    _mine(records, call, device_id)
-    speaking.check_known(call, records, records.devices.get(device_id).owner)
-
-
 @endpoints.get("/devices/{device_id}/handover", Role.OWNER, *STAFF)
 async def get_handover(call: Call, device_id: str) -> CodeOut:
     """Show the code by which the device can be taken over; 404 while there is none."""
@@ -76,12 +69,10 @@ async def hand_over(call: Call, device_id: str) -> CodeOut:
     """Have the device's display show a code; whoever types it owns the device from then on.
 
     A new code takes the place of the one before. Until it is typed nothing changes. It holds for 30 days.
-    Where somebody owns it, who has signed in for after-sales has verified them in one of their matters within
-    half an hour (403, `unverified`).
     """
 
     def work(records: Records) -> CodeOut:
-        _owners_to_say(records, call, device_id)
+        _mine(records, call, device_id)
         return shape(claiming.offer(records, device_id, call.now, by=call.who.name))
 
     return await call.write(work)
@@ -89,13 +80,10 @@ async def hand_over(call: Call, device_id: str) -> CodeOut:
 
 @endpoints.delete("/devices/{device_id}/handover", Role.OWNER, *STAFF)
 async def keep_device(call: Call, device_id: str) -> None:
-    """Call the code back; the device stays whose it is. Without one nothing happens.
-
-    Who may do this is as for making the code.
-    """
+    """Call the code back; the device stays whose it is. Without one nothing happens."""
 
     def work(records: Records) -> None:
-        _owners_to_say(records, call, device_id)
+        _mine(records, call, device_id)
         claiming.call_back(records, device_id, call.now, by=call.who.name)
 
     await call.write(work)

@@ -18,7 +18,6 @@ from gateway.flow import agree, consents, erase, outgoing, people
 from gateway.ports import Records
 from gateway.web import export, rights
 from gateway.web.access import STAFF
-from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, fault_at, page
 from gateway.web.api.shapes import (
     ConsentEntry,
@@ -179,16 +178,13 @@ async def put_consent(call: Call, owner_id: str, purpose: Word, body: ConsentIn)
 
     Withdrawing takes effect at once: what of this purpose waits or is unanswered is withdrawn with it, on
     every channel, and nothing of it is handed to a workshop any more. Saying the same again adds nothing to
-    the history. A purpose that rests on a legal duty (recall) is refused. Who has signed in for after-sales
-    says it for an owner whom they have verified in one of their matters within half an hour (403,
-    `unverified`).
+    the history. A purpose that rests on a legal duty (recall) is refused.
     """
 
     by = agree.By(name=call.who.name, source=str(call.who.role), text=body.text)
 
     def work(records: Records) -> ConsentOut:
         rights.owner(records, call.who, owner_id)
-        speaking.check_known(call, records, owner_id)
         agree.agree(records, owner_id, purpose, body.granted, by, call.now, call.context.policy)
         return consent_of(records, owner_id, purpose)
 
@@ -216,13 +212,11 @@ async def put_preferences(call: Call, owner_id: str, body: PreferencesIn) -> Pre
     Quiet hours are local times of the owner's zone; equal ends mean none. It holds for what waits, too: on a
     channel that is switched off nothing is sent any more, and what waited for the end of quiet hours or for
     room is decided again. What is muted stays so until it becomes graver than it was when it was muted.
-    Who has signed in for after-sales says it for an owner whom they have verified, as with consents.
     """
     by = agree.By(name=call.who.name, source=str(call.who.role))
 
     def work(records: Records) -> PreferencesOut:
         rights.owner(records, call.who, owner_id)
-        speaking.check_known(call, records, owner_id)
         wanted, policy = Preferences(**body.model_dump()), call.context.policy
         return _wishes_out(agree.prefer(records, owner_id, wanted, by, call.now, policy), call)
 

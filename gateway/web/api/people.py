@@ -14,7 +14,6 @@ from gateway.flow import people
 from gateway.ports import Records
 from gateway.web import rights
 from gateway.web.access import STAFF
-from gateway.web.api import speaking
 from gateway.web.api.endpoint import Call, Endpoints, ListQuery, Page, page
 from gateway.web.api.shapes import Id, In, Line, Moment, Out
 
@@ -93,13 +92,6 @@ def managed(records: Records, call: Call, device_id: str) -> Device:
     return device
 
 
-def decided(records: Records, call: Call, device_id: str) -> Device:
-    """The same, where something is decided: who has signed in has verified its owner, if it has one."""
-    device = managed(records, call, device_id)
-    speaking.check_known(call, records, device.owner)
-    return device
-
-
 @endpoints.get("/devices/{device_id}/people", Role.OWNER, *STAFF)
 async def list_people(call: Call, device_id: str, query: ListQuery) -> Page[PersonOut]:
     """List who belongs to a device now, its owner first; exactly one of them is asked."""
@@ -120,13 +112,11 @@ async def put_person(call: Call, device_id: str, person_id: Id, body: PersonIn) 
 
     After-sales add anybody who is registered; an owner invites by a link and changes who has come. With
     `asked` the device's matters are addressed to them from now on: by their consents, quiet hours and weekly
-    limit. What nobody answered yet goes to them too and is decided again. Here and below, who has signed in
-    for after-sales has verified the device's owner in one of their matters within half an hour (403,
-    `unverified`).
+    limit. What nobody answered yet goes to them too and is decided again.
     """
 
     def work(records: Records) -> PersonOut:
-        decided(records, call, device_id)
+        managed(records, call, device_id)
         person = Person(
             device=device_id,
             owner=person_id,
@@ -159,7 +149,7 @@ async def remove_person(call: Call, device_id: str, person_id: Id) -> None:
 
     def work(records: Records) -> None:
         if person_id != call.who.subject:
-            decided(records, call, device_id)
+            managed(records, call, device_id)
         people.leave(records, device_id, person_id, call.now, by=call.who.name)
 
     await call.write(work)
@@ -190,7 +180,7 @@ async def invite(call: Call, device_id: str, body: InvitationIn) -> InvitationOu
     """
 
     def work(records: Records) -> InvitationOut:
-        decided(records, call, device_id)
+        managed(records, call, device_id)
         invitation, secret = people.invite(
             records,
             device_id,
@@ -212,7 +202,7 @@ async def call_back(call: Call, device_id: str, invitation_id: Id) -> None:
     """Call an invitation back: its link works no more."""
 
     def work(records: Records) -> None:
-        decided(records, call, device_id)
+        managed(records, call, device_id)
         people.call_back(records, device_id, invitation_id, call.now)
 
     await call.write(work)

@@ -83,13 +83,6 @@ def speaker(call: Call, records: Records, touchpoint: Touchpoint, body: ForOwner
     return agent if agent is not None and theirs else call.who.name
 
 
-def check_known(call: Call, records: Records, owner_id: str | None) -> None:
-    """What is an owner's to say and belongs to no matter is taken from somebody who has signed in when they
-    have verified that owner in one of their matters. Raises UnverifiedError."""
-    if owner_id is not None and call.who.staff and call.who.account is not None:
-        conversation.check_known(records, owner_id, call.now)
-
-
 def tell(call: Call, records: Records, touchpoint: Touchpoint, body: ForOwner, by: str) -> None:
     """What was changed for an owner stands in their ledger, and they hear of it."""
     if not call.who.staff:
