@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -65,6 +65,18 @@ class Conversation:
     waiting_since: int | None = None
     """the owner's first word that nobody has answered"""
     closed_at: int | None = None
+
+    def passed_on(self, owner: str) -> Conversation:
+        """The same with somebody else, of whom nobody has made sure that it is them who call."""
+        return replace(
+            self,
+            owner=owner,
+            verified_at=None,
+            verified_by=None,
+            code_hash=None,
+            code_until=None,
+            code_tries=0,
+        )
 
     def verified(self, now: int) -> bool:
         """Whether the caller is known to be the owner."""

@@ -159,8 +159,15 @@ def _take_over(records: Records, device: Device, from_owner: str) -> None:
     for touchpoint in records.touchpoints.page(device=device.id, states=SETTLED, limit=1_000):
         if touchpoint.owner == from_owner:
             records.touchpoints.save(replace(touchpoint, owner=device.owner))
+            _pass_talk_on(records, touchpoint, device.owner)
     for visit in records.workshops.appointments(device=device.id, owner=from_owner, states=COMING):
         records.workshops.save_appointment(replace(visit, owner=device.owner))
+
+
+def _pass_talk_on(records: Records, touchpoint: Touchpoint, to: str) -> None:
+    talk = records.conversations.find(touchpoint.id)
+    if talk is not None:
+        records.conversations.put(talk.passed_on(to))
 
 
 def _ask_nobody_else(records: Records, device_id: str) -> None:
@@ -299,6 +306,7 @@ def _readdress(records: Records, touchpoint: Touchpoint, to: str, now: int) -> N
         touchpoint, owner=to, state=State.DEFERRED, wake_at=now, sent_at=None, slots=(), answer=None
     )
     records.touchpoints.save(after)
+    _pass_talk_on(records, touchpoint, to)
     outgoing.close_channels(records, replace(touchpoint, state=State.DEFERRED), now)
     product: dict[str, Any] = {"person": name, "product": device.title}
     outgoing.write_line(records, "handed_over", now, owner=touchpoint.owner, **product)

@@ -312,3 +312,16 @@ async def test_nobody_hears_of_somebody_elses_conversation(lab: Lab) -> None:
         False,
         True,
     )
+
+
+async def test_a_matter_that_is_somebody_elses_now_has_a_caller_whom_nobody_knows(lab: Lab) -> None:
+    ben, system = await lab.signed_in("Ben"), await lab.caller(Role.INTEGRATION, "crm")
+    matter = await matter_of(lab)
+    at = f"touchpoints/{matter.id}/conversation"
+    await ben("POST", f"{at}/verify", {"asked": ["plate", "address"]})
+    assert (await ben.get(at))["verified"]
+    assert (await system("PUT", "devices/car-1/people/max", {"role": "driver", "asked": True})).status == 200
+    assert (await lab.read(lambda r: r.touchpoints.get(matter.id))).owner == "max"
+    assert not (await ben.get(at))["verified"]
+    refused = await ben("POST", f"touchpoints/{matter.id}/answer", {"action": "decline"})
+    assert (refused.status, refused.body["type"]) == (403, "urn:touchpoint:problem:unverified")
