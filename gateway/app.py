@@ -225,9 +225,7 @@ class Gateway:
             counters,
             random=random.random,
             # A played clock stands still while history arrives: nothing may wait for it.
-            behind=None
-            if isinstance(self.clock, VirtualClock)
-            else lambda: counters.journaled - counters.assessed,
+            behind=None if isinstance(self.clock, VirtualClock) else self.behind,
         )
 
     async def _record(self) -> None:
@@ -321,6 +319,7 @@ class Gateway:
             try:
                 await work()
             except TROUBLES as error:
+                _stop_where_cancelled(error)
                 self.failures[name] = str(error)
                 if str(error) != said:  # once for each cause, however often it is tried
                     said = str(error)
@@ -328,12 +327,18 @@ class Gateway:
                         "worker_waits", worker=name, problem=said, effect="tried again, nothing is lost"
                     )
             except Exception as error:
+                _stop_where_cancelled(error)
                 self.failures[name] = f"{type(error).__name__}: {error}"
                 log.exception("worker_failed", worker=name, tries=tries + 1)
             finally:
                 well.cancel()
             tries = 1 if loop.time() - began > RUNS_WELL_S else tries + 1
             await asyncio.sleep(min(30.0, 0.2 * 2 ** min(tries, 7)) * random.uniform(0.5, 1.0))
+
+    def behind(self) -> int:
+        """Journal entries that the rules of this process have still to take; 0 where they run in another."""
+        taken = self.taken.get(ASSESS)
+        return 0 if taken is None else self.journal.head() - taken
 
     # --- what others see ----------------------------------------------------------------------
 
@@ -600,18 +605,18 @@ async def serving(gateway: Gateway, context: Context) -> AsyncIterator[None]:
         return
     async with _firmware(gateway, context):
         pages = make_app(context)
-        async with _listening(gateway, pages), _warmed(gateway.counters, pages):
+        async with _listening(gateway, pages), _warmed(gateway, pages):
             yield
 
 
 @contextlib.asynccontextmanager
-async def _warmed(counters: Counters, pages: web.Application) -> AsyncIterator[None]:
+async def _warmed(gateway: Gateway, pages: web.Application) -> AsyncIterator[None]:
     """After the start, when there is time for it, pages are made ready to be quick."""
     work = warm_in_time(
         pages,
         SystemClock(),  # a played time says nothing of what the processor has to do
         used=time.process_time,
-        behind=lambda: counters.journaled - counters.assessed,
+        behind=gateway.behind,
     )
     task = asyncio.create_task(work, name="warm")
     try:
@@ -724,6 +729,14 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _stop_where_cancelled(error: Exception) -> None:
+    """What breaks in a worker that was told to end is said, and it ends. Raises CancelledError."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        log.warning("worker_ended", worker=task.get_name(), problem=str(error) or type(error).__name__)
+        raise asyncio.CancelledError from error
 
 
 async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

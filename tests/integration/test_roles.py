@@ -25,6 +25,7 @@ from real_parts import PATIENCE_S, Mosquitto, end, free_port, wait_until
 from config import settings as configuration
 from gateway.app import opened
 from gateway.domain.errors import CannotStartError
+from gateway.ports import DatabaseUnavailableError
 
 MINUTE = 60_000
 CAR = {"id": "car-1", "kind": "car", "name": "Arden 5", "owner": "jana", "workshop": "nord"}
@@ -272,6 +273,25 @@ async def test_a_part_that_runs_again_is_no_fault_any_more(
         await within(lambda: says(True), "the fault is over")
         part.cancel()
         await asyncio.gather(part, return_exceptions=True)
+
+
+async def test_a_part_that_breaks_while_it_is_stopped_is_not_begun_again(tmp_path: Path) -> None:
+    starts = 0
+
+    async def breaks_at_its_end() -> None:
+        nonlocal starts
+        starts += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise DatabaseUnavailableError("away") from None
+
+    async with opened(embedded(tmp_path), role="web") as gateway:
+        part = asyncio.create_task(gateway._keep("part", breaks_at_its_end))
+        await asyncio.sleep(0)
+        part.cancel()
+        await asyncio.wait([part], timeout=30)
+        assert (part.cancelled(), starts) == (True, 1)
 
 
 async def test_a_journal_that_was_moved_away_loses_nothing_that_comes_afterwards(tmp_path: Path) -> None:
