@@ -12,6 +12,7 @@ def create_private(path: Path) -> None:
 
     What is there is not opened: on closing it this process would lose the locks that SQLite holds on it for
     other connections, and the next process to close the file would delete the WAL that they still write."""
+    path = path.resolve()  # a link to where nothing is yet is no file that is there
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError:
