@@ -89,7 +89,7 @@ async def _document(request: web.Request, role: str) -> tuple[bytes, bytes]:
     try:
         return await request.app[_READ](lambda c: releases.document(c, role, int(asked) if asked else None))
     except UnknownError as error:
-        raise web.HTTPNotFound(text=str(error) if asked else NOBODY_TRUSTED) from None
+        raise web.HTTPNotFound(text=str(error) if asked or role != "trust" else NOBODY_TRUSTED) from None
 
 
 async def _manifest(request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
 """How far a reader of this process has come in the journal, before it has committed that.
 
-What the rules make of messages is committed every second or so, or every five minutes of the demo's time; a
-page that showed what is not committed as waiting would show messages behind where nobody waits for anything.
+What the rules make of messages is committed with their state, every quarter of a minute: a page that showed
+what is not committed as waiting would show messages behind where nobody waits for anything.
 """
 
 from __future__ import annotations
