@@ -26,7 +26,7 @@ from rules.cells import Peer, PeerGroup, Usage
 from rules.explain import RuleExplanation, explain
 from rules.places import Geography
 from rules.program import Layout, Program, RunningRule
-from rules.readings import LARGEST, Known, Message, Value, plain
+from rules.readings import LARGEST, Known, Telemetry, Value, plain
 from rules.state import AT_ONCE, EMPTY, IDLE, WARMED, DeviceState, carry, restore, save
 from rules.windows import FIRST, NEVER, Series, Window
 from rules.world import PREFIX, World
@@ -363,7 +363,7 @@ class Engine:
                 state.plan(state, position, received, ts, signals)
         return state
 
-    def messages(self, received: int, messages: Sequence[Message], subjects: Sequence[Subject]) -> None:
+    def messages(self, received: int, messages: Sequence[Telemetry], subjects: Sequence[Subject]) -> None:
         """Messages in their order, and who sent each: what `readings` does one by one."""
         readings, limit = self.readings, received + self._tolerance
         for subject, (position, device, items, names, _) in zip(subjects, messages, strict=True):
@@ -459,7 +459,9 @@ class Engine:
     def is_due(self, received: int) -> bool:
         """Whether something falls due until a receive time; often asked, it leaves alone what comes later."""
         heap = self._timer_heap
-        return bool(heap) and heap[0][0] <= received and (self.next_due() or NEVER) <= received
+        return (
+            bool(heap) and heap[0][0] <= received and (due := self.next_due()) is not None and due <= received
+        )
 
     def next_due(self) -> int | None:
         """The receive time, ms, at which the earliest `for` falls due; None if nothing is pending."""
@@ -683,7 +685,7 @@ class Engine:
     def _cross(self, state: DeviceState, slot: int, value: Known | None, touched: set[int]) -> None:
         """A last value has become another: the rules whose comparisons that can have changed."""
         program = state.program
-        touched.update(program.cross(state, slot, value).rules)
+        touched.update(program.cross(state, slot, value))
         if state.open:
             touched.update(rule for rule in state.open if slot in program.rules[rule].clear_cuts)
 
@@ -716,13 +718,13 @@ class Engine:
     ) -> set[int]:
         """A message that waits for the windows by now: the rules that it can have changed, since these
         signals are beyond their bounds, or windows have lost something."""
-        layout: Layout = state.layout  # type: ignore[assignment]
+        layout: Layout = state.layout  # type: ignore[assignment]  # of the plan that calls
         touched: set[int] = set()
         program = state.program
         for slot, raw in out:
             guard = state.guards[slot]
             if program.numbers[slot]:
-                number: float = raw  # type: ignore[assignment]
+                number: float = raw  # type: ignore[assignment]  # it has passed `_fit`
                 if not guard[0] <= number < guard[1]:
                     self._crossed(state, slot, number, position, ts, touched)
             elif guard != raw:
@@ -744,26 +746,25 @@ class Engine:
     ) -> None:
         """A number has left its guard. Rules that are this one comparison, and have to wait for their `for`,
         begin or cease to wait at once."""
-        first = state.guards[slot] is EMPTY
-        crossing = state.program.cross(state, slot, number)
+        known, first = state.values[slot], state.guards[slot] is EMPTY
+        crossed = state.program.cross(state, slot, number)
         state.values[slot] = number
         if first or state.open:
-            touched.update(crossing.rules)
+            touched.update(crossed)
             touched.update(r for r in state.open if slot in state.program.rules[r].clear_cuts)
             return
-        pending, begin, wait = state.pending, crossing.begin, crossing.wait
-        touched.update(crossing.asked)
-        if pending:
-            if crossing.end.issuperset(pending):
-                pending.clear()
-            else:
-                for each in crossing.end:
-                    pending.pop(each, None)
-                begin = tuple([each for each in begin if each not in pending])
-                rules = state.program.rules
-                wait = min([rules[each].for_ms for each in begin], default=NEVER)
-        if begin:
-            pending.update(dict.fromkeys(begin, (ts, position)))
+        rules, pending, wait = state.program.rules, state.pending, NEVER
+        rising, start = number > known, (ts, position)  # type: ignore[operator]  # known, behind a guard
+        for each in crossed:
+            rule = rules[each]
+            if rule.above is None:
+                touched.add(each)
+            elif rule.above is not rising:
+                pending.pop(each, None)
+            elif each not in pending:
+                pending[each] = start
+                if rule.for_ms < wait:
+                    wait = rule.for_ms
         if ts + wait < state.wake:
             self._expect(state, min(ts + wait, state.waits[0]), ts + wait)
 

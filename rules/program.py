@@ -58,9 +58,6 @@ MOST_VIEWS = 64
 MOST_BOUNDS = 1_024
 """Different bounds of messages that devices share."""
 
-MOST_CROSSINGS = 4_096
-"""Ways of numbers past thresholds that a kind remembers."""
-
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
 
@@ -104,17 +101,6 @@ class RunningRule:
     def expressions(self) -> list[Expression]:
         """`when`, and `clear` if it has one."""
         return expressions_of(self.rule)
-
-
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """What a number's way from one value to another passes: rules of that signal, by slot."""
-
-    rules: tuple[int, ...]
-    asked: tuple[int, ...]  # those that have to be evaluated
-    begin: tuple[int, ...]  # those that are one comparison, and true from now on
-    end: frozenset[int]  # and those that no longer are
-    wait: int  # ms; the shortest `for` of those that begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +180,6 @@ class Program:
         self.room = 2 + len(self.names)  # what a message takes at most, beside timestamps
         self.no_timestamps = array("q", bytes(8 * (MOST_RECENT + self.room)))
         self._bounds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        self._crossings: dict[tuple[int, int | None, int], Crossing] = {}
         self.plans: dict[tuple[View, tuple[str, ...]], tuple[Plan, Layout]] = {}
         self._seen: dict[tuple[View, tuple[str, ...]], int] = {}  # how often
         self.rules = self._compile(rules, failed)
@@ -422,7 +407,7 @@ class Program:
 
     # --- guards
 
-    def cross(self, state: DeviceState, slot: int, value: Known | None) -> Crossing:
+    def cross(self, state: DeviceState, slot: int, value: Known | None) -> Sequence[int]:
         """Set a signal's guard to what changes nothing from now on.
 
         Returns the guarded rules that its change to `value` can have changed; those with an open
@@ -432,37 +417,17 @@ class Program:
         if value is None or not self.numbers[slot]:
             nothing = EMPTY if self.numbers[slot] else NOTHING
             guards[slot] = nothing if value is None else list(value) if isinstance(value, tuple) else value
-            return self._crossing(slot, None, 0)
-        number: float = value  # type: ignore[assignment]
+            return self.guarded_of[slot]
+        number: float = value  # type: ignore[assignment]  # as `numbers` says
         before, known = guards[slot], state.values[slot]
         last = bisect_right(self.cuts[slot], number)
         guards[slot] = self.ranges[slot][last]
         if state.open:
             guards[slot] = self._narrowed(state, slot, number)
-        first = None if before is EMPTY else bisect_right(self.cuts[slot], known)  # type: ignore[type-var]
-        return self._crossing(slot, first, last)
-
-    def _crossing(self, slot: int, first: int | None, last: int) -> Crossing:
-        """The rules whose thresholds lie between two places among those of a signal; None: all."""
-        found = self._crossings.get((slot, first, last))
-        if found is None:
-            if len(self._crossings) >= MOST_CROSSINGS:
-                self._crossings.clear()
-            slots = (
-                self.guarded_of[slot]
-                if first is None
-                else self.owners[slot][min(first, last) : max(first, last)]
-            )
-            rules, rising = [self.rules[rule] for rule in slots], first is not None and first < last
-            begin = [rule for rule in rules if rule.above is rising]
-            found = self._crossings[slot, first, last] = Crossing(
-                rules=tuple(slots),
-                asked=tuple(rule.slot for rule in rules if rule.above is None),
-                begin=tuple(rule.slot for rule in begin),
-                end=frozenset(rule.slot for rule in rules if rule.above is (not rising)),
-                wait=min((rule.for_ms for rule in begin), default=NEVER),
-            )
-        return found
+        if before is EMPTY:
+            return self.guarded_of[slot]
+        first = bisect_right(self.cuts[slot], known)  # type: ignore[type-var]  # None only behind EMPTY
+        return self.owners[slot][first:last] if first <= last else self.owners[slot][last:first]
 
     def shared_bounds(self, bounds: tuple[Any, ...]) -> tuple[Any, ...]:
         """The same bounds as one object for all devices: so there is less memory to touch with a message."""

@@ -11,7 +11,7 @@ Value: TypeAlias = bool | int | float | str | Sequence[str] | None
 Known: TypeAlias = bool | int | float | str | tuple[str, ...]
 """A value that a rule may use: finite, of the signal's type, of bounded size."""
 
-Message: TypeAlias = tuple[
+Telemetry: TypeAlias = tuple[
     int, str, Sequence[tuple[int, Mapping[str, Value]]], tuple[str, ...] | None, object
 ]
 """What a device has sent: journal position, device, readings as (ts, {signal: value}), their names if it is

@@ -277,7 +277,7 @@ class DeviceState(_Hot):
         if self.bounds is None:
             self.tighten()
             return
-        layout: Layout = self.layout  # type: ignore[assignment]
+        layout: Layout = self.layout  # type: ignore[assignment]  # bounds come with one
         numbers, bounds = self.program.numbers, [*self.bounds]
         for slot, _ in moved:
             at = layout.places[slot]
