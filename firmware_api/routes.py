@@ -89,7 +89,17 @@ async def _document(request: web.Request, role: str) -> tuple[bytes, bytes]:
     try:
         return await request.app[_READ](lambda c: releases.document(c, role, int(asked) if asked else None))
     except UnknownError as error:
-        raise web.HTTPNotFound(text=str(error) if asked or role != "trust" else NOBODY_TRUSTED) from None
+        nobody = not asked and (role == "trust" or not await _is_trusted(request))
+        raise web.HTTPNotFound(text=NOBODY_TRUSTED if nobody else str(error)) from None
+
+
+async def _is_trusted(request: web.Request) -> bool:
+    """Whether there is a trust document at all."""
+    try:
+        await request.app[_READ](lambda c: releases.document(c, "trust", None))
+    except UnknownError:
+        return False
+    return True
 
 
 async def _manifest(request: web.Request) -> web.Response:
