@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from browser_lab import opened, until
 from gateway_lab import PADS, WORKSHOP, wait_for
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Page, expect
 from real_parts import PATIENCE_S, Mosquitto
 from running_gateway import RunningGateway, now_ms, publish, running_gateway, telemetry
 
@@ -134,10 +134,9 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
     ours = (one["registrationId"] for one in seen if one["scopeURL"].startswith(house.address))
     until(page, lambda: bool(seen), "the browser tells of the service worker")
     registration = next(ours)
-    devtools.send(
-        "ServiceWorker.deliverPushMessage",
-        {"origin": house.address, "registrationId": registration, "data": json.dumps(said)},
-    )
+    push = {"origin": house.address, "registrationId": registration, "data": json.dumps(said)}
+    # DevTools drops one, without a word, for a worker that it has not started yet.
+    until(page, lambda: delivered(devtools, page, push, "2.5 mm left"), "the notification is shown")
     shown = until_shown(page, "2.5 mm left")
     assert (shown["title"], shown["tag"]) == ("Brake pads worn", touchpoint["id"])
     assert [action["title"] for action in shown["actions"]] == [
@@ -153,9 +152,22 @@ def test_a_button_of_a_notification_answers_without_a_page(house: House, context
     assert [one.url for one in context.pages] == [f"{house.address}/me/ledger"]
 
 
+def delivered(devtools: CDPSession, page: Page, push: dict[str, str], body: str) -> bool:
+    """Deliver a push, and say whether it is shown within two seconds."""
+    devtools.send("ServiceWorker.deliverPushMessage", push)
+    return shown_within(page, body, 2) is not None
+
+
 def until_shown(page: Page, body: str) -> Any:
     """The one notification that stands, once it says this."""
-    found = page.evaluate(
+    found = shown_within(page, body, PATIENCE_S)
+    assert found is not None, f"no notification said {body}"
+    return found
+
+
+def shown_within(page: Page, body: str, seconds: float) -> Any:
+    """The same, or None."""
+    return page.evaluate(
         """async ([said, patience]) => {
             const until = performance.now() + patience;
             const worker = await navigator.serviceWorker.ready;
@@ -165,10 +177,8 @@ def until_shown(page: Page, body: str) -> Any:
                 await new Promise(requestAnimationFrame);
             }
         }""",
-        [body, PATIENCE_S * 1000],
+        [body, seconds * 1000],
     )
-    assert found is not None, f"no notification said {body}"
-    return found
 
 
 def test_each_story_goes_by_the_keyboard_alone(house: House, context: BrowserContext) -> None:
