@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -56,7 +56,6 @@ from gateway.domain.texts import Texts
 from gateway.flow import book
 from gateway.flow.afterwards import Afterwards
 from gateway.flow.assess import FACTS_EVERY_MS, STATE_EVERY_MS, Assessor
-from gateway.flow.assess import READER as ASSESS
 from gateway.flow.busy_feeds import BusyFeeds
 from gateway.flow.course import Courses
 from gateway.flow.deliver import Deliverer, Timers, deliver_now
@@ -78,7 +77,6 @@ from gateway.flow.rule_sets import (
     parse,
     stored,
 )
-from gateway.flow.taken import followed
 from gateway.flow.updates import Updates
 from gateway.parts import (
     GC_THRESHOLDS,
@@ -158,8 +156,6 @@ class Gateway:
     """fetches workshops' own calendars"""
     failures: dict[str, str] = field(default_factory=dict)
     """workers that broke and are being started again: name → what happened"""
-    taken: dict[str, int] = field(default_factory=dict)
-    """how far readers of this process have come in the journal, by name, committed or not"""
     url: str = ""
     """under which the pages are reached, once they are"""
     refused: tuple[Fault, ...] = ()
@@ -245,7 +241,7 @@ class Gateway:
         try:
             rules = await self.rules_at(await state.position())
             await Assessor(
-                journal=followed(self.journal, partial(self.taken.__setitem__, ASSESS)),
+                journal=self.journal,
                 database=self.database,
                 state=state,
                 engine=Engine(
@@ -337,8 +333,8 @@ class Gateway:
 
     def behind(self) -> int:
         """Journal entries that the rules of this process have still to take; 0 where they run in another."""
-        taken = self.taken.get(ASSESS)
-        return 0 if taken is None else self.journal.head() - taken
+        upto = self.counters.assessed_upto
+        return self.journal.head() - upto if upto else 0
 
     # --- what others see ----------------------------------------------------------------------
 
@@ -358,7 +354,6 @@ class Gateway:
             policy=self.policy,
             signals=self.in_force.rules.catalogue,
             counters=self.counters,
-            taken=self.taken,
             public_url=self.settings.public_url,
             requests_per_minute=self.settings.web.requests_per_minute,
             topics=load_topics(self.settings.follow_up.topics),

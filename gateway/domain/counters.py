@@ -31,6 +31,9 @@ class Counters:
     """times a write had to wait because the time-series store was away"""
     assessed: int = 0
     """messages that have been through the rules"""
+    assessed_upto: int = 0
+    """how far the rules of this process have come in the journal, committed or not; 0 while they have not
+    begun, and where they run in another"""
     refused: dict[str, int] = field(default_factory=dict)
     """points that the time-series store refused for good, by short reason; a hundred reasons at most"""
     findings: dict[str, int] = field(default_factory=dict)

@@ -206,6 +206,7 @@ class Assessor:
                 await self._controls(batch)
             else:
                 self._take(batch)
+            self._counters.assessed_upto = self._position
             if self._urgent():
                 await self._commit(0)
             elif batch.kind == "messages":

@@ -84,8 +84,6 @@ class Context:
     public_url: str
     kind_of: Callable[[str], str | None]
     """device id → kind, by registration pattern"""
-    taken: Mapping[str, int] = field(default_factory=dict)
-    """how far the journal's readers of this process have come, by name; what they commit comes later"""
     checks: Sequence[Callable[[], Awaitable[tuple[str, bool, str]]]] = ()
     """readiness: (what, good, what is wrong and what to do)"""
     vapid_public_key: str | None = None

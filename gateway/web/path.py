@@ -12,6 +12,7 @@ from gateway.domain.appointment import AppointmentState
 from gateway.domain.delivery import DeliveryState
 from gateway.domain.moments import DAY_MS, HOUR_MS
 from gateway.domain.touchpoint import State
+from gateway.flow.assess import READER as ASSESS
 from gateway.ports import Records
 from gateway.web.context import Context
 from gateway.web.words import Words
@@ -96,12 +97,12 @@ async def pulse(context: Context) -> Pulse:
 
 
 def _waiting(context: Context) -> dict[str, int]:
-    """What each reader has still to take: where it runs in another process, what it has not committed."""
+    """What each reader has still to take. The rules commit how far they have come with their state, every
+    quarter of a minute; what they have taken since then waits for nobody, and is known where they run."""
     status = context.journal.status()
-    return {
-        name: max(0, int(status["head"]) - max(int(reader["position"]), context.taken.get(name, 0)))
-        for name, reader in status["readers"].items()
-    }
+    upto = {name: int(reader["position"]) for name, reader in status["readers"].items()}
+    upto[ASSESS] = max(upto.get(ASSESS, 0), context.counters.assessed_upto)
+    return {name: max(0, int(status["head"]) - position) for name, position in upto.items()}
 
 
 def _counts(records: Records, now: int) -> dict[str, Any]:

@@ -53,7 +53,7 @@ async def test_what_is_assessed_and_not_committed_is_not_behind(role: str, tmp_p
                 assert await shown(gateway) == "5 messages behind"
                 return
             async with asyncio.timeout(PATIENCE_S):
-                while gateway.taken.get("assess", 0) < gateway.journal.head():
+                while gateway.counters.assessed_upto < gateway.journal.head():
                     await asyncio.sleep(0.01)
             assert gateway.journal.status()["readers"]["assess"]["lag"] >= 5
             assert await shown(gateway) == "0 messages behind"
