@@ -159,15 +159,6 @@ class FactBook:
             known.kind = self._kind_of(device)
         return known
 
-    def readings(
-        self, device: str, received: int, items: Sequence[Item], names: Names | None = None
-    ) -> str | None:
-        """Take one message in, with the `names` of its one item where they are known; gives the device's
-        kind."""
-        known = self._of(device)
-        self._take(known, device, received, items, names)
-        return known.kind
-
     def pass_on(self, telemetry: Sequence[Telemetry], received: int, after: int, engine: Engine) -> None:
         """Take in the messages that follow a position, and give them to the rules. Most are like the last one
         of their device, and taken in without a call."""
@@ -179,8 +170,9 @@ class FactBook:
             if names is known.names and known.noted:
                 ((ts, signals),) = items
                 speed = signals.get("speed")
-                as_before = speed.__class__ is float and speed > 0 if known.moving else speed is None
-                if as_before and ts >= known.newest:
+                moves = speed.__class__ is float and speed > 0
+                as_before = moves or speed is None or speed.__class__ is float
+                if as_before and moves is known.moving and ts >= known.newest:
                     known.seen, known.newest, (known.last,) = received, ts, items
                     if known.moving and ts > known.moved_ts:
                         known.moved_ts = ts
@@ -191,22 +183,15 @@ class FactBook:
     def _take(
         self, known: _Known, device: str, received: int, items: Sequence[Item], names: Names | None
     ) -> None:
-        """Runs for every message, so what it notes is merged only when somebody asks."""
+        """One message; what it notes is merged only when somebody asks."""
         known.seen = received
         if not known.noted:
             known.noted = True
             self._dirty.add(device)
         for item in items:
             ts, signals = item
-            if names is known.names and ts >= known.newest:
-                known.newest, known.last = ts, item
-            elif not known.take(item, names or tuple(signals)):
-                continue
-            speed = signals.get("speed")
-            if speed.__class__ is float and known.moving and speed > 0 and ts >= known.moved_ts:
-                known.moved_ts = ts
-            elif speed is not None or known.moving:
-                self._motion(device, known, received, ts, speed)
+            if known.take(item, names or tuple(signals)):
+                self._motion(device, known, received, ts, signals.get("speed"))
 
     def _motion(self, device: str, known: _Known, received: int, ts: int, speed: Value | None) -> None:
         if isinstance(speed, (int, float)) and speed > 0:

@@ -9,20 +9,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rules_case import ruleset
 
-from gateway.domain.messages import DeviceEvent, Names, Telemetry
+from gateway.domain.messages import DeviceEvent, Item, Names, Telemetry
 from gateway.flow.facts import MANY_SHAPES, SILENT_SPEED_MS, STANDSTILL_MS, FactBook
 from rules import Engine
 
 NOW = 1_795_000_000_000
+NO_RULES = Engine(ruleset())
 
 
 def book() -> FactBook:
     return FactBook(lambda device: "car" if device.startswith("car-") else None)
 
 
+def tell(facts: FactBook, device: str, *items: Item, received: int = NOW) -> None:
+    """One message, whose names nobody knows."""
+    facts.pass_on([(0, device, items, None, None)], received, -1, NO_RULES)
+
+
 def drive(facts: FactBook, *speeds: tuple[int, float]) -> None:
     for ts, speed in speeds:
-        facts.readings("car-1", NOW, [(ts, {"speed": speed})])
+        tell(facts, "car-1", (ts, {"speed": speed}))
 
 
 def test_the_newest_value_of_each_signal_stands_in_whatever_order_they_come() -> None:
@@ -35,7 +41,7 @@ def test_the_newest_value_of_each_signal_stands_in_whatever_order_they_come() ->
     for order in permutations(readings):
         facts = book()
         for ts, signals in order:
-            facts.readings("car-1", NOW, [(ts, signals)])
+            tell(facts, "car-1", (ts, signals))
         (known,), _ = facts.take()
         assert known.latest == {"speed": (2_500, 2.5), "odometer": (3_000, 30.0)}
 
@@ -58,21 +64,20 @@ def test_messages_passed_on_together_say_what_each_says_alone(sent: list[tuple[i
         items = [(seconds * 20_000 + more, signals) for more in range(number)]
         names = known.setdefault(tuple(signals), tuple(signals)) if number == 1 else None
         messages.append((position, f"car-{position % 2}", items, names, None))
-    engine = Engine(ruleset())
     for start in range(0, len(messages), 7):
-        together.pass_on(messages[start : start + 7], NOW + start, -1, engine)
-        for _, device, items, names, _ in messages[start : start + 7]:
-            alone.readings(device, NOW + start, items, names)
+        together.pass_on(messages[start : start + 7], NOW + start, -1, NO_RULES)
+        for _, device, items, _, _ in messages[start : start + 7]:
+            tell(alone, device, *items, received=NOW + start)
         assert (together.parked, together.urgent) == (alone.parked, alone.urgent)
     assert [together.newest(f"car-{n}") for n in (0, 1)] == [alone.newest(f"car-{n}") for n in (0, 1)]
     assert together.take() == alone.take()
 
 
 def test_a_start_told_ahead_of_its_readings_is_not_taken_back_by_them() -> None:
-    facts, engine, names = book(), Engine(ruleset()), ("speed",)
+    facts, names = book(), ("speed",)
     start = DeviceEvent(position=2, device="car-1", ts=300_000, event="trip_started", data={})
     for position, (ts, speed) in enumerate([(0, 50.0), (10_000, 50.0), (200_000, 0.0)]):
-        facts.pass_on([(position, "car-1", ((ts, {"speed": speed}),), names, None)], NOW, -1, engine)
+        facts.pass_on([(position, "car-1", ((ts, {"speed": speed}),), names, None)], NOW, -1, NO_RULES)
         if not position:
             facts.event(NOW, start)
     assert facts.parked == []
@@ -81,7 +86,7 @@ def test_a_start_told_ahead_of_its_readings_is_not_taken_back_by_them() -> None:
 def test_a_device_whose_every_message_names_other_signals_keeps_them_all() -> None:
     facts = book()
     for number in range(3 * MANY_SHAPES):
-        facts.readings("car-1", NOW, [(number, {f"signal_{number}": 1.0})])
+        tell(facts, "car-1", (number, {f"signal_{number}": 1.0}))
     (known,), _ = facts.take()
     assert len(known.latest) == 3 * MANY_SHAPES
 
@@ -105,7 +110,7 @@ def test_a_car_that_stands_long_enough_has_parked() -> None:
 def test_a_car_that_no_longer_says_how_fast_it_is_has_parked() -> None:
     facts = book()
     drive(facts, (0, 50.0))
-    facts.readings("car-1", NOW, [(SILENT_SPEED_MS, {"odometer": 1.0})])
+    tell(facts, "car-1", (SILENT_SPEED_MS, {"odometer": 1.0}))
     assert facts.take()[1] == ["car-1"]
 
 
@@ -143,7 +148,7 @@ def test_what_the_database_holds_is_taken_up_again() -> None:
 
 def test_what_cannot_wait_is_taken_alone() -> None:
     facts = book()
-    facts.readings("car-2", NOW, [(0, {"odometer": 1.0})])
+    tell(facts, "car-2", (0, {"odometer": 1.0}))
     drive(facts, (0, 50.0))
     urgent, _ = facts.take(0)
     assert [known.device for known in urgent] == ["car-1"]
