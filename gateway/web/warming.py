@@ -19,8 +19,8 @@ from gateway.web.context import CONTEXT
 from gateway.web.render import OPENED, ZONE
 from gateway.web.words import Words
 
-EARLIEST_MS, LOOK_MS, LATEST_MS = 3_000, 1_000, 180_000
-"""After the start: what must be there at once comes first; then a look each second; then, anyway."""
+LOOK_MS, LATEST_MS = 1_000, 180_000
+"""After the start a look each second; after three minutes, anyway."""
 SPARE = 0.5
 """Of one core, what the process may have used since the last look: a fleet's ordinary messages cost less."""
 BEHIND = 500
@@ -61,11 +61,8 @@ async def _time_for_it(
 ) -> None:
     began = at = clock.now()
     before, calm = used(), 0
-    while calm < CALM and at < began + LATEST_MS:
-        early = at < began + EARLIEST_MS
-        if opened.is_set() and not early:
-            break
-        await clock.wait(asyncio.Event() if early else opened, at + LOOK_MS)
+    while calm < CALM and not opened.is_set() and at < began + LATEST_MS:
+        await clock.wait(opened, at + LOOK_MS)
         busy = 1000 * (used() - before) >= SPARE * (clock.now() - at) or behind() > BEHIND
         calm = 0 if busy else calm + 1
         before, at = used(), clock.now()

@@ -14,7 +14,7 @@ from web_lab import NOW, Lab, web_lab
 from gateway.adapters.clock import VirtualClock
 from gateway.web import warming
 from gateway.web.render import OPENED
-from gateway.web.warming import BEHIND, CALM, EARLIEST_MS, LATEST_MS, LOOK_MS, warm_in_time
+from gateway.web.warming import BEHIND, CALM, LATEST_MS, LOOK_MS, warm_in_time
 
 
 @dataclass
@@ -60,7 +60,7 @@ async def start(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
 
 async def test_an_idle_start_makes_them_ready_after_three_seconds(start: Start) -> None:
     await start.play(LATEST_MS)
-    assert start.warmed_at == EARLIEST_MS == 3_000
+    assert start.warmed_at == CALM * LOOK_MS == 3_000
 
 
 async def test_it_waits_while_the_gateway_catches_up(start: Start) -> None:
@@ -102,15 +102,6 @@ async def test_a_page_that_somebody_opens_ends_the_wait(start: Start) -> None:
     assert start.warmed_at == 10_000
 
 
-async def test_a_page_opened_at_once_does_not_hurry_the_start(start: Start) -> None:
-    start.opened.set()
-    start.share = 0.9
-    await start.play(EARLIEST_MS - LOOK_MS)
-    assert start.warmed_at is None
-    await start.play(LATEST_MS)
-    assert start.warmed_at == EARLIEST_MS
-
-
 @contextlib.asynccontextmanager
 async def warmed(lab: Lab) -> AsyncIterator[None]:
     """The pages of a gateway that catches up all the time."""
@@ -119,7 +110,7 @@ async def warmed(lab: Lab) -> AsyncIterator[None]:
         warm_in_time(lab.app, clock, used=lambda: clock.now() / 1000, behind=lambda: 0)
     )
     await asyncio.sleep(0)
-    while clock.next_due() is not None and clock.now() < NOW + 2 * EARLIEST_MS:
+    while clock.next_due() is not None and clock.now() < NOW + 2 * CALM * LOOK_MS:
         clock.advance(clock.next_due() or 0)
         for _ in range(10):
             await asyncio.sleep(0)
