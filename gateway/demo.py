@@ -34,7 +34,7 @@ from device_sim.scenario import Scenario
 from device_sim.visitor import ACTS
 from gateway import demo_rollout
 from gateway.adapters.clock import VirtualClock
-from gateway.app import Gateway, opened, running, undisturbed, until_stopped
+from gateway.app import Gateway, ended, opened, running, undisturbed, until_stopped
 from gateway.domain.access import Role, issue_token
 from gateway.domain.appointment import Appointment, AppointmentState, Workshop
 from gateway.domain.device import Device
@@ -527,8 +527,7 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task])
 
 
 async def play(settings: configuration.Settings, arguments: argparse.Namespace) -> None:
@@ -544,11 +543,10 @@ async def play_until_stopped(settings: configuration.Settings, arguments: argpar
     stopped = asyncio.create_task(until_stopped(), name="stop")
     await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
     interrupted = not playing.done()
+    await ended([playing, stopped])
     for task in (playing, stopped):
-        task.cancel()
-    for result in await asyncio.gather(playing, stopped, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
+        if not task.cancelled() and (broke := task.exception()) is not None:
+            raise broke
     return INTERRUPTED if interrupted and arguments.headless else 0
 
 

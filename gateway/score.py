@@ -32,7 +32,7 @@ from device_sim.scenario import Scenario
 from device_sim.scoring import Contact, Found, Score, scored
 from device_sim.scoring_report import as_picture, as_text
 from gateway.adapters.clock import VirtualClock
-from gateway.app import UNPLAYED, Gateway, opened, serving
+from gateway.app import UNPLAYED, Gateway, ended, opened, serving
 from gateway.demo import seed_records
 from gateway.domain.access import Role, issue_token
 from gateway.domain.delivery import Delivery, Outcome, Sent
@@ -266,9 +266,7 @@ async def conducting(
             await conductor.cast()
             yield conductor
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(tasks)
 
 
 async def play(
