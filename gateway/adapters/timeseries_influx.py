@@ -34,7 +34,7 @@ from gateway.ports import StoreUnavailableError
 from rules.readings import Value
 
 LINES = 10_000
-"""Lines in one request: enough that the request's own cost does not show, half a millisecond and more."""
+"""Lines in one request: enough that what a request costs besides, half a millisecond, does not show."""
 TIMEOUT_MS = 30_000
 KNOWN_NAMES, KNOWN_DEVICES = 10_000, 100_000
 ROUNDS = 50
