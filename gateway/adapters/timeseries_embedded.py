@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 import time
 from bisect import bisect_left
@@ -124,7 +125,7 @@ class _Writer:
         self._connection: sqlite3.Connection | None = None
         self._devices: dict[str, _Device] = {}
         self._forget_gathered()
-        self._pruned = 0.0
+        self._pruned = -math.inf  # not 0: the machine may have been started just now
 
     def connection(self) -> sqlite3.Connection:
         if self._connection is None:

@@ -6,8 +6,10 @@ import json
 import math
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -332,8 +334,10 @@ class TestEmbedded:
 
     async def test_retention(self, store: EmbeddedTimeSeries, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(timeseries_embedded, "FOLD_WRITES", 1)
+        just_started = SimpleNamespace(monotonic=lambda: 5.0, time_ns=time.time_ns)
+        monkeypatch.setattr(timeseries_embedded, "time", just_started)
         assert "30 days" in await store.prepare(30)
-        now = timeseries_embedded.time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000
         await write(store, one("car-1", now - 40 * 86_400_000, speed=1.0), one("car-1", now, speed=2.0))
         assert await read(store, "car-1", "speed") == [(now, 2.0)]
 
@@ -471,7 +475,7 @@ class TestInflux:
         bucket = f"short-{os.getpid()}-{next(_numbers)}"
         store = InfluxTimeSeries(url=influx.url, org=influx.org, token=influx.token, bucket=bucket)
         await store.prepare(retention_days=30)
-        now = timeseries_embedded.time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000
         old = now - 40 * 86_400_000
         refused = await write(
             store,
