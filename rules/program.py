@@ -61,7 +61,10 @@ MOST_BOUNDS = 1_024
 TOGETHER = 128
 """Readings that are counted before windows get them: a mean's room to move is shared among so many."""
 
-_NAMES = "    s = state; V = state.values; T = state.times; C = state.cells; at = ts"
+_NAMES = {"s": "state", "V": "state.values", "T": "state.times", "C": "state.cells", "at": "ts"}
+"""What generated conditions call the device's state, and parts of it."""
+_HERE = "    # names"
+"""Where a plan gives those names that what follows uses."""
 _TOUCH = "touched = touched or set(); touched"
 _AGE = re.compile(r"C\[\d+\]\.age\(at\)")
 
@@ -131,6 +134,7 @@ class Layout:
     ]  # of each signal: slot, whether a number, whether it has a Series
     places: Mapping[int, int]  # by signal: where its bounds stand
     looks: bool  # windows have to be looked at besides
+    shares: bool  # bounds are but thresholds, so that many devices have the same
     others: tuple[int, ...]  # windows of other signals, which lose something by time
     mentioning: frozenset[int]  # rules that mention one of the signals
 
@@ -602,9 +606,11 @@ class Program:
         slots = tuple(dict.fromkeys(self.slots[name] for name in names if name in self.slots))
         windows = tuple((column, slot) for column, slot in enumerate(slots, 1) if self.queued[slot])
         others = tuple(self._others(view, slots))
+        looks = bool(others) or any(self.shared[slot] for slot in slots)
+        shares = not looks and all(self.numbers[slot] for slot in slots)
         return Layout(
             slots=slots,
-            plain=not windows and not others and all(self.numbers[slot] for slot in slots),
+            plain=shares and not windows,
             width=1 + len(slots),
             row=struct.Struct(f"qq{len(slots)}d"),
             windows=windows,
@@ -613,7 +619,8 @@ class Program:
             places=dict(
                 zip(slots, accumulate([1 + self.numbers[s] for s in slots], initial=0), strict=False)
             ),
-            looks=bool(others) or any(self.shared[slot] for slot in slots),
+            looks=looks,
+            shares=shares,
             others=others,
             mentioning=frozenset(r.slot for r in self.rules if not set(slots).isdisjoint(r.signals)),
         )
@@ -726,7 +733,7 @@ def _generate(
         "        return other(state, position, received, ts, signals)",
         "    if ts <= newest: return settle(state, position, received, ts, signals)",
         *_guards(program, layout, known),
-        *_ages_once([*_general(program, view, known, generator), *_renewed(program, view, known, generator)]),
+        *_named([*_general(program, view, known, generator), *_renewed(program, view, known, generator)]),
         "    if touched: return again(state, position, received, touched)",
         "    due, low = state.waits",
         "    if ts >= due or received - ts < low: timers(state, position, received)",
@@ -829,7 +836,7 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
     if not rules and not phases:
         return []
     return [
-        _NAMES,
+        _HERE,
         "    O = state.open; P = state.pending",
         "    try:",
         *(line for phase in phases for line in _turned(phase, generator)),
@@ -844,14 +851,16 @@ def _general(program: Program, view: View, known: list[tuple[int, int]], generat
     ]
 
 
-def _ages_once(lines: list[str]) -> list[str]:
-    """How long ago a signal came is asked once for all rules."""
+def _named(lines: list[str]) -> list[str]:
+    """Names are given to what is used. How long ago a signal came is asked once for all rules."""
     text = "\n".join(lines)
+    used = [f"{name} = {of}" for name, of in _NAMES.items() if re.search(rf"\b{name}\b", text)]
     ages = [code for code, times in Counter(_AGE.findall(text)).items() if times > 1]
     for number, code in enumerate(ages):
         text = text.replace(code, f"age{number}")
-    asked = "".join(f"\n    age{number} = {code}" for number, code in enumerate(ages))
-    return text.replace(_NAMES, _NAMES + asked, 1).split("\n") if text else []
+    asked = [f"age{number} = {code}" for number, code in enumerate(ages)]
+    text = text.replace(_HERE, "\n".join(f"    {line}" for line in (*used, *asked)), 1)
+    return text.split("\n") if text else []
 
 
 def _idle(program: Program, rule: int, generator: Generator) -> list[str]:
@@ -890,7 +899,7 @@ def _renewed(program: Program, view: View, known: list[tuple[int, int]], generat
     if not asked:
         return []
     return [
-        _NAMES,
+        _HERE,
         "    if ts < state.waits[0]:",
         "        waits = []",
         "        try:",

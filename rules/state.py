@@ -69,7 +69,7 @@ NONE: dict[int, int] = {}
 
 SPARE = ("_spare0", "_spare1", "_spare2", "_spare3")
 """Never set. With these, and what the garbage collector puts before each, states are a multiple of 64 bytes
-apart: so what every message touches lies in two cache lines, not in three."""
+apart: so what every message touches lies in two cache lines, and in three where windows wait for it."""
 
 
 class _Hot(_Numbers):
@@ -83,7 +83,13 @@ class _Hot(_Numbers):
     __slots__ = ("at", "bounds", "dirty", "kind", "most", "packed", "plan", "waits")
 
 
-class DeviceState(_Hot):
+class _Warm(_Hot):
+    """Behind that, what a message touches whose numbers windows take."""
+
+    __slots__ = ("_newest", "_offset", "cells", "limit", "open", "pending", "rolls", "rows")
+
+
+class DeviceState(_Warm):
     """One device. Lists are by slot: a signal's, a cell's or a rule's number in its kind's program.
 
     `guards` say which values change no last value's comparison: for a number the interval it may lie in,
@@ -93,9 +99,8 @@ class DeviceState(_Hot):
     """
 
     __slots__ = (
-        *SPARE, "_newest", "_offset", "ahead", "cells", "cold", "device", "guards", "heaped", "known",
-        "layout", "limit", "looked", "model", "open", "pending", "program", "registered", "rolls", "rows",
-        "seen", "series", "times", "values", "view", "wake", "zone",
+        *SPARE, "ahead", "cold", "device", "guards", "heaped", "known", "layout", "looked", "model",
+        "program", "registered", "seen", "series", "times", "values", "view", "wake", "zone",
     )  # fmt: skip
 
     def __new__(cls, device: str, program: Program, model: str | None = None) -> Self:
@@ -254,8 +259,8 @@ class DeviceState(_Hot):
         layout, guards = cast("Layout", self.layout), self.guards
         bounds: list[Any] = []
         if layout.plain:
-            ends = tuple([end for slot in layout.slots for end in guards[slot]])
-            self.bounds, self.rolls = self.program.shared_bounds(ends), NEVER
+            plain = tuple([end for slot in layout.slots for end in guards[slot]])
+            self.bounds, self.rolls = self.program.shared_bounds(plain), NEVER
             return self.bounds
         most, rolls = QUEUE, NEVER
         for slot, number, windowed in layout.bounds:
@@ -268,7 +273,8 @@ class DeviceState(_Hot):
                 guard = _narrowed(guard, series, number)
             bounds += guard if number else (guard,)
         self.rolls = min([rolls, *(cast(Any, self.cells[cell]).expiry for cell in layout.others)])
-        self.bounds = tuple(bounds)
+        ends = tuple(bounds)
+        self.bounds = self.program.shared_bounds(ends) if layout.shares else ends
         self.limit = most * layout.width
         return self.bounds
 
@@ -286,7 +292,7 @@ class DeviceState(_Hot):
             else:
                 bounds[at] = self.guards[slot]
         ends = tuple(bounds)
-        self.bounds = self.program.shared_bounds(ends) if layout.plain else ends
+        self.bounds = self.program.shared_bounds(ends) if layout.shares else ends
 
     @property
     def newest(self) -> int:
