@@ -364,23 +364,16 @@ class Engine:
         return state
 
     def messages(self, received: int, messages: Sequence[Telemetry], subjects: Sequence[Subject]) -> None:
-        """Messages in their order, and who sent each: what `readings` does one by one."""
-        readings, limit = self.readings, received + self._tolerance
-        for subject, (position, device, items, names, _) in zip(subjects, messages, strict=True):
-            state = subject.state
-            if (
-                names is not None
-                and state is not None
-                and state.dirty
-                and subject.kind is not None
-                and (subject.kind == state.kind or state.registered)
-            ):
-                ((ts, signals),) = items
-                if ts <= limit:
-                    state.plan(state, position, received, ts, signals)
-                    continue
-            if subject.kind is not None:
-                subject.state = readings(position, received, device, subject.kind, items, state)
+        """Readings in their order, and who sent each: what `readings` does one by one."""
+        limit = received + self._tolerance
+        for subject, (position, device, ts, signals, _, _) in zip(subjects, messages, strict=True):
+            state, kind = subject.state, subject.kind
+            if kind is None:
+                continue
+            if state is not None and state.dirty and (kind == state.kind or state.registered) and ts <= limit:
+                state.plan(state, position, received, ts, signals)
+            else:
+                subject.state = self.readings(position, received, device, kind, ((ts, signals),), state)
 
     def reset(
         self,

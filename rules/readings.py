@@ -11,11 +11,9 @@ Value: TypeAlias = bool | int | float | str | Sequence[str] | None
 Known: TypeAlias = bool | int | float | str | tuple[str, ...]
 """A value that a rule may use: finite, of the signal's type, of bounded size."""
 
-Telemetry: TypeAlias = tuple[
-    int, str, Sequence[tuple[int, Mapping[str, Value]]], tuple[str, ...] | None, object
-]
-"""What a device has sent: journal position, device, readings as (ts, {signal: value}), their names if it is
-one reading and these are known; and what rules do not ask about."""
+Telemetry: TypeAlias = tuple[int, str, int, Mapping[str, Value], object, object]
+"""What a device has said of one time: journal position, device, ts, {signal: value}; and what rules do not
+ask about."""
 
 LARGEST = 2.0**63
 """Numbers at or beyond this size, and their negatives, are kept as float: state is saved in 64 bits."""

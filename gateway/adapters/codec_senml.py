@@ -111,7 +111,7 @@ class SenML:
             except MalformedError as fault:
                 faults.append(fault)
         if items:
-            decoded.telemetry.append((position, device, [*items.items()], None, None))
+            decoded.take(position, device, [*items.items()])
         elif faults:
             raise summary(faults, False) or faults[0]
         return summary(faults, bool(items))

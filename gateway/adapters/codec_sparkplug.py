@@ -321,7 +321,7 @@ class Sparkplug:
                 if fault.reason == "unknown_alias":
                     decoded.unborn.append(node)
         if items:
-            decoded.telemetry.append((position, name, [*items.items()], None, None))
+            decoded.take(position, name, [*items.items()])
         return summary(faults, bool(items))
 
 

@@ -313,7 +313,7 @@ class _NativeDecoder:
                     came = tuple(signals)
                     names = known(came) or together(came)
                     if names is not None and earliest <= ts <= latest:
-                        take((position, device, ((ts, signals),), names, sent))
+                        take((position, device, ts, signals, names, sent))
                         continue
                 except _NOT_AT_A_GLANCE:
                     pass  # looked at again below, to keep what is good and to say what is wrong
@@ -372,7 +372,7 @@ class _NativeDecoder:
             except MalformedError as fault:
                 faults.append(fault)
         if items:
-            decoded.telemetry.append((position, device, items, None, None))
+            decoded.take(position, device, items)
         elif not faults:
             faults.append(MalformedError("no_signals", "an empty array"))
         return summary(faults, bool(items))

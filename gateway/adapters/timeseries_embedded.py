@@ -531,19 +531,15 @@ class _Gathering:
 
     def add(self, batch: Batch) -> None:
         """Take in the telemetry of one more batch."""
-        for _, device, items, names, sent in batch.decoded.recordable:
+        for _, device, ts, signals, names, sent in batch.decoded.recordable:
             fresh = self._fresh.get(device)
             if fresh is None:
                 fresh = self._fresh[device] = _Fresh()
             if names is None or names is not fresh.last:
-                for _, signals in items:
-                    fresh.names.update(signals)
+                fresh.names.update(signals)
                 fresh.last = names
-            if sent is not None:
-                fresh.entries.append((items[0][0], sent))
-            else:
-                fresh.entries += [(ts, _encode({"ts": ts, "signals": signals})) for ts, signals in items]
-        self.messages += len(batch.decoded.telemetry)
+            fresh.entries.append((ts, sent or _encode({"ts": ts, "signals": signals})))
+        self.messages += batch.decoded.messages
 
     async def write(self, position: int) -> Sequence[tuple[str, str]]:
         """All of it and the position in one transaction; nothing is ever refused."""

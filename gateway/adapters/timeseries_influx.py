@@ -348,7 +348,7 @@ class _Gathering:
         """
         prefixes, body = self._prefixes, self._body
         of, quotes = None, 0
-        for _, device, items, names, sent in batch.decoded.recordable:
+        for _, device, ts, signals, names, sent in batch.decoded.recordable:
             known = prefixes.get(device)
             if known is None:
                 known = prefixes[device] = self._lines.prefix(device, *self._kinds(device))
@@ -361,11 +361,10 @@ class _Gathering:
                     _, found, fields = sent.partition(_BEGINS[1])
                 # As many quotes as the names need: no text, and nothing follows the signals
                 if found and fields.count(b'"') == quotes:
-                    body.cut.append(b"%b\1%b\1%d" % (plain, fields, items[0][0]))
+                    body.cut.append(b"%b\1%b\1%d" % (plain, fields, ts))
                     continue
-            for ts, signals in items:
-                body.add(b"%b%b %d" % (prefix, self._lines.fields(signals), ts))
-        self.messages += len(batch.decoded.telemetry)
+            body.add(b"%b%b %d" % (prefix, self._lines.fields(signals), ts))
+        self.messages += batch.decoded.messages
         self._batches.append(batch.undecoded())
         if len(body) >= LINES:
             self._finish()
@@ -505,10 +504,9 @@ class _Point:
 
 def _points(batches: Iterable[Batch], kinds: Kinds) -> Iterator[_Point]:
     for batch in batches:
-        for _, device, items, _, _ in batch.decoded.recordable:
+        for _, device, ts, signals, _, _ in batch.decoded.recordable:
             kind, model = kinds(device)
-            for ts, signals in items:
-                yield _Point(device=device, kind=kind, model=model, ts=ts, signals=signals)
+            yield _Point(device=device, kind=kind, model=model, ts=ts, signals=signals)
 
 
 def _prefix(device: str, kind: str, model: str) -> str:

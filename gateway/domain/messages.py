@@ -28,11 +28,12 @@ Names = tuple[str, ...]
 """Signals that come together, in the order of the message. From one decoder the same ones are most often the
 same object, so that readers who know them need not look at each name."""
 
-Telemetry = tuple[int, str, Sequence[Item], Names | None, bytes | None]
-"""(position, device, items, names, sent): one decoded telemetry message.
+Telemetry = tuple[int, str, int, Mapping[str, Value], Names | None, bytes | None]
+"""(position, device, ts, {signal: value}, names, sent): what a device has said of one time. A message that
+tells of several gives several, one after the other, under its position.
 
-`names` are those of its one item; None where it may have several. `sent` is a payload that says just what its
-one item says, `{"ts": …, "signals": {…}}`, perhaps with a `seq`, and so can be kept as it is; else None."""
+`names` are the signals', where the decoder knows them. `sent` is a payload that says just this,
+`{"ts": …, "signals": {…}}`, perhaps with a `seq`, and so can be kept as it is; else None."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,13 +124,25 @@ class Decoded:
     undecodable: list[Undecodable] = field(default_factory=list)
     unborn: list[str] = field(default_factory=list)
     """Sparkplug's edge nodes, as group/node, that are to be asked for their births"""
+    further: int = 0
+    """entries of `telemetry` beyond the first of their message"""
+
+    def take(self, position: int, device: str, items: Sequence[Item]) -> None:
+        """A message that may tell of several times."""
+        self.telemetry += [(position, device, ts, signals, None, None) for ts, signals in items]
+        self.further += len(items) - 1
+
+    @property
+    def messages(self) -> int:
+        """How many have brought telemetry."""
+        return len(self.telemetry) - self.further
 
     @property
     def recordable(self) -> Sequence[Telemetry]:
         """What the time series keeps: all telemetry, and context under the name context/{name}."""
         if not self.contexts:
             return self.telemetry
-        shared = ((c.position, f"context/{c.name}", ((c.ts, c.signals),), None, None) for c in self.contexts)
+        shared = ((c.position, f"context/{c.name}", c.ts, c.signals, None, None) for c in self.contexts)
         return [*self.telemetry, *shared]
 
 

@@ -148,7 +148,7 @@ def _take(engine: Engine, batch: Batch, after: int, device: Device) -> None:
                         message.signals,
                     )
             elif message[1] == device.id and message[0] > after:
-                engine.readings(message[0], batch.received, device.id, device.kind, message[2])
+                engine.readings(message[0], batch.received, device.id, device.kind, (message[2:4],))
     engine.take()
 
 

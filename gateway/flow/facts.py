@@ -5,7 +5,7 @@ Facts are kept in memory, changed by every message, and handed to the database i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.domain.device import Facts
 from gateway.domain.messages import DeviceEvent, DeviceStatus, Item, Names, Telemetry
@@ -55,31 +55,30 @@ class _Known(_Hot):
         self.values: dict[str, Value] = {}
         self.ts: dict[str, int] = {}
         self.names: Names = ()
-        self.last: Item = (0, {})
-        """the newest readings, and their names"""
+        self.last: Mapping[str, Value] = {}
+        """the newest readings, of the time `newest`, and their names"""
         self.recent: dict[tuple[str, ...], Item] = {}
         """the newest readings of every other set of names that came together, not yet in `values`"""
         self.state: DeviceState | None = None
         """what the rules keep of it, so that a message is looked up once for both"""
 
-    def take(self, item: Item, names: Names) -> bool:
+    def take(self, ts: int, signals: Mapping[str, Value], names: Names) -> bool:
         """Readings that are late, or of other names than the last; False if they say nothing new."""
-        ts = item[0]
         if ts >= self.newest:
             if names != self.names:
-                self.recent[self.names] = self.last
-            self.newest, self.names, self.last = ts, names, item
+                self.recent[self.names] = self.newest, self.last
+            self.newest, self.names, self.last = ts, names, signals
         elif names == self.names or (names in self.recent and self.recent[names][0] > ts):
             return False
         else:
-            self.recent[names] = item
+            self.recent[names] = ts, signals
         if len(self.recent) > MANY_SHAPES:
             self.merge()
         return True
 
     def merge(self) -> None:
         """Bring `values` and `ts` up to date with `recent` and `last`."""
-        for ts, signals in (*self.recent.values(), self.last):
+        for ts, signals in (*self.recent.values(), (self.newest, self.last)):
             for name, value in signals.items():
                 if ts >= self.ts.get(name, 0):
                     self.values[name], self.ts[name] = value, ts
@@ -145,7 +144,7 @@ class FactBook:
         for name, ts in [*known.ts.items()]:
             if any(since <= ts < until for since, until in spans):
                 del known.ts[name], known.values[name]
-        known.names, known.last = (), (0, {})
+        known.names, known.last = (), {}
         self._dirty.add(device)
         self.urgent.add(device)
 
@@ -157,38 +156,41 @@ class FactBook:
         return known
 
     def pass_on(self, telemetry: Sequence[Telemetry], received: int, after: int, engine: Engine) -> None:
-        """Take in the messages that follow a position, and give them to the rules. Most are like the last one
-        of their device, and taken in without a call."""
+        """Take in what follows a position, and give it to the rules. Most messages are like the last one of
+        their device, and taken in without a call."""
         if telemetry and telemetry[0][0] <= after:
             telemetry = [message for message in telemetry if message[0] > after]
         known_of, of, take = self._known.get, self._of, self._take
         senders = [known_of(message[1]) or of(message[1]) for message in telemetry]
-        for known, (_, device, items, names, _) in zip(senders, telemetry, strict=True):
+        for known, (_, device, ts, signals, names, _) in zip(senders, telemetry, strict=True):
             if names is known.names and known.noted:
-                ((ts, signals),) = items
                 speed = signals.get("speed")
                 moves = speed.__class__ is float and speed > 0
                 as_before = moves or speed is None or speed.__class__ is float
                 if as_before and moves is known.moving and ts >= known.newest:
-                    known.seen, known.newest, (known.last,) = received, ts, items
+                    known.seen, known.newest, known.last = received, ts, signals
                     if known.moving and ts > known.moved_ts:
                         known.moved_ts = ts
                     continue
-            take(known, device, received, items, names)
+            take(known, device, received, ts, signals, names)
         engine.messages(received, telemetry, senders)
 
     def _take(
-        self, known: _Known, device: str, received: int, items: Sequence[Item], names: Names | None
+        self,
+        known: _Known,
+        device: str,
+        received: int,
+        ts: int,
+        signals: Mapping[str, Value],
+        names: Names | None,
     ) -> None:
-        """One message; what it notes is merged only when somebody asks."""
+        """What it notes is merged only when somebody asks."""
         known.seen = received
         if not known.noted:
             known.noted = True
             self._dirty.add(device)
-        for item in items:
-            ts, signals = item
-            if known.take(item, names or tuple(signals)):
-                self._motion(device, known, received, ts, signals.get("speed"))
+        if known.take(ts, signals, names or tuple(signals)):
+            self._motion(device, known, received, ts, signals.get("speed"))
 
     def _motion(self, device: str, known: _Known, received: int, ts: int, speed: Value | None) -> None:
         if isinstance(speed, (int, float)) and speed > 0:

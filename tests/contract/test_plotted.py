@@ -24,7 +24,9 @@ def one(device: str, ts: int, **signals: Value) -> tuple[str, list[Item]]:
 
 
 async def write(store: TimeSeries, *messages: tuple[str, list[Item]]) -> None:
-    decoded = Decoded(telemetry=[(1, device, items, None, None) for device, items in messages])
+    decoded = Decoded()
+    for device, items in messages:
+        decoded.take(1, device, items)
     batch = Batch(first=1, received=NOW, messages=[("t", b"p")], decoder=lambda _: decoded)
     gathering = store.gather(lambda _: ("car", ""))
     gathering.add(batch)

@@ -21,7 +21,7 @@ from gateway.adapters import timeseries_embedded
 from gateway.adapters.codecs import make_decoder
 from gateway.adapters.timeseries_embedded import EmbeddedTimeSeries
 from gateway.adapters.timeseries_influx import InfluxTimeSeries
-from gateway.domain.messages import Batch, ContextReading, Decoded, Item, Telemetry
+from gateway.domain.messages import Batch, ContextReading, Decoded, Item
 from gateway.ports import StoreUnavailableError, TimeSeries
 from rules.readings import Value
 
@@ -36,14 +36,14 @@ def kinds(device: str) -> tuple[str, str]:
 
 def batch(*messages: tuple[str, list[Item]], first: int = 1) -> Batch:
     """Decoded telemetry: (device, [(ts, signals)]). At odd positions a store may keep what was sent."""
-    telemetry: list[Telemetry] = []
+    decoded = Decoded()
     for position, (device, items) in enumerate(messages, first):
-        one = len(items) == 1
-        names = tuple(items[0][1]) if one else None
-        telemetry.append(
-            (position, device, items, names, sent_as(*items[0]) if one and position % 2 else None)
-        )
-    decoded = Decoded(telemetry=telemetry)
+        if len(items) == 1:
+            ((ts, signals),) = items
+            sent = sent_as(ts, signals) if position % 2 else None
+            decoded.telemetry.append((position, device, ts, signals, tuple(signals), sent))
+        else:
+            decoded.take(position, device, items)
     return Batch(first=first, received=T0, messages=[("t", b"p")] * len(messages), decoder=lambda _: decoded)
 
 
@@ -65,7 +65,7 @@ async def write(
 async def write_batch(store: TimeSeries, written: Batch) -> list[tuple[str, str]]:
     gathering = store.gather(kinds)
     gathering.add(written)
-    assert gathering.messages == len(written.decoded.telemetry)
+    assert gathering.messages == len({position for position, *_ in written.decoded.telemetry})
     return list(await gathering.write(written.last))
 
 
@@ -384,8 +384,7 @@ class TestEmbedded:
             decoder=make_decoder({}),
         )
         await write_batch(store, sent)
-        items = [item for _, _, items, _, _ in sent.decoded.telemetry for item in items]
-        expected = sorted((ts, signals["x"]) for ts, signals in items)
+        expected = sorted((ts, signals["x"]) for _, _, ts, signals, *_ in sent.decoded.telemetry)
         assert len(expected) == len(values) + 5
         assert repr(await read(store, "car-1", "x")) == repr(expected)
         assert (await store.latest("car-1"))["x"] == expected[-1]

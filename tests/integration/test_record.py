@@ -73,8 +73,7 @@ class Gathered:
     def add(self, batch: Batch) -> None:
         self.rows += [
             (device, int(signals["n"]))  # type: ignore[arg-type]
-            for _, device, items, _, _ in batch.decoded.telemetry
-            for _, signals in items
+            for _, device, _, signals, *_ in batch.decoded.telemetry
         ]
         self.store.gathered += len(batch.decoded.telemetry)
 

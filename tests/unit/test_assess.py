@@ -468,7 +468,8 @@ def test_shared_signals_come_in_order_of_position_among_messages() -> None:
         return ContextReading(position=position, name="weather", area="", ts=0, signals={})
 
     decoded = Decoded(
-        telemetry=[(2, "van", (), None, None), (5, "van", (), None, None)], contexts=[shared(1), shared(4)]
+        telemetry=[(2, "van", 0, {}, None, None), (5, "van", 0, {}, None, None)],
+        contexts=[shared(1), shared(4)],
     )
     positions = [m.position if isinstance(m, ContextReading) else m[0] for m in in_order(decoded)]
     assert positions == [1, 2, 4, 5]

@@ -49,10 +49,7 @@ class Gateway:
 
 def readings(decoded: Decoded) -> list[tuple[int, str, Any]]:
     return [
-        (ts, name, value)
-        for _, _, items, _, _ in decoded.telemetry
-        for ts, signals in items
-        for name, value in signals.items()
+        (ts, name, value) for _, _, ts, signals, *_ in decoded.telemetry for name, value in signals.items()
     ]
 
 
@@ -117,7 +114,8 @@ def test_a_senml_name_becomes_the_signal_and_its_unit_that_of_the_catalogue() ->
         {"n": "odd", "u": "V", "v": 3},
     )
     decoded = Gateway().take("senml/car-1", sent)
-    assert [device for _, device, *_ in decoded.telemetry] == ["car-1"]
+    assert {device for _, device, *_ in decoded.telemetry} == {"car-1"}
+    assert (len(decoded.telemetry), decoded.messages) == (3, 1)
     at = 1_767_225_000_000
     found = {name: (ts, value) for ts, name, value in readings(decoded)}
     assert found["speed"] == (at, pytest.approx(36))

@@ -25,7 +25,7 @@ def decode(payload: bytes | str, topic: str = T, **options: Any) -> Decoded:
 
 
 def readings(decoded: Decoded) -> list[tuple[int, dict[str, Any]]]:
-    return [(ts, dict(signals)) for _, _, items, _, _ in decoded.telemetry for ts, signals in items]
+    return [(ts, dict(signals)) for _, _, ts, signals, *_ in decoded.telemetry]
 
 
 def reason(decoded: Decoded) -> str | None:

@@ -23,7 +23,7 @@ def book() -> FactBook:
 
 def tell(facts: FactBook, device: str, *items: Item, received: int = NOW) -> None:
     """One message, whose names nobody knows."""
-    facts.pass_on([(0, device, items, None, None)], received, -1, NO_RULES)
+    facts.pass_on([(0, device, *item, None, None) for item in items], received, -1, NO_RULES)
 
 
 def drive(facts: FactBook, *speeds: tuple[int, float]) -> None:
@@ -61,13 +61,13 @@ def test_messages_passed_on_together_say_what_each_says_alone(sent: list[tuple[i
         signals = {"odometer": 1.0 * position} if far or speed is None else {}
         if speed is not None:
             signals["speed"] = speed
-        items = [(seconds * 20_000 + more, signals) for more in range(number)]
         names = known.setdefault(tuple(signals), tuple(signals)) if number == 1 else None
-        messages.append((position, f"car-{position % 2}", items, names, None))
+        for more in range(number):
+            messages.append((position, f"car-{position % 2}", seconds * 20_000 + more, signals, names, None))
     for start in range(0, len(messages), 7):
         together.pass_on(messages[start : start + 7], NOW + start, -1, NO_RULES)
-        for _, device, items, _, _ in messages[start : start + 7]:
-            tell(alone, device, *items, received=NOW + start)
+        for _, device, ts, signals, *_ in messages[start : start + 7]:
+            tell(alone, device, (ts, signals), received=NOW + start)
         assert (together.parked, together.urgent) == (alone.parked, alone.urgent)
     assert [together.newest(f"car-{n}") for n in (0, 1)] == [alone.newest(f"car-{n}") for n in (0, 1)]
     assert together.take() == alone.take()
@@ -77,7 +77,7 @@ def test_a_start_told_ahead_of_its_readings_is_not_taken_back_by_them() -> None:
     facts, names = book(), ("speed",)
     start = DeviceEvent(position=2, device="car-1", ts=300_000, event="trip_started", data={})
     for position, (ts, speed) in enumerate([(0, 50.0), (10_000, 50.0), (200_000, 0.0)]):
-        facts.pass_on([(position, "car-1", ((ts, {"speed": speed}),), names, None)], NOW, -1, NO_RULES)
+        facts.pass_on([(position, "car-1", ts, {"speed": speed}, names, None)], NOW, -1, NO_RULES)
         if not position:
             facts.event(NOW, start)
     assert facts.parked == []

@@ -164,9 +164,11 @@ def test_messages_that_are_passed_on_together_do_what_each_does_alone(
             together.messages(waiting[0][0], *zip(*[of[1:] for of in waiting], strict=True))
             waiting = []
         if what == "readings":
-            items = [(received + seconds * 1000, signals) for seconds, signals in detail]
-            names = tuple(items[0][1]) if len(items) == 1 else None
-            waiting.append((received, (position, device, items, names, None), subjects[device]))
+            subject = subjects[device]
+            waiting += [
+                (received, (position, device, received + seconds * 1000, signals, None, None), subject)
+                for seconds, signals in detail
+            ]
         else:
             feed(together, position, received, step)
     if waiting:
