@@ -588,7 +588,7 @@ class Engine:
                 self.too_late += len(signals)
                 return
         else:
-            state.reach(ts, received - ts)
+            state.reach(ts, received)
         state.saw(state.program.mask_of(signals))
         state.note(ts)
         state.plan = self._other
@@ -702,7 +702,7 @@ class Engine:
         """A message with the signals expected, and values that are not."""
         state.unpack()
         state.flush()
-        state.reach(ts, received - ts)
+        state.reach(ts, received)
         state.note(ts)
         self._take(state, position, received, ts, signals, late=False)
 

@@ -812,7 +812,7 @@ def _kept(program: Program, layout: Layout, known: list[tuple[int, int]]) -> lis
     row = "".join(f", {_number(program, number, slot)}" for number, slot in known)
     if layout.windows:
         return [
-            "    state._newest, state._offset, state.packed = ts, received - ts, True",
+            "    state._newest, state._received, state.packed = ts, received, True",
             f"    rows = state.rows; rows.frombytes(pack(ts{row}))",
         ]
     return [

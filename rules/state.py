@@ -86,7 +86,7 @@ class _Hot(_Numbers):
 class _Warm(_Hot):
     """Behind that, what a message touches whose numbers windows take."""
 
-    __slots__ = ("_newest", "_offset", "cells", "limit", "open", "pending", "rolls", "rows")
+    __slots__ = ("_newest", "_received", "cells", "limit", "open", "pending", "rolls", "rows")
 
 
 class DeviceState(_Warm):
@@ -115,8 +115,7 @@ class DeviceState(_Warm):
         self.dirty = False  # whether it has changed since it was last saved
         self.seen = FIRST  # device time up to which what time alone brings was looked at
         self.looked = FIRST  # with this newest reading; one that has come since may have turned time back
-        self._newest = FIRST  # see `newest`, as of when it was unpacked last
-        self._offset = 0
+        self._newest = self._received = FIRST  # see `newest`, as of when it was unpacked last
         self.heaped: int | None = None  # receive time of this device's entry among the engine's timers
         self.equip(program)
 
@@ -176,8 +175,7 @@ class DeviceState(_Warm):
         if self.rows:
             latest = self.rows[-len(layout.slots) :].tolist()
         else:
-            self._newest, received, *latest = layout.row.unpack_from(self, 8 * (self.at - 1))
-            self._offset = received - self._newest
+            self._newest, self._received, *latest = layout.row.unpack_from(self, 8 * (self.at - 1))
         newest = self._newest
         for slot, number in zip(layout.slots, latest, strict=True):
             if numbers[slot]:
@@ -302,16 +300,18 @@ class DeviceState(_Warm):
     @property
     def offset(self) -> int:
         """Receive time of the newest reading less its ts."""
-        return self[self.at] - self[self.at - 1] if self.packed and not self.rows else self._offset
+        if self.packed and not self.rows:
+            return self[self.at] - self[self.at - 1]
+        return self._received - self._newest
 
-    def reach(self, ts: int, offset: int) -> None:
+    def reach(self, ts: int, received: int) -> None:
         """Its newest reading, of what is not packed."""
-        self._newest, self.looked, self._offset = ts, FIRST, offset
+        self._newest, self.looked, self._received = ts, FIRST, received
 
     def turn_back(self, ts: int) -> None:
-        """Its clock was ahead: begin with a reading of this time."""
+        """Its clock was ahead: begin with a reading of this time, as long before its reception."""
         self.unpack()
-        self._newest, self.at = ts, 0
+        self._newest, self._received, self.at = ts, ts + self.offset, 0
 
     @property
     def passed(self) -> int:
@@ -545,7 +545,7 @@ def restore(device: str, saved: bytes, programs: Mapping[str | None, Program], n
     program = programs.get(kind, none)
     state = DeviceState(device, program, model)
     state.kind, state.zone, state.registered = kind, zone, registered
-    state.reach(newest, offset)
+    state.reach(newest, newest + offset)
     state.seen, state.looked, state.wake = seen, newest, wake
     for name, (ts, value) in values.items():
         slot = program.slots.get(name)

@@ -333,6 +333,8 @@ class _Gathering:
     ) -> None:
         self._lines, self._kinds, self._write = lines, kinds, write
         self._prefixes: dict[str, tuple[bytes, bytes | None]] = {}
+        self._plain: dict[str, bytes] = {}
+        """of devices whose prefix needs no escaping, again: one object less to touch with every message"""
         self._body = _Body()
         self._batches: list[Batch] = []
         self._requests: deque[_Request] = deque()
@@ -346,13 +348,10 @@ class _Gathering:
         numbers or booleans. So what a device has sent is not formatted anew: its fields are cut out as they
         are, and many of them made lines at once.
         """
-        prefixes, body = self._prefixes, self._body
+        plain_of, body = self._plain.get, self._body
         of, quotes = None, 0
         for _, device, ts, signals, names, sent in batch.decoded.recordable:
-            known = prefixes.get(device)
-            if known is None:
-                known = prefixes[device] = self._lines.prefix(device, *self._kinds(device))
-            prefix, plain = known
+            plain = plain_of(device) or self._prefix(device)[1]
             if sent is not None and names is not None and plain is not None:
                 if names is not of:
                     of, quotes = names, self._lines.quotes_of(names)
@@ -363,11 +362,19 @@ class _Gathering:
                 if found and fields.count(b'"') == quotes:
                     body.cut.append(b"%b\1%b\1%d" % (plain, fields, ts))
                     continue
-            body.add(b"%b%b %d" % (prefix, self._lines.fields(signals), ts))
+            body.add(b"%b%b %d" % (self._prefix(device)[0], self._lines.fields(signals), ts))
         self.messages += batch.decoded.messages
         self._batches.append(batch.undecoded())
         if len(body) >= LINES:
             self._finish()
+
+    def _prefix(self, device: str) -> tuple[bytes, bytes | None]:
+        known = self._prefixes.get(device)
+        if known is None:
+            known = self._prefixes[device] = self._lines.prefix(device, *self._kinds(device))
+            if known[1] is not None:
+                self._plain[device] = known[1]
+        return known
 
     def _finish(self) -> None:
         if len(self._body):
