@@ -31,8 +31,8 @@ CHECKPOINT_PAGES = 512
 """Pages of WAL after which SQLite moves them into the file: 8 MiB, a few fsyncs a minute under load."""
 
 TOGETHER = 500
-"""Most messages that caught-up readers get as one batch: what is decoded should still be in the processor's
-cache when the rules take it."""
+"""Most messages that readers get as one batch: what is decoded should still be in the processor's cache when
+the rules take it. The same from memory and from the file: who goes on from there gets nothing twice."""
 RECENT_MESSAGES = 40_000
 RECENT_BYTES = 64 * 2**20
 """How much is kept in memory for readers that have caught up."""
@@ -465,7 +465,8 @@ class SqliteJournal:
         except sqlite3.Error as error:
             await self._in(self._read_thread, self._reader_file.close)
             raise _cannot(self._path, error) from error
-        return [self._batch(row) for row in rows]
+        parts = (part for row in rows for part in self._batch(row).parts(TOGETHER))
+        return [part for part in parts if part.last > after]
 
     def _from_memory(self, after: int, limit: int) -> list[Batch]:
         found: list[Batch] = []

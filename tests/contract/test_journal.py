@@ -95,6 +95,17 @@ async def test_reading_is_limited_but_never_to_nothing(journal: SqliteJournal) -
     assert await journal.read(50, limit=20) == []
 
 
+async def test_who_goes_on_from_the_file_gets_what_follows_in_the_same_parts(
+    path: Path, journal: SqliteJournal
+) -> None:
+    await journal.append(some(1_499), NOW)
+    async with SqliteJournal(path, readers=READERS) as after:
+        for reader in (journal, after):
+            assert [b.first for b in await reader.read(0, limit=1_500)] == [1, 501, 1_001]
+            rest = await reader.read(500, limit=1_500)
+            assert [(b.first, b.count) for b in rest] == [(501, 500), (1_001, 499)]
+
+
 async def test_nothing_new_is_an_empty_answer(journal: SqliteJournal) -> None:
     assert await journal.read(0, limit=10) == []
 
